@@ -1,0 +1,181 @@
+"""Several runs side by side, one process each, and the bars that show how they go."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import time
+
+from tqdm import tqdm
+
+from cifar_study import data as datasets
+from cifar_study.errors import StudyError
+from cifar_study.layers import count_macs
+from cifar_study.runs import Run
+from cifar_study.trainer import Event, Hardware, train
+
+
+def train_all(runs: list[Run], options: argparse.Namespace) -> int:
+    """Train every run, the longest first; the exit status of the command."""
+    data = datasets.load(options.data)  # decoded and checked once, before any job starts
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
+    hardware = Hardware(options.device, options.precision, max(1, cores // jobs))
+    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
+    if jobs == 1:
+        failed = []
+        for run in runs:
+            reporter = Reporter(run, 0)
+            try:
+                reporter.finish(train(run, data, hardware, reporter, options.restart))
+            except StudyError as error:
+                reporter.fail(str(error))
+                failed.append(run)
+    else:
+        failed = _side_by_side(runs, hardware, options, jobs)
+    if failed and len(runs) > 1:
+        print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _on_gpu(device: str) -> bool:
+    if device != "auto":
+        return device != "cpu"
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+class Reporter:
+    """Shows one run: a bar on a terminal, else a line an epoch."""
+
+    def __init__(self, run: Run, position: int) -> None:
+        self.run = run
+        self.start: float | None = None
+        self.began = time.monotonic()
+        self.bar = tqdm(
+            total=run.planned,
+            desc=run.name,
+            position=position,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc}: {percentage:3.0f}% {bar} {n:.1f}/{total} epochs "
+            "[{elapsed}<{remaining}{postfix}]",
+            dynamic_ncols=True,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Show what an event of the run says."""
+        if event.note:
+            self._print(event.note)
+            return
+        if self.start is None:
+            self.start = self.bar.initial = self.bar.n = math.floor(event.epochs)
+            if event.row:
+                self.start -= 1
+        self.bar.update(event.epochs - self.bar.n)
+        self.bar.set_postfix_str(f"loss {event.loss:.3f}, accuracy {event.accuracy:.1%}")
+        if event.row and self.bar.disable:
+            row = event.row
+            speed = (time.monotonic() - self.began) / (row.epoch - self.start)
+            left = tqdm.format_interval(speed * (self.run.planned - row.epoch))
+            self._print(
+                f"epoch {row.epoch}/{self.run.planned}, "
+                f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.1%}, "
+                f"test loss {row.test_loss:.4f} accuracy {row.test_accuracy:.1%}, "
+                f"{row.seconds:.1f} s, {left} left"
+            )
+
+    def finish(self, trained: bool) -> None:
+        """Close the bar and say that the run is complete."""
+        self.bar.close()
+        done = "complete" if trained else "already complete"
+        self._print(f"{done}, {self.run.planned} epochs in {self.run.folder}")
+
+    def fail(self, message: str) -> None:
+        """Close the bar and say why the run stopped."""
+        self.bar.close()
+        tqdm.write(f"error: {message}", file=sys.stderr)
+
+    def _print(self, text: str) -> None:
+        tqdm.write(f"{self.run.name}: {text}", file=sys.stderr)
+
+
+def _side_by_side(
+    runs: list[Run], hardware: Hardware, options: argparse.Namespace, jobs: int
+) -> list[Run]:
+    """Keep ``jobs`` processes busy until every run has had its turn; the runs that failed."""
+    context = multiprocessing.get_context("spawn")
+    news: multiprocessing.Queue = context.Queue()
+    waiting, working, failed = list(enumerate(runs)), {}, []
+    free = list(range(jobs))
+    try:
+        while waiting or working:
+            while waiting and free:
+                index, run = waiting.pop(0)
+                process = context.Process(
+                    target=_job, args=(index, run, hardware, options.data, options.restart, news)
+                )
+                process.start()
+                working[index] = (run, process, Reporter(run, free.pop(0)))
+            try:
+                index, message = news.get(timeout=0.5)
+            except queue.Empty:
+                messages = _died(working)
+            else:
+                messages = [(index, message)]
+            for index, message in messages:
+                run, process, reporter = working[index]
+                if isinstance(message, Event):
+                    reporter(message)
+                    continue
+                if isinstance(message, str):
+                    reporter.fail(message)
+                    failed.append(run)
+                else:
+                    reporter.finish(message)
+                process.join()
+                free.append(-reporter.bar.pos if not reporter.bar.disable else 0)
+                del working[index]
+    finally:
+        for _, process, _ in working.values():
+            process.terminate()
+    return failed
+
+
+def _died(working: dict) -> list[tuple[int, str]]:
+    """What to say of jobs that ended without a word: killed, or out of memory."""
+    return [
+        (index, f"{run.name}: its process died; run the same command again to go on")
+        for index, (run, process, _) in working.items()
+        if not process.is_alive()
+    ]
+
+
+def _job(
+    index: int,
+    run: Run,
+    hardware: Hardware,
+    data: str,
+    restart: bool,
+    news: multiprocessing.Queue,
+) -> None:
+    """In the job's own process: train, and send events; last a bool (done) or a str (an error)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the jobs on Ctrl-C
+    parent = multiprocessing.parent_process()
+
+    def tell(event: Event) -> None:
+        if parent and not parent.is_alive():
+            os._exit(1)  # an orphan would train on unseen
+        news.put((index, event))
+
+    try:
+        news.put((index, train(run, datasets.load(data), hardware, tell, restart)))
+    except StudyError as error:
+        news.put((index, str(error)))

@@ -1,0 +1,91 @@
+"""What each layer of a network yields and costs, counted from its description.
+
+Counted by arithmetic, not by building the network, so that the report can show
+the tables without torch; a test holds both to the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cifar_study.stages import Network
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: ``shape`` is (channels, height, width) or (values,) of one picture's output.
+
+    ``arithmetic`` spells the count of ``parameters`` out; ``macs`` are the
+    multiply-accumulates for one picture.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int = 0
+    arithmetic: str = ""
+    macs: int = 0
+
+
+def count_layers(network: Network, height: int = 32, width: int = 32) -> list[Layer]:
+    """Every layer that computes, in order, for pictures of ``height`` × ``width`` pixels."""
+    layers = [Layer("input", "picture", (3, height, width))]
+    channels = 3
+    for number, block in enumerate(network.blocks, start=1):
+        filters = block.filters
+        for position in (1, 2):
+            weights = 9 * channels * filters
+            layers.append(
+                Layer(
+                    f"block{number}.conv{position}",
+                    "convolution 3×3",
+                    (filters, height, width),
+                    weights + filters,
+                    f"3·3·{channels}·{filters} + {filters}",
+                    weights * height * width,
+                )
+            )
+            if block.batch_norm:
+                layers.append(
+                    Layer(
+                        f"block{number}.norm{position}",
+                        "batch normalisation",
+                        (filters, height, width),
+                        2 * filters,
+                        f"2·{filters}",
+                    )
+                )
+            channels = filters
+        if block.pool == "global":
+            height = width = 1
+            kind = "global average pooling"
+        else:
+            height, width = height // block.pool, width // block.pool
+            kind = f"max pooling {block.pool}×{block.pool}"
+        layers.append(Layer(f"block{number}.pool", kind, (filters, height, width)))
+        if block.dropout:
+            layers.append(
+                Layer(f"block{number}.drop", f"dropout {block.dropout}", (filters, height, width))
+            )
+    values = channels * height * width
+    layers.append(
+        Layer(
+            "dense",
+            "dense",
+            (network.classes,),
+            values * network.classes + network.classes,
+            f"{values}·{network.classes} + {network.classes}",
+            values * network.classes,
+        )
+    )
+    return layers
+
+
+def count_parameters(network: Network) -> int:
+    """Trained parameters; the running means and variances of batch norm are not among them."""
+    return sum(layer.parameters for layer in count_layers(network))
+
+
+def count_macs(network: Network) -> int:
+    """Multiply-accumulates of convolutions and dense layer for one 32 × 32 picture, forward."""
+    return sum(layer.macs for layer in count_layers(network))

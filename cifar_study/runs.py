@@ -1,0 +1,99 @@
+"""A run: one stage trained from one seed, and what tells it from every other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cifar_study.stages import Network, Stage, scale_width
+
+ROOT = Path("cache")
+# Raised when the engine computes something else from the same stage and seed
+# (another order of batches, other starting weights), not when it gets faster.
+ARITHMETIC = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is to be trained: a stage, a seed, and whatever makes it a trial.
+
+    A trial (fewer epochs, some of the pictures, another width, another data
+    set) has a folder of its own below ``trials`` and can't replace a result.
+    """
+
+    stage: Stage
+    seed: int = 0
+    epochs: int | None = None
+    limit: int | None = None
+    width: float = 1.0
+    data: str = "cifar10"
+    root: Path = ROOT
+
+    @property
+    def planned(self) -> int:
+        """Epochs that the run is to have."""
+        return self.epochs or self.stage.recipe.epochs
+
+    @property
+    def network(self) -> Network:
+        """The network, at the width of the run."""
+        return scale_width(self.stage, self.width).network
+
+    @property
+    def trial(self) -> str:
+        """The name of the trial, empty for the study itself."""
+        parts = []
+        if self.planned != self.stage.recipe.epochs:
+            parts.append(f"epochs-{self.planned}")
+        if self.limit is not None:
+            parts.append(f"limit-{self.limit}")
+        if self.width != 1:
+            parts.append(f"width-{self.width:g}")
+        if self.data != "cifar10":
+            parts.append(self.data)
+        return "_".join(parts)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        trial = self.trial
+        root = self.root / "trials" / trial if trial else self.root
+        return root / f"stage-{self.stage.number}" / f"seed-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"stage {self.stage.number}, seed {self.seed}"
+
+    def command(self, *more: str) -> str:
+        """The command that trains this run, for messages that name a remedy."""
+        words = ["python -m cifar_study.train", f"--stage {self.stage.number}"]
+        if self.seed:
+            words.append(f"--seed {self.seed}")
+        if self.planned != self.stage.recipe.epochs:
+            words.append(f"--epochs {self.planned}")
+        if self.limit is not None:
+            words.append(f"--limit {self.limit}")
+        if self.width != 1:
+            words.append(f"--width {self.width:g}")
+        if self.data != "cifar10":
+            words.append(f"--data {self.data}")
+        return " ".join([*words, *more])
+
+    def configuration(self, fingerprint: str) -> dict[str, Any]:
+        """All that decides what comes out, the hardware aside; JSON types only."""
+        stage = scale_width(self.stage, self.width)
+        return json.loads(
+            json.dumps(
+                {
+                    "network": asdict(stage.network),
+                    "recipe": asdict(stage.recipe) | {"epochs": self.planned},
+                    "seed": self.seed,
+                    "limit": self.limit,
+                    "fingerprint": fingerprint,
+                    "arithmetic": ARITHMETIC,
+                }
+            )
+        )

@@ -1,0 +1,135 @@
+"""The command line: ``python -m cifar_study.train --stage N``.
+
+Says what is trained and shows how it goes; nothing numeric happens here, and
+torch is imported only once there is something to train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from cifar_study import cache
+from cifar_study.errors import StudyError
+from cifar_study.layers import count_parameters
+from cifar_study.runs import ROOT, Run
+from cifar_study.stages import STAGES, get_stage
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with what each does."""
+    parse = argparse.ArgumentParser(
+        prog="python -m cifar_study.train",
+        description="Train stages of the study from their last finished epoch.",
+        epilog="Stages: " + "; ".join(f"{stage.number} {stage.title}" for stage in STAGES.values()),
+    )
+    add = parse.add_argument
+    add("--stage", nargs="+", metavar="N", help="stages to train, or all")
+    add("--status", action="store_true", help="show how far each stage is, and train nothing")
+    add("--seed", type=_natural, default=0, help="random seed of the run (default 0)")
+    add("--epochs", type=_positive, help="trial: train this many epochs instead of the stage's own")
+    add("--limit", type=_positive, metavar="K", help="trial: train on K pictures")
+    add(
+        "--width",
+        type=_fraction,
+        default=1.0,
+        metavar="W",
+        help="trial: W times the filters (0.5 halves them)",
+    )
+    add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add(
+        "--jobs",
+        type=_positive,
+        metavar="J",
+        help="stages to train side by side (default: one a core; one on a GPU)",
+    )
+    add("--restart", action="store_true", help="discard what the stage has and train it anew")
+    add("--cache", type=Path, default=ROOT, help="folder of the results (default cache)")
+    return parse
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 4:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 4")
+    return number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status: 0 done, 1 a job failed, 2 an error named on one line."""
+    parse = parser()
+    options = parse.parse_args(arguments)
+    if not options.stage and not options.status:
+        parse.error("say what to do: --stage N or --status")
+    try:
+        runs = _runs(options)
+        if options.status:
+            return _show_status(runs)
+        from cifar_study.jobs import train_all
+
+        return train_all(runs, options)
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; every finished epoch is kept, the same command goes on", file=sys.stderr)
+        return 130
+
+
+def _runs(options: argparse.Namespace) -> list[Run]:
+    wanted = options.stage or ["all"]
+    if "all" in wanted:
+        stages = list(STAGES.values())
+    else:
+        try:
+            stages = [get_stage(int(number)) for number in dict.fromkeys(wanted)]
+        except ValueError:
+            raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
+    return [
+        Run(
+            stage,
+            seed=options.seed,
+            epochs=options.epochs,
+            limit=options.limit,
+            width=options.width,
+            data="synthetic" if options.data == "synthetic" else "cifar10",
+            root=options.cache,
+        )
+        for stage in stages
+    ]
+
+
+def _show_status(runs: list[Run]) -> int:
+    """Print where each run stands; 2 where one is damaged."""
+    stands = [cache.status(run) for run in runs]
+    width = max(len(run.stage.title) for run in runs)
+    print(f"stage  {'network':<{width}}  seed  parameters  test accuracy  state")
+    for run, stand in zip(runs, stands, strict=True):
+        parameters = count_parameters(run.network)
+        accuracy = f"{stand.result.history[-1].test_accuracy:.1%}" if stand.result else "–"
+        print(
+            f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>4}  "
+            f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
+        )
+    return 2 if any(stand.state == "damaged" for stand in stands) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
