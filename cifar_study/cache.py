@@ -33,7 +33,7 @@ import safetensors.numpy
 from cifar_study.errors import StudyError
 from cifar_study.files import write_whole
 from cifar_study.layers import count_layers, count_macs, count_parameters
-from cifar_study.runs import ROOT, Run
+from cifar_study.runs import ROOT, Run, reported_run
 from cifar_study.stages import STAGES
 
 FORMAT = 1
@@ -99,14 +99,16 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write named arrays with a checksum of their own beside ``metadata``."""
+    """Write named arrays and ``metadata`` with a checksum over both."""
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())}
-    metadata = metadata | {"sha256": _checksum(tensors)}
+    metadata = metadata | {"sha256": _checksum(tensors, metadata)}
     write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
-def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
+    if metadata:
+        digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -162,11 +164,18 @@ def publish(
         **facts,
         "history_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
+    record["record_sha256"] = _seal(record)
     stamp = identity(record) | {"epoch": str(len(history))}
     write_whole(run.folder / HISTORY, text.encode())
     write_tensors(run.folder / MODEL, model, stamp)
     write_tensors(run.folder / PROBABILITIES, {"probabilities": probabilities}, stamp)
     write_json(run.folder / RECORD, record)
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """A checksum over a record, so that a damaged or hand-edited number is noticed."""
+    rest = {field: value for field, value in record.items() if field != "record_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 # --- reading: the right value or one clear error -------------------------------------------
@@ -188,7 +197,9 @@ def read_tensors(
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = metadata.pop("sha256", None) == _checksum(tensors)
+        sealed = metadata.pop("sha256", None)
+        # Files of the first days sealed their arrays alone.
+        whole = sealed in (_checksum(tensors, metadata), _checksum(tensors, {}))
     except FileNotFoundError:
         raise StudyError(f"{path}: missing; {_retrain(path.parent)}") from None
     # The reader is Rust code behind several exception types of its own.
@@ -245,6 +256,7 @@ def _plausible(row: Epoch, number: int) -> bool:
         and all(map(math.isfinite, row[1:]))
         and all(0 <= accuracy <= 1 for accuracy in (row.train_accuracy, row.test_accuracy))
         and min(row.train_loss, row.test_loss, row.seconds) >= 0
+        and row.seconds == round(row.seconds, 3)
     )
 
 
@@ -266,7 +278,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A ``result.json`` with every field present and of its type."""
+    """A ``result.json`` with every field present and of its type, and no value changed."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -286,6 +298,13 @@ def read_record(path: Path) -> dict[str, Any]:
             raise StudyError(
                 f"{path}: field {field!r} is missing or damaged; {_retrain(path.parent)}"
             )
+    # Files of the first days have no seal; a name that got damaged is no field at all.
+    unknown = set(record) - {"format", "record_sha256", *FIELDS}
+    seal = _seal(record)
+    if unknown or record.get("record_sha256", seal) != seal:
+        raise StudyError(
+            f"{path}: a value or a name was changed after it was written; {_retrain(path.parent)}"
+        )
     return record
 
 
@@ -304,7 +323,8 @@ def read_result(folder: Path) -> Result | None:
     done = record["epochs_done"]
     shown = history_csv(history[:done])
     if (
-        len(history) not in (done, done + 1)
+        done < 1
+        or len(history) not in (done, done + 1)
         or hashlib.sha256(shown.encode()).hexdigest() != record["history_sha256"]
     ):
         raise StudyError(
@@ -354,6 +374,9 @@ def status(run: Run, fingerprint: str | None = None) -> Status:
     """Judge a run by its folder alone; damage is reported, not raised."""
     try:
         result = read_result(run.folder)
+        if result:
+            read_tensors(run.folder / MODEL, identity(result.record))
+            result.probabilities()
     except StudyError as error:
         return Status(run, "damaged", str(error))
     if result is None:
@@ -371,6 +394,11 @@ def seeds(number: int, root: Path = ROOT) -> list[int]:
     return sorted(int(seed) for seed in found if seed.isdecimal())
 
 
+def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:
+    """The status of a stage's run in the study, or in the trial that is reported on."""
+    return status(reported_run(STAGES[number], seed, root))
+
+
 def study(seed: int = 0, root: Path = ROOT) -> dict[int, Status]:
-    """The status of every stage of the study for one seed."""
-    return {number: status(Run(stage, seed, root=root)) for number, stage in STAGES.items()}
+    """The status of every stage, as :func:`reported` gives it."""
+    return {number: reported(number, seed, root) for number in STAGES}

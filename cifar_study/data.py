@@ -187,9 +187,13 @@ def _read_decoded(path: Path, source: Path) -> Dataset | None:
     """The data set from ``path``, or None where the file is not whole and must be made again."""
     try:
         rows = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError, EOFError):
+    except Exception:  # a damaged header can raise nearly anything
         return None
-    if rows.shape != (TRAIN + TEST, ROW) or rows.dtype != np.uint8:
+    if (
+        not isinstance(rows, np.memmap)
+        or rows.shape != (TRAIN + TEST, ROW)
+        or rows.dtype != np.uint8
+    ):
         return None
     data = _dataset("cifar10", source, rows, TRAIN)
     return data if data.fingerprint == FINGERPRINT else None

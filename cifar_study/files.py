@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cifar_study.errors import StudyError
 
+UNFINISHED = ".unfinished"  # ends the name of what is being written; git ignores it
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -31,7 +33,9 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED
+        )
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -48,3 +52,10 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written in a folder that only we write to now."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        with writing(path):
+            path.unlink()

@@ -10,13 +10,15 @@ import queue
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 from tqdm import tqdm
 
 from cifar_study import data as datasets
+from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
-from cifar_study.runs import Run
+from cifar_study.runs import ROOT, Run
 from cifar_study.trainer import Event, Hardware, train
 
 
@@ -34,7 +36,7 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
         for run in runs:
             reporter = Reporter(run, 0)
             try:
-                reporter.finish(train(run, data, hardware, reporter, options.restart))
+                reporter.finish(_train(run, data, hardware, reporter, options.restart))
             except StudyError as error:
                 reporter.fail(str(error))
                 failed.append(run)
@@ -43,6 +45,18 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _train(
+    run: Run, data: Dataset, hardware: Hardware, tell: Callable[[Event], None], restart: bool
+) -> bool:
+    """Train a run; if it is one of the study's own, draw its pictures as well."""
+    trained = train(run, data, hardware, tell, restart)
+    if trained and run.root == ROOT and not run.trial:
+        from cifar_study.pictures import draw_run
+
+        draw_run(run, data)
+    return trained
 
 
 def _on_gpu(device: str) -> bool:
@@ -122,12 +136,13 @@ def _side_by_side(
                 process = context.Process(
                     target=_job, args=(index, run, hardware, options.data, options.restart, news)
                 )
-                process.start()
+                _start(process)
                 working[index] = (run, process, Reporter(run, free.pop(0)))
+            died = _died(working)  # looked at first: the last word of a job is in the queue by then
             try:
                 index, message = news.get(timeout=0.5)
             except queue.Empty:
-                messages = _died(working)
+                messages = died
             else:
                 messages = [(index, message)]
             for index, message in messages:
@@ -149,6 +164,15 @@ def _side_by_side(
     return failed
 
 
+def _start(process: multiprocessing.process.BaseProcess) -> None:
+    """Start a job deaf to Ctrl-C from its first moment: the parent ends the jobs."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 def _died(working: dict) -> list[tuple[int, str]]:
     """What to say of jobs that ended without a word: killed, or out of memory."""
     return [
@@ -167,7 +191,7 @@ def _job(
     news: multiprocessing.Queue,
 ) -> None:
     """In the job's own process: train, and send events; last a bool (done) or a str (an error)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the jobs on Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not hand that down
     parent = multiprocessing.parent_process()
 
     def tell(event: Event) -> None:
@@ -176,6 +200,6 @@ def _job(
         news.put((index, event))
 
     try:
-        news.put((index, train(run, datasets.load(data), hardware, tell, restart)))
+        news.put((index, _train(run, datasets.load(data), hardware, tell, restart)))
     except StudyError as error:
         news.put((index, str(error)))

@@ -48,7 +48,11 @@ def _in_order(rows: np.ndarray) -> np.ndarray:
 
 
 def _parquet_files(folder: Path) -> list[list[Path]]:
-    parts = [sorted(folder.glob(f"**/{part}-*.parquet")) for part in ("train", "test")]
+    parts = [
+        # Not below hidden folders, where a download that was cut off may have left some.
+        sorted(path for path in folder.glob(f"**/{part}-*.parquet") if not _hidden(path, folder))
+        for part in ("train", "test")
+    ]
     for part, files in zip(("train", "test"), parts, strict=True):
         if any(parts) and not files:
             raise StudyError(
@@ -56,6 +60,10 @@ def _parquet_files(folder: Path) -> list[list[Path]]:
                 "and let it download again"
             )
     return parts if all(parts) else []
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _parquet_rows(files: list[Path]) -> Iterator[np.ndarray]:
@@ -69,7 +77,9 @@ def _parquet_rows(files: list[Path]) -> Iterator[np.ndarray]:
             table = pyarrow.parquet.read_table(path, columns=["img", "label"])
             labels = table["label"].to_numpy()
             pictures = table["img"].combine_chunks().field("bytes")
-        except (pyarrow.ArrowException, OSError, KeyError, ValueError) as error:
+            if labels.dtype.kind not in "iu":
+                raise ValueError("its labels are not whole numbers")
+        except (pyarrow.ArrowException, OSError, KeyError, ValueError, AttributeError) as error:
             raise StudyError(f"{path}: {_damaged(error)}") from None
         rows = np.empty((len(labels), ROW), dtype=np.uint8)
         progress = tqdm(
@@ -78,7 +88,7 @@ def _parquet_rows(files: list[Path]) -> Iterator[np.ndarray]:
             unit=" pictures",
             delay=1,
             leave=False,
-            mininterval=0.1 if sys.stderr.isatty() else 5,
+            disable=not sys.stderr.isatty(),
         )
         for index, row in enumerate(progress):
             if not 0 <= labels[index] < len(CLASSES):

@@ -22,6 +22,24 @@ class Rescale(nn.Module):
         return pictures / 255
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose random numbers cost a CPU half as much (PyTorch issue 138199).
+
+    Sixteen random bits decide on a value, so the rate is exact to 1/65536.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Values of any shape in; while training, a share ``p`` of them zero, the rest scaled."""
+        if not self.training or values.device.type != "cpu":
+            return super().forward(values)
+        zeroed = round(self.p * 2**16)
+        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = words.view(torch.int16)[: values.numel()]
+        scale = values.new_tensor(2**16 / (2**16 - zeroed))
+        mask = torch.where(bits >= zeroed - 2**15, scale, values.new_zeros(()))
+        return values * mask.as_strided(values.shape, values.stride())
+
+
 def conv_block(channels: int, block: Block) -> nn.Sequential:
     """A whole block: (N, ``channels``, H, W) in, (N, ``block.filters``, H', W') out.
 
@@ -35,7 +53,7 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
         layers[f"act{number}"] = ACTIVATIONS[block.activation]()
     layers["pool"] = nn.AdaptiveAvgPool2d(1) if block.pool == "global" else nn.MaxPool2d(block.pool)
     if block.dropout:
-        layers["drop"] = nn.Dropout(block.dropout)
+        layers["drop"] = Dropout(block.dropout)
     return nn.Sequential(layers)
 
 

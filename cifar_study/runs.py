@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cifar_study.errors import StudyError
 from cifar_study.stages import Network, Stage, scale_width
 
 ROOT = Path("cache")
 # Raised when the engine computes something else from the same stage and seed
 # (another order of batches, other starting weights), not when it gets faster.
 ARITHMETIC = 1
+TRIAL_VARIABLE = "CIFAR_STUDY_TRIAL"
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,14 @@ class Run:
     def trial(self) -> str:
         """The name of the trial, empty for the study itself."""
         parts = []
-        if self.planned != self.stage.recipe.epochs:
-            parts.append(f"epochs-{self.planned}")
         if self.limit is not None:
             parts.append(f"limit-{self.limit}")
         if self.width != 1:
             parts.append(f"width-{self.width:g}")
         if self.data != "cifar10":
-            parts.append(self.data)
+            parts.append(f"data-{self.data}")
+        if self.epochs and (parts or self.epochs != self.stage.recipe.epochs):
+            parts.insert(0, f"epochs-{self.epochs}")
         return "_".join(parts)
 
     @property
@@ -97,3 +100,23 @@ class Run:
                 }
             )
         )
+
+
+def reported_run(stage: Stage, seed: int = 0, root: Path = ROOT) -> Run:
+    """The run that the report shows: the study's own, or one of the trial asked for.
+
+    The environment variable CIFAR_STUDY_TRIAL names a folder of ``cache/trials``;
+    a name that is not one of a trial is a :class:`StudyError`.
+    """
+    name = os.environ.get(TRIAL_VARIABLE, "")
+    kinds = {"epochs": int, "limit": int, "width": float, "data": str}
+    try:
+        settings = dict(part.split("-", 1) for part in name.split("_") if part)
+        return Run(
+            stage, seed, root=root, **{key: kinds[key](value) for key, value in settings.items()}
+        )
+    except (KeyError, ValueError):
+        known = sorted(path.name for path in (root / "trials").glob("*"))
+        raise StudyError(
+            f"{TRIAL_VARIABLE}={name}: no such trial; there are: {', '.join(known) or 'none'}"
+        ) from None

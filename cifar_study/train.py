@@ -7,6 +7,7 @@ torch is imported only once there is something to train.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -46,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="J",
         help="stages to train side by side (default: one a core; one on a GPU)",
     )
+    add(
+        "--figures",
+        action="store_true",
+        help="draw the pictures in figures/ again from what is trained, and train nothing",
+    )
     add("--restart", action="store_true", help="discard what the stage has and train it anew")
     add("--cache", type=Path, default=ROOT, help="folder of the results (default cache)")
     return parse
@@ -53,8 +59,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _natural(text: str) -> int:
     number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
     return number
 
 
@@ -76,14 +82,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 1 a job failed, 2 an error named on one line."""
     parse = parser()
     options = parse.parse_args(arguments)
-    if not options.stage and not options.status:
-        parse.error("say what to do: --stage N or --status")
+    if not (options.stage or options.status or options.figures):
+        parse.error("say what to do: --stage N, --status or --figures")
     try:
         runs = _runs(options)
         if options.status:
             return _show_status(runs)
+        if options.figures:
+            return _draw_figures(runs, options.data)
         from cifar_study.jobs import train_all
 
+        # What a shutdown or a scheduler sends is treated as Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return train_all(runs, options)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -129,6 +139,17 @@ def _show_status(runs: list[Run]) -> int:
             f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
         )
     return 2 if any(stand.state == "damaged" for stand in stands) else 0
+
+
+def _draw_figures(runs: list[Run], name: str) -> int:
+    from cifar_study import data, pictures
+
+    loaded = data.load(name)
+    pictures.draw_data(loaded)
+    for run in runs:
+        if cache.status(run).result:
+            pictures.draw_run(run, loaded)
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from cifar_study import cache
 from cifar_study.cache import MODEL, RESUME, Epoch
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.files import writing
+from cifar_study.files import sweep, writing
 from cifar_study.runs import Run
 
 
@@ -100,15 +100,16 @@ def _train(
         try:
             engine.load_state(saved.model, saved.momentum)
         except ValueError as error:
+            source = run.folder / (RESUME if saved.momentum else MODEL)
             raise StudyError(
-                f"{run.folder / RESUME}: does not fit the network ({error}); delete {run.folder} "
+                f"{source}: does not fit the network ({error}); delete {run.folder} "
                 "and train the stage again"
             ) from None
         if not saved.momentum:
             tell(
                 Event(
                     len(saved.history),
-                    note=f"{run.folder / RESUME} is not here: going on from {MODEL} "
+                    note=f"{run.folder / RESUME} is missing or older: going on from {MODEL} "
                     "with the optimizer's momentum at zero",
                 )
             )
@@ -121,9 +122,10 @@ def _train(
         )
         test_loss, test_accuracy, probabilities = engine.evaluate()
         if not (math.isfinite(train_loss) and math.isfinite(test_loss)):
+            kept = f"epochs 1 to {epoch - 1} are kept" if epoch > 1 else "nothing was written"
             raise StudyError(
-                f"{run.name}: the loss of epoch {epoch} is not a number; epochs 1 to {epoch - 1} "
-                "are kept; lower the learning rate or look at the data"
+                f"{run.name}: the loss of epoch {epoch} is not a number; {kept}; "
+                "lower the learning rate or look at the data"
             )
         seconds = round(time.perf_counter() - start, 3)
         row = Epoch(epoch, train_loss, train_accuracy, test_loss, test_accuracy, seconds)
@@ -191,13 +193,17 @@ def _saved(run: Run, configuration: dict[str, Any]) -> _Saved | None:
             f"{run.folder}: {stand.text}; train it anew with: {run.command('--restart')}"
         )
     if (run.folder / RESUME).exists():
-        return _from_resume(run, configuration, stand.result)
+        saved = _from_resume(run, configuration, stand.result)
+        # What was published is further on only where it came from elsewhere, as from git.
+        if stand.result is None or stand.result.epochs_done <= len(saved.history):
+            return saved
     if stand.state == "damaged":
         raise StudyError(stand.text)
     if stand.result is None:
         return None
     record = stand.result.record
-    model, _ = cache.read_tensors(run.folder / MODEL, cache.identity(record))
+    expect = cache.identity(record) | {"epoch": str(stand.result.epochs_done)}
+    model, _ = cache.read_tensors(run.folder / MODEL, expect)
     return _Saved(stand.result.history, model, {}, None, record["sessions"])
 
 
@@ -218,6 +224,10 @@ def _from_resume(run: Run, configuration: dict[str, Any], published: cache.Resul
             if name.startswith(prefix)
         }
 
+    if "history" not in tensors or "sessions" not in metadata:
+        raise StudyError(
+            f"{path}: is not a file that training goes on from; delete it to go on from {MODEL}"
+        )
     history = [Epoch(int(row[0]), *map(float, row[1:])) for row in tensors["history"]]
     return _Saved(
         history,
@@ -255,6 +265,7 @@ def _hold(run: Run) -> Iterator[None]:
                 f"{run.name} is being trained by {holder} ({path}); wait for it or stop it"
             ) from None
         path.write_text(f"process {os.getpid()} on {platform.node()}")
+    sweep(run.folder)
     try:
         yield
     finally:

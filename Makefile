@@ -1,0 +1,68 @@
+# make report   the report in _book/, by Quarto where it is, else as the plain edition
+# make test     every test
+# Both set up what they need in .venv/ and leave nothing else behind.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What rendering needs; versions are those of requirements.txt.
+REPORT := numpy safetensors matplotlib pandas tabulate pyarrow pillow tqdm \
+  ipykernel ipython nbclient nbformat PyYAML pypandoc_binary filelock
+
+LOG := $(VENV)/quarto-cli.log
+QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
+export QUARTO_PYTHON := $(abspath $(BIN)/python)
+
+.PHONY: report plain preview pdf quarto test test-fast lint clean
+.DEFAULT_GOAL := report
+
+# The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
+report: $(VENV)/.report
+	@if command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(MAKE) --no-print-directory quarto; \
+	then $(QUARTO) render; \
+	else \
+	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
+	    "making the plain edition"; \
+	  $(BIN)/python -m plain; \
+	fi
+
+quarto:
+	@[ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
+	  && $(PIP) --constraint requirements.txt quarto-cli >$(LOG) 2>&1 && rm $(LOG)
+
+plain: $(VENV)/.report
+	@$(BIN)/python -m plain
+
+preview: $(VENV)/.report
+	@$(QUARTO) preview
+
+pdf: $(VENV)/.report
+	@$(QUARTO) render --profile pdf
+
+test: $(VENV)/.all
+	@$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.all
+	@$(BIN)/python -m pytest -m "not long and not browser"
+
+lint: $(VENV)/.all
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+clean:
+	rm -rf _book _pdf .quarto
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.report: requirements.txt | $(BIN)/python
+	@echo "setting up $(VENV) for rendering"
+	@$(PIP) --constraint requirements.txt $(REPORT)
+	@touch $@
+
+# quarto-cli fetches Quarto while it installs and is tried on its own.
+$(VENV)/.all: requirements.txt | $(BIN)/python
+	@echo "setting up $(VENV) with everything (several gigabytes: torch)"
+	@grep -v quarto-cli requirements.txt > $(VENV)/requirements.txt
+	@$(PIP) --requirement $(VENV)/requirements.txt
+	@touch $(VENV)/.report $@

@@ -1,0 +1,248 @@
+"""The report's numbers as text: how they are written, and what each stage gave.
+
+Every number in the prose is asked for here, so that it is formatted once and
+can't be typed by hand. What is not there yet is written as an en dash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cifar_study import cache
+from cifar_study.cache import Epoch, Result, Status
+from cifar_study.data import TEST, TRAIN
+from cifar_study.figures import running_mean
+from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
+from cifar_study.layouts import SIDE
+from cifar_study.stages import CLASSES, STAGES, Stage
+
+ABSENT = "–"
+
+
+# --- how numbers are written -------------------------------------------------------------
+
+
+def count(value: float) -> str:
+    """A whole number with its thousands set apart: 464,750."""
+    return f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage with one decimal: 73.4 %."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
+def points(share: float) -> str:
+    """A difference of two shares, in percentage points: 12.3 points."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}points".replace("-", "\N{MINUS SIGN}")
+
+
+def loss(value: float) -> str:
+    """A loss in nats with three decimals: 0.672."""
+    return f"{value:.3f}"
+
+
+def seconds(value: float) -> str:
+    """A time: 7.4 s, 93 s, 5 min, 3.9 h."""
+    if value < 10:
+        return f"{value:.1f}\N{NO-BREAK SPACE}s"
+    if value < 120:
+        return f"{value:.0f}\N{NO-BREAK SPACE}s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def times(ratio: float) -> str:
+    """A ratio: 6.3 times."""
+    return f"{ratio:.0f} times" if ratio >= 20 else f"{ratio:.1f} times"
+
+
+def millions(value: float) -> str:
+    """A count in millions: 20.8 million."""
+    return f"{value / 1e6:.1f}\N{NO-BREAK SPACE}million"
+
+
+# --- what a stage gave, as text for the prose --------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The numbers of one stage as text; those that need a result are a dash without one."""
+
+    stage: Stage
+    stand: Status
+
+    def _from_result(self, value: Callable[[Result], str]) -> str:
+        return value(self.stand.result) if self.stand.result else ABSENT
+
+    @property
+    def parameters(self) -> str:
+        """Trained parameters of the network."""
+        return count(count_parameters(self.stand.run.network))
+
+    @property
+    def macs(self) -> str:
+        """Multiply-accumulates for one picture."""
+        return millions(count_macs(self.stand.run.network))
+
+    @property
+    def epochs(self) -> str:
+        """Epochs done: "150 epochs", or "12 of 150 epochs"."""
+        planned = self.stand.run.planned
+        if self.stand.result is None:
+            return f"0 of {planned} epochs"
+        done = self.stand.result.epochs_done
+        return f"{planned} epochs" if done >= planned else f"{done} of {planned} epochs"
+
+    @property
+    def seconds(self) -> str:
+        """Median wall time of an epoch, test pass included."""
+        return self._from_result(lambda result: seconds(result.record["median_seconds"]))
+
+    @property
+    def test_accuracy(self) -> str:
+        """Test accuracy after the last epoch."""
+        return self._from_result(lambda result: percent(result.history[-1].test_accuracy))
+
+    @property
+    def train_accuracy(self) -> str:
+        """Training accuracy of the last epoch."""
+        return self._from_result(lambda result: percent(result.history[-1].train_accuracy))
+
+    @property
+    def test_loss(self) -> str:
+        """Test loss after the last epoch."""
+        return self._from_result(lambda result: loss(result.history[-1].test_loss))
+
+    @property
+    def train_loss(self) -> str:
+        """Training loss of the last epoch."""
+        return self._from_result(lambda result: loss(result.history[-1].train_loss))
+
+    @property
+    def gap(self) -> str:
+        """Training accuracy minus test accuracy at the end."""
+        return self._from_result(lambda result: points(_gap(result)))
+
+    @property
+    def best_accuracy(self) -> str:
+        """The highest test accuracy on the way."""
+        return self._from_result(lambda result: percent(best(result).test_accuracy))
+
+    @property
+    def best_epoch(self) -> str:
+        """The epoch of the highest test accuracy."""
+        return self._from_result(lambda result: str(best(result).epoch))
+
+    @property
+    def best(self) -> str:
+        """The highest test accuracy with its epoch: 73.4 % (41)."""
+        return self._from_result(lambda _: f"{self.best_accuracy} ({self.best_epoch})")
+
+    @property
+    def least_loss(self) -> str:
+        """The least test loss on the way."""
+        return self._from_result(lambda result: loss(_least(result).test_loss))
+
+    @property
+    def least_loss_epoch(self) -> str:
+        """The epoch of the least test loss, after which the network overfits."""
+        return self._from_result(lambda result: str(_least(result).epoch))
+
+    @property
+    def last_gain(self) -> str:
+        """What the smoothed test accuracy gained over the last ten epochs, in points."""
+
+        def gain(result: Result) -> str:
+            smooth = running_mean([row.test_accuracy for row in result.history])
+            return points(smooth[-1] - smooth[max(0, len(smooth) - 11)])
+
+        return self._from_result(gain)
+
+    def first_epoch_above(self, accuracy: float) -> str:
+        """The first epoch with a test accuracy of at least ``accuracy``."""
+
+        def first(result: Result) -> str:
+            reached = (row.epoch for row in result.history if row.test_accuracy >= accuracy)
+            return str(next(reached, ABSENT))
+
+        return self._from_result(first)
+
+
+def stage(number: int, seed: int = 0) -> Facts:
+    """The numbers of a stage, for inline use in a chapter."""
+    return Facts(STAGES[number], cache.reported(number, seed))
+
+
+def ratio(numerator: int, denominator: int, value: Callable[[Result], float]) -> str:
+    """How many times one stage's value is that of another: "6.3 times"."""
+    one, other = (cache.reported(number).result for number in (numerator, denominator))
+    return times(value(one) / value(other)) if one and other else ABSENT
+
+
+def time_ratio(numerator: int, denominator: int) -> str:
+    """How many times the epoch time of one stage is that of another."""
+    return ratio(numerator, denominator, lambda result: result.record["median_seconds"])
+
+
+def parameter_ratio(numerator: int, denominator: int) -> str:
+    """How many times the parameters of one stage are those of another."""
+    one, other = (count_parameters(STAGES[n].network) for n in (numerator, denominator))
+    return times(one / other)
+
+
+def mac_ratio(numerator: int, denominator: int) -> str:
+    """How many times the multiply-accumulates of one stage are those of another."""
+    one, other = (count_macs(STAGES[n].network) for n in (numerator, denominator))
+    return times(one / other)
+
+
+def best(result: Result) -> Epoch:
+    """The epoch with the highest test accuracy, the earliest of equals."""
+    return max(result.history, key=lambda row: row.test_accuracy)
+
+
+def _least(result: Result) -> Epoch:
+    return min(result.history, key=lambda row: row.test_loss)
+
+
+def _gap(result: Result) -> float:
+    return result.history[-1].train_accuracy - result.history[-1].test_accuracy
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The numbers of the data set as text."""
+
+    classes: str = ", ".join(CLASSES)
+    train: str = count(TRAIN)
+    test: str = count(TEST)
+    train_each: str = count(TRAIN // len(CLASSES))
+    test_each: str = count(TEST // len(CLASSES))
+    side: str = str(SIDE)
+
+
+def data() -> DataFacts:
+    """The numbers of the data set, for inline use in a chapter."""
+    return DataFacts()
+
+
+def chance_loss() -> str:
+    """The cross-entropy of equal probabilities for all classes, in nats."""
+    return loss(math.log(len(CLASSES)))
+
+
+def layer_share(number: int, name: str) -> str:
+    """The share of a stage's parameters that one layer has."""
+    layer = _layer(number, name)
+    return percent(layer.parameters / count_parameters(STAGES[number].network))
+
+
+def layer_macs(number: int, name: str) -> str:
+    """The multiply-accumulates of one layer for one picture."""
+    return count(_layer(number, name).macs)
+
+
+def _layer(number: int, name: str) -> Layer:
+    return next(layer for layer in count_layers(STAGES[number].network) if layer.name == name)

@@ -1,0 +1,301 @@
+"""Charts from the cache: histories, networks, results. Colours and axes are assigned here.
+
+A colour means a stage, a line's style means a split: test solid, training
+dashed. Every history has the same two axes, so any two charts compare at a
+glance.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from IPython.display import Image, Markdown
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from cifar_study import cache
+from cifar_study.cache import Result
+from cifar_study.layers import Layer, count_layers
+from cifar_study.stages import CLASSES, STAGES
+
+# Paul Tol's "muted" scheme: told apart by the colour-blind and on paper.
+COLOURS = {
+    1: "#332288",
+    2: "#88CCEE",
+    3: "#999933",
+    4: "#117733",
+    5: "#DDAA33",
+    6: "#CC6677",
+    7: "#AA4499",
+    8: "#882255",
+}
+RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
+EPOCHS = 150
+LOSS_TOP = 2.5
+SMOOTHING = 10
+SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
+STYLE = Path(__file__).with_name("report.mplstyle")
+
+
+class Chart:
+    """A figure that a notebook shows as SVG, the same bytes each time."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        buffer = io.StringIO()
+        with style.context(STYLE):
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        return {"image/svg+xml": buffer.getvalue()}
+
+
+def new_figure(*size: float) -> Figure:
+    """An empty figure in the report's style; call inside ``style.context(STYLE)``."""
+    return Figure(figsize=size or None)
+
+
+def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
+    """The mean over the ``window`` values up to each one (fewer at the start), same length."""
+    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=float))])
+    ends = np.arange(1, len(sums))
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def saved(name: str, number: int, folder: Path = Path("figures")) -> Image | Markdown:
+    """The picture that was drawn when a stage was trained, or a note that it was not yet."""
+    path = folder / f"{name}.png"
+    if cache.reported(number).result is None or not path.exists():
+        return Markdown(f"*Drawn once stage {number} is trained.*")
+    return Image(path, width=SAVED_WIDTH)
+
+
+def histories(*stages: int, seed: int = 0) -> Chart:
+    """Loss and accuracy by epoch, training and test, of one or more stages."""
+    results = [(number, _result(number, seed)) for number in stages]
+    with style.context(STYLE):
+        figure = new_figure()
+        loss, accuracy = figure.subplots(1, 2)
+        for number, result in results:
+            if result:
+                _draw_history(loss, result, COLOURS[number], "train_loss", "test_loss")
+                _draw_history(accuracy, result, COLOURS[number], "train_accuracy", "test_accuracy")
+        _history_axes(loss, accuracy)
+        figure.legend(handles=_legend(results), loc="outside upper center", ncols=4)
+    return Chart(figure)
+
+
+def _result(number: int, seed: int = 0) -> Result | None:
+    return cache.reported(number, seed).result
+
+
+def _draw_history(axes: Axes, result: Result, colour: str, train: str, test: str) -> None:
+    epochs = [row.epoch for row in result.history]
+    for field, line in ((train, (0, (4, 2))), (test, "solid")):
+        values = [getattr(row, field) for row in result.history]
+        axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
+        axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
+
+
+def _history_axes(loss: Axes, accuracy: Axes) -> None:
+    loss.set(title="Loss", ylim=(0, LOSS_TOP), ylabel="cross-entropy, nats")
+    accuracy.set(title="Accuracy", ylim=(0, 1), ylabel="share of pictures")
+    accuracy.yaxis.set_major_formatter("{x:.0%}")
+    accuracy.set_yticks(np.linspace(0, 1, 6))
+    for axes in (loss, accuracy):
+        axes.set(xlim=(0, EPOCHS), xlabel="epoch")
+        axes.set_xticks(range(0, EPOCHS + 1, 25))
+
+
+def _legend(results: Iterable[tuple[int, Result | None]]) -> list[Line2D]:
+    results = list(results)
+    handles = [
+        Line2D(
+            [], [], color=COLOURS[number], label=f"{number} {STAGES[number].title}{_short(result)}"
+        )
+        for number, result in results
+    ]
+    grey = "#555555"
+    return [
+        *handles,
+        Line2D([], [], color=grey, linestyle=(0, (4, 2)), label="training"),
+        Line2D([], [], color=grey, label="test"),
+    ]
+
+
+def _short(result: Result | None) -> str:
+    if result is None:
+        return " (not trained)"
+    return "" if result.complete else f" ({result.epochs_done} of {result.epochs_planned} epochs)"
+
+
+def all_test_curves(seed: int = 0) -> Chart:
+    """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
+    with style.context(STYLE):
+        figure = new_figure(7.2, 4)
+        axes = figure.subplots()
+        ends: list[tuple[float, float, int]] = []
+        for number, stand in cache.study(seed).items():
+            if stand.result and stand.result.history:
+                values = running_mean([row.test_accuracy for row in stand.result.history])
+                axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
+                ends.append((float(values[-1]), float(len(values)), number))
+        accuracy_only(axes)
+        for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
+            axes.annotate(
+                f"{number} {STAGES[number].title}",
+                (epoch, value),
+                (EPOCHS + 2, height),
+                color=COLOURS[number],
+                fontsize=8,
+                va="center",
+                annotation_clip=False,
+                arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.5, "alpha": 0.5},
+            )
+    return Chart(figure)
+
+
+def accuracy_only(axes: Axes) -> None:
+    """The accuracy axes of every history, on their own."""
+    axes.set(ylim=(0, 1), xlim=(0, EPOCHS), xlabel="epoch", ylabel="test accuracy")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set_xticks(range(0, EPOCHS + 1, 25))
+
+
+def _spread(heights: list[float], gap: float = 0.045) -> list[float]:
+    """Heights for labels near ``heights`` but at least ``gap`` apart."""
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    placed = list(heights)
+    for below, above in pairwise(order):
+        placed[above] = max(placed[above], placed[below] + gap)
+    return placed
+
+
+def network(number: int) -> Chart:
+    """What flows through a stage's network: each layer's output drawn to scale, with its shape.
+
+    Height is the side in pixels; width grows with the number of channels.
+    """
+    layers = count_layers(STAGES[number].network)
+    with style.context(STYLE):
+        figure = new_figure(7.2, 2.6)
+        axes = figure.subplots()
+        x, left, shapes = 0.0, 0.0, []
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            width, height = _layer_size(layer)
+            axes.add_patch(
+                Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
+            )
+            x += width
+            if following is None or following.shape != layer.shape:
+                shapes.append(((left + x) / 2, layer.shape))
+                x += 4
+                left = x
+            else:
+                x += 0.6
+        for index, (middle, shape) in enumerate(shapes):
+            channels, *sides = shape
+            text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
+            low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
+            axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
+            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7)
+        axes.set(xlim=(-2, max(x, 110)), ylim=(-34, 17))
+        axes.axis("off")
+        kinds = dict.fromkeys(_kind(layer) for layer in layers)
+        colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
+        handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
+        figure.legend(handles, list(kinds), loc="outside upper center", ncols=len(kinds))
+    return Chart(figure)
+
+
+def _layer_size(layer: Layer) -> tuple[float, float]:
+    """Width and height of a layer's drawing, in pixels of the input."""
+    kind = _kind(layer)
+    thin = kind in ("batch norm", "dropout")
+    width = 1.2 if thin else 2 + 2 * np.log2(layer.shape[0])
+    height = layer.shape[1] if len(layer.shape) == 3 else layer.shape[0]
+    return width, max(height, 1)
+
+
+def _kind(layer: Layer) -> str:
+    for start, name in (("max", "max pooling"), ("batch", "batch norm"), ("drop", "dropout")):
+        if layer.kind.startswith(start):
+            return name
+    return layer.kind
+
+
+def _layer_colour(layer: Layer, number: int) -> str:
+    return {
+        "picture": "#8A8F98",
+        "convolution 3×3": COLOURS[number],
+        "batch norm": "#EE9944",
+        "max pooling": "#C3C8CE",
+        "global average pooling": "#44AA99",
+        "dropout": "#333333",
+        "dense": "#222222",
+    }[_kind(layer)]
+
+
+def confusion(number: int = 8, seed: int = 0) -> Chart | None:
+    """How often a test picture of each class (rows) is given each class (columns)."""
+    result = _result(number, seed)
+    if result is None:
+        return None
+    guesses = result.probabilities().argmax(1)
+    # The test set is ordered by class and holds as many of each.
+    labels = np.repeat(np.arange(len(CLASSES)), len(guesses) // len(CLASSES))
+    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
+    np.add.at(counts, (labels, guesses), 1)
+    shares = counts / counts.sum(1, keepdims=True)
+    with style.context(STYLE):
+        figure = new_figure(6.2, 5.4)
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(False)
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.set(xlabel="what the network says", ylabel="what it is")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for (row, column), share in np.ndenumerate(shares):
+            axes.text(
+                column,
+                row,
+                f"{100 * share:.0f}" if share >= 0.005 else "·",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share > 0.55 else "#333333",
+            )
+    return Chart(figure)
+
+
+def trade_off() -> Chart:
+    """Final test accuracy against parameters and against multiply-accumulates, by stage."""
+    stands = cache.study()
+    with style.context(STYLE):
+        figure = new_figure(7.2, 3.2)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, field, label, limits in (
+            (panels[0], "parameters", "parameters", (500, 1e6)),
+            (panels[1], "multiply_accumulates", "multiply-accumulates a picture", (2e5, 5e7)),
+        ):
+            for number, stand in stands.items():
+                if stand.result is None:
+                    continue
+                x, y = stand.result.record[field], stand.result.history[-1].test_accuracy
+                axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
+                axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            axes.set(xscale="log", xlabel=label, ylim=(0, 1), xlim=limits)
+        panels[0].set_ylabel("final test accuracy")
+        panels[0].yaxis.set_major_formatter("{x:.0%}")
+    return Chart(figure)

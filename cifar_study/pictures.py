@@ -1,0 +1,179 @@
+"""Pictures that need the data set or a trained network, drawn when a stage is trained.
+
+Saved in ``figures/`` and committed, so that the report needs neither. Drawing
+the same thing twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cifar_study.data import Dataset
+from cifar_study.figures import COLOURS, OTHER, RIGHT, STYLE, all_test_curves, new_figure
+from cifar_study.files import write_whole
+from cifar_study.runs import Run
+from cifar_study.stages import CLASSES, STAGES
+
+FOLDER = Path("figures")
+SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
+PHOTO_SIDES = (32, 36, 48, 64, 96)
+
+
+def draw_data(data: Dataset, folder: Path = FOLDER) -> None:
+    """Random examples, and how varied the classes are (question 1)."""
+    with style.context(STYLE):
+        _save(_examples(data), folder / "examples.png")
+        _save(_variety(data), folder / "variety.png")
+
+
+def _examples(data: Dataset, columns: int = 10) -> Figure:
+    random = np.random.RandomState(1)
+    figure = new_figure(7.2, 7.4)
+    grid = figure.subplots(len(CLASSES), columns)
+    for label, row in enumerate(grid):
+        members = np.flatnonzero(data.train_labels == label)
+        for axes, index in zip(row, random.choice(members, columns, replace=False), strict=True):
+            _picture(axes, data.train_images[index])
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int = 4) -> Figure:
+    """For some classes: the mean picture, then those nearest to it and farthest from it."""
+    figure = new_figure(7.2, 3.5)
+    grid = figure.subplots(len(classes), 1 + 2 * each)
+    for row, label in zip(grid, classes, strict=True):
+        members = data.train_images[data.train_labels == label].astype(np.float32)
+        mean = members.mean(0)
+        distance = ((members - mean) ** 2).sum((1, 2, 3))
+        order = np.argsort(distance, kind="stable")
+        chosen = [mean, *members[order[:each]], *members[order[-each:]]]
+        for axes, picture in zip(row, chosen, strict=True):
+            _picture(axes, picture.astype(np.uint8))
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+    for column, title in ((0, "mean"), (1, "nearest to the mean"), (1 + each, "farthest from it")):
+        # Titles wider than their picture must not push the columns apart.
+        axes = grid[0][column]
+        axes.text(0, 1.12, title, transform=axes.transAxes, weight="bold").set_in_layout(False)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def draw_result(folder: Path = FOLDER) -> None:
+    """The chart of all stages, for the README."""
+    with style.context(STYLE):
+        _save(all_test_curves().figure, folder / "result.png")
+
+
+def draw_run(run: Run, data: Dataset, folder: Path = FOLDER) -> None:
+    """What a stage of the study is drawn from: its probabilities, gradients or photo."""
+    draw_result(folder)
+    if run.stage.number == 1:
+        draw_probabilities(run, data, folder)
+    if run.stage.number in (3, 4):
+        draw_gradients(data, folder)
+    if run.stage.number == 8:
+        draw_photo(run, folder)
+
+
+def draw_gradients(data: Dataset, folder: Path = FOLDER) -> None:
+    """The size of the first gradients by layer, in two blocks with sigmoid and with ReLU."""
+    from cifar_study.predict import gradient_sizes
+
+    with style.context(STYLE):
+        figure = new_figure(6.4, 2.8)
+        axes = figure.subplots()
+        for number, label in ((3, "sigmoid"), (4, "ReLU")):
+            sizes = gradient_sizes(study_run(number), data)
+            axes.plot(range(len(sizes)), sizes.values(), "o-", color=COLOURS[number], label=label)
+            axes.set_xticks(range(len(sizes)), sizes)
+        axes.set(yscale="log", ylabel="gradient of a weight\n(root mean square)")
+        axes.legend()
+        _save(figure, folder / "gradients.png")
+
+
+def draw_probabilities(run: Run, data: Dataset, folder: Path = FOLDER) -> None:
+    """The same test pictures with their ten probabilities, untrained and trained."""
+    from cifar_study import cache
+    from cifar_study.predict import fresh_network, probabilities
+
+    pictures, labels = data.test_images[list(SHOWN)], data.test_labels[list(SHOWN)]
+    before = probabilities(fresh_network(run), pictures)
+    after = cache.read_result(run.folder).probabilities()[list(SHOWN)]
+    with style.context(STYLE):
+        for name, values in (("before", before), ("after", after)):
+            figure = new_figure(8.4, 4.6)
+            halves = figure.subplots(2, 6, width_ratios=[1, 1.15] * 3).reshape(-1, 2)
+            for (left, right), picture, label, row in zip(
+                halves, pictures, labels, values, strict=True
+            ):
+                _picture(left, picture)
+                left.set_title(CLASSES[label], fontsize=9)
+                _bars(right, row, int(label))
+            _save(figure, folder / f"probabilities-{name}.png")
+
+
+def draw_photo(run: Run, folder: Path = FOLDER) -> None:
+    """scikit-image's cat, not square, at several sizes with its own proportions, and squeezed."""
+    from PIL import Image
+    from skimage.data import chelsea
+
+    from cifar_study.predict import probabilities, trained_network
+
+    model = trained_network(run)
+    photo = Image.fromarray(chelsea())
+    versions = []
+    for side in PHOTO_SIDES:
+        height = round(side * photo.height / photo.width)
+        versions.append(
+            (f"{height}×{side}", np.asarray(photo.resize((side, height), Image.LANCZOS)))
+        )
+    squeezed = photo.resize((32, 32), Image.Resampling.LANCZOS)
+    versions.append(("squeezed", np.asarray(squeezed)))
+    cat = CLASSES.index("cat")
+    with style.context(STYLE):
+        figure = new_figure(8.4, 4.2)
+        grid = figure.subplots(2, len(versions), height_ratios=[1, 1.9])
+        for column, (title, picture) in enumerate(versions):
+            top, bottom = grid[:, column]
+            _picture(top, picture)
+            top.set_title(title, fontsize=9, loc="center")
+            _bars(bottom, probabilities(model, picture[None])[0], cat, names=column == 0)
+        _save(figure, folder / "photo.png")
+
+
+def _picture(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> None:
+    """Ten probabilities as bars, the right class in its own colour and every class named."""
+    colours = [RIGHT if label == right else OTHER for label in range(len(values))]
+    axes.barh(range(len(values)), values, color=colours, height=0.75)
+    axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
+    axes.set_yticks(range(len(values)), CLASSES if names else [""] * len(values), fontsize=7)
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=7)
+    axes.tick_params(length=0)
+    axes.grid(False, axis="y")
+    axes.spines["bottom"].set_visible(False)
+    best = int(values.argmax())
+    axes.text(min(values[best] + 0.03, 0.7), best, f"{values[best]:.0%}", va="center", fontsize=7)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_whole(path, buffer.getvalue())
+
+
+def study_run(number: int) -> Run:
+    """The study's own run of a stage, seed 0."""
+    return Run(STAGES[number])

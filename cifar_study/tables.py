@@ -1,0 +1,188 @@
+"""The report's tables, as Markdown: captions and references work and no script is needed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from cifar_study import cache, facts
+from cifar_study.cache import Status
+from cifar_study.data import CHANNEL_MEANS, one_hot
+from cifar_study.facts import ABSENT
+from cifar_study.layers import count_layers, count_parameters
+from cifar_study.stages import CLASSES, STAGES
+
+
+def _markdown(frame: pd.DataFrame, numeric: Iterable[str] = ()) -> Markdown:
+    align = ["right" if name in set(numeric) else "left" for name in frame.columns]
+    return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
+
+
+def layers(number: int) -> Markdown:
+    """A stage's layers: what each yields, its parameters and how they are counted."""
+    rows = [
+        {
+            "layer": layer.name,
+            "kind": layer.kind,
+            "output": " × ".join(map(str, layer.shape)),
+            "how counted": layer.arithmetic,
+            "parameters": facts.count(layer.parameters) if layer.parameters else "",
+        }
+        for layer in count_layers(STAGES[number].network)
+    ]
+    total = facts.count(count_parameters(STAGES[number].network))
+    rows.append(
+        {
+            "layer": "**total**",
+            "kind": "",
+            "output": "",
+            "how counted": "",
+            "parameters": f"**{total}**",
+        }
+    )
+    return _markdown(pd.DataFrame(rows), ["parameters"])
+
+
+def recipe(number: int) -> Markdown:
+    """How a stage is trained, setting by setting."""
+    chosen = STAGES[number].recipe
+    rows = {
+        "optimizer": "stochastic gradient descent",
+        "learning rate": f"{chosen.learning_rate:g}",
+        "momentum": f"{chosen.momentum:g}",
+        "loss": "categorical cross-entropy",
+        "batch": f"{chosen.batch_size} pictures, the last one of an epoch shorter",
+        "epochs": str(chosen.epochs),
+        "order": "reshuffled every epoch",
+        "starting weights": "Glorot-uniform, biases zero",
+        "augmentation, weight decay, schedule": "none",
+    }
+    return _markdown(pd.DataFrame(rows.items(), columns=["setting", "value"]))
+
+
+def one_hot_examples(labels: Iterable[int]) -> Markdown:
+    """A few labels with their class and their one-hot vector."""
+    chosen = np.array(list(labels))
+    rows = [
+        {
+            "class": CLASSES[label],
+            "label": str(label),
+            "vector": " ".join(f"{value:.0f}" for value in vector),
+        }
+        for label, vector in zip(chosen, one_hot(chosen), strict=True)
+    ]
+    return _markdown(pd.DataFrame(rows), ["label"])
+
+
+def channel_means() -> Markdown:
+    """The published channel means beside those stored with the results."""
+    stored = [stand.result.record["data"] for stand in cache.study().values() if stand.result]
+    means = stored[0]["channel_means"] if stored else [None] * 3
+    rows = [
+        {
+            "channel": name,
+            "published": f"{published:.8f}",
+            "in the results": f"{mean:.8f}" if mean is not None else ABSENT,
+        }
+        for name, published, mean in zip(
+            ("red", "green", "blue"), CHANNEL_MEANS, means, strict=True
+        )
+    ]
+    return _markdown(pd.DataFrame(rows), ["published", "in the results"])
+
+
+def saved_parameters(number: int) -> Markdown:
+    """The arrays in a stage's saved file by layer, and whether shapes and counts are right."""
+    stand = cache.reported(number)
+    if stand.result is None:
+        return Markdown("*Nothing is saved yet.*")
+    tensors, _ = cache.read_tensors(
+        stand.result.folder / cache.MODEL, cache.identity(stand.result.record)
+    )
+    rows, total = [], 0
+    for layer in count_layers(STAGES[number].network):
+        shapes = {
+            kind: tensors[f"{layer.name}.{kind}"].shape
+            for kind in ("weight", "bias")
+            if f"{layer.name}.{kind}" in tensors
+        }
+        if layer.parameters:
+            found = sum(math.prod(shape) for shape in shapes.values())
+            total += found
+            rows.append(
+                {
+                    "layer": layer.name,
+                    **{kind: " × ".join(map(str, shape)) for kind, shape in shapes.items()},
+                    "parameters": facts.count(found),
+                    "as described": "yes" if found == layer.parameters else "**no**",
+                }
+            )
+    agree = "yes" if total == stand.result.record["parameters"] else "**no**"
+    rows.append(
+        {"layer": "**total**", "parameters": f"**{facts.count(total)}**", "as described": agree}
+    )
+    return _markdown(pd.DataFrame(rows).fillna(""), ["parameters"])
+
+
+def machines(*numbers: int) -> Markdown:
+    """A sentence for each machine that trained one of the stages."""
+    lines = dict.fromkeys(
+        f"{session['processor']}, {session['precision']}, PyTorch {session['torch']}"
+        for number, stand in cache.study().items()
+        if number in numbers and stand.result
+        for session in stand.result.record["sessions"]
+    )
+    return Markdown("\n".join(f"Trained on: {line}." for line in lines))
+
+
+def compare(*numbers: int) -> Markdown:
+    """Stages side by side: size, cost and outcome."""
+    rows = []
+    for number in numbers or STAGES:
+        fact = facts.stage(number)
+        rows.append(
+            {
+                "stage": f"{number} {fact.stage.title}",
+                "parameters": fact.parameters,
+                "MACs, millions": fact.macs.split()[0],
+                "epochs": fact.epochs.removesuffix(" epochs").replace(" of ", "/"),
+                "time an epoch": fact.seconds,
+                "test accuracy": fact.test_accuracy,
+                "best (epoch)": fact.best,
+                "gap, points": fact.gap.split()[0],
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return _markdown(frame, frame.columns[1:])
+
+
+def standing(*numbers: int) -> Markdown:
+    """A note that says which of the stages are not complete and current; empty if all are."""
+    stands = {number: cache.reported(number) for number in numbers}
+    lines = [
+        f"**Stage {number}, {STAGES[number].title}**: {_state(stand)}"
+        for number, stand in stands.items()
+        if stand.state != "complete"
+    ]
+    if trial := next(iter(stands.values())).run.trial:
+        lines.insert(0, f"Shown here is the trial `{trial}`, not the study.")
+    if not lines:
+        return Markdown("")
+    body = "\n".join(f"- {line}" for line in lines)
+    return Markdown(f"::: {{.callout-warning}}\n## Not the whole run\n\n{body}\n:::\n")
+
+
+def _state(stand: Status) -> str:
+    run = stand.run
+    if stand.state == "absent":
+        return f"not trained yet; `{run.command()}` trains it."
+    if stand.state == "partial":
+        done, planned = stand.result.epochs_done, stand.result.epochs_planned
+        return f"trained for {done} of {planned} epochs; `{run.command()}` goes on."
+    if stand.state == "stale":
+        return f"{stand.text}; `{run.command('--restart')}` trains it anew."
+    return stand.text
