@@ -24,7 +24,7 @@ report: $(VENV)/.report
 	else \
 	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
 	    "making the plain edition"; \
-	  $(BIN)/python -m plain; \
+	  $(MAKE) --no-print-directory plain; \
 	fi
 
 quarto:
@@ -32,7 +32,7 @@ quarto:
 	  && $(PIP) --constraint requirements.txt quarto-cli >$(LOG) 2>&1 && rm $(LOG)
 
 plain: $(VENV)/.report
-	@$(BIN)/python -m plain
+	@rm -rf _book && $(BIN)/python -m plain
 
 preview: $(VENV)/.report
 	@$(QUARTO) preview

@@ -102,7 +102,17 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[
     """Write named arrays and ``metadata`` with a checksum over both."""
     tensors = {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())}
     metadata = metadata | {"sha256": _checksum(tensors, metadata)}
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    write_whole(path, _sorted_header(safetensors.numpy.save(tensors, metadata)))
+
+
+def _sorted_header(content: bytes) -> bytes:
+    """The same file with its metadata in order: the library leaves the order to chance."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
@@ -310,7 +320,11 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def read_result(folder: Path) -> Result | None:
     """The result in ``folder``, None where there is none; half of one is a :class:`StudyError`."""
-    if not (folder / RECORD).exists() and not (folder / HISTORY).exists():
+    if not (folder / RECORD).exists() and (
+        not (folder / HISTORY).exists()
+        # The first epoch is being written, or was cut off before its record.
+        or len(read_history(folder / HISTORY)) == 1
+    ):
         return None
     record = read_record(folder / RECORD)
     if folder.name != f"seed-{record['seed']}" or folder.parent.name != f"stage-{record['stage']}":

@@ -30,13 +30,13 @@ def count(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] as a percentage with one decimal: 73.4 %."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    """A share in [0, 1] as a percentage with one decimal: 73.4%."""
+    return f"{100 * share:.1f}%"
 
 
 def points(share: float) -> str:
     """A difference of two shares, in percentage points: 12.3 points."""
-    return f"{100 * share:.1f}\N{NO-BREAK SPACE}points".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * share:.1f} points".replace("-", "\N{MINUS SIGN}")
 
 
 def loss(value: float) -> str:
@@ -47,9 +47,9 @@ def loss(value: float) -> str:
 def seconds(value: float) -> str:
     """A time: 7.4 s, 93 s, 5 min, 3.9 h."""
     if value < 10:
-        return f"{value:.1f}\N{NO-BREAK SPACE}s"
+        return f"{value:.1f} s"
     if value < 120:
-        return f"{value:.0f}\N{NO-BREAK SPACE}s"
+        return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
@@ -60,7 +60,7 @@ def times(ratio: float) -> str:
 
 def millions(value: float) -> str:
     """A count in millions: 20.8 million."""
-    return f"{value / 1e6:.1f}\N{NO-BREAK SPACE}million"
+    return f"{value / 1e6:.1f} million"
 
 
 # --- what a stage gave, as text for the prose --------------------------------------------
@@ -137,7 +137,7 @@ class Facts:
 
     @property
     def best(self) -> str:
-        """The highest test accuracy with its epoch: 73.4 % (41)."""
+        """The highest test accuracy with its epoch: 73.4% (41)."""
         return self._from_result(lambda _: f"{self.best_accuracy} ({self.best_epoch})")
 
     @property

@@ -62,10 +62,10 @@ def train(
             _clear(run)
         configuration = run.configuration(data.fingerprint)
         saved = _saved(run, configuration)
+        if saved and saved.unpublished:
+            # A kill in the last moment left the epoch finished but not published.
+            saved.publish(run, configuration, _facts(saved.sessions, data))
         if saved and len(saved.history) >= run.planned:
-            # A kill in the last moment leaves the epoch finished but not published.
-            if saved.unpublished:
-                saved.publish(run, configuration, _facts(saved.sessions, data))
             return False
         _train(run, data, hardware, tell, configuration, saved)
     return True

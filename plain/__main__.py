@@ -1,0 +1,45 @@
+"""Command line: ``python -m plain [--project DIR] [--output PATH]``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from . import PlainError
+from .build import build
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build the page; return 0, or 2 after one line that says what to mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m plain",
+        description="Build the book as one self-contained HTML page, without Quarto.",
+    )
+    parser.add_argument(
+        "--project",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder that holds _quarto.yml (default: this one)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="the page to write (default: DIR/_book/index.html)",
+    )
+    options = parser.parse_args(arguments)
+    output = options.output or options.project / "_book" / "index.html"
+    try:
+        build(options.project, output)
+    except PlainError as error:
+        print(f"plain: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("plain: stopped; nothing was written", file=sys.stderr)
+        return 130
+    print(f"plain: wrote {output} ({output.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""From the sources to the page: execute, let Pandoc write HTML, put the pictures in, save."""
+
+import base64
+import html
+import json
+import mimetypes
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pypandoc
+
+from . import PlainError
+from .book import Book, read_book
+from .cells import run_chapters
+
+HERE = Path(__file__).parent
+SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\ssrc=")([^"]*)"')
+
+
+def build(project: Path, output: Path) -> None:
+    """Build the book in ``project`` as one file, ``output``, written whole or not at all.
+
+    Raises PlainError when something in the sources has to be mended first.
+    """
+    book = read_book(project)
+    with tempfile.TemporaryDirectory(prefix="plain-") as name:
+        folder = Path(name).resolve()
+        texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))
+        page = put_pictures_in(run_pandoc(book, texts, folder))
+    save_whole(page, output)
+
+
+def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
+    """Return the page as Pandoc writes it, its pictures still links to files."""
+    source = {
+        "root": str(book.root),
+        "pictures": str(pictures),
+        "title": book.title,
+        "subtitle": book.subtitle,
+        "authors": book.authors,
+        "lang": book.lang,
+        "cites": bool(book.bibliography),
+        "chapters": [
+            {"path": c.path, "part": c.part, "appendix": c.appendix, "title": c.title, "text": text}
+            for c, text in zip(book.chapters, texts, strict=True)
+        ],
+    }
+    command = [
+        pypandoc.get_pandoc_path(),
+        f"--from={HERE / 'reader.lua'}",
+        "--to=html5",
+        "--mathml",
+        f"--template={HERE / 'template.html'}",
+        "--wrap=none",
+        "--reference-location=section",
+    ]
+    if book.bibliography:
+        command += ["--citeproc", "--metadata=link-citations:true"]
+        command += [f"--bibliography={_existing(book.root, name)}" for name in book.bibliography]
+    if book.csl:
+        command.append(f"--csl={_existing(book.root, book.csl)}")
+    done = subprocess.run(
+        command, input=json.dumps(source), capture_output=True, encoding="utf-8", check=False
+    )
+    complaints = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode or complaints:
+        raise PlainError(_in_one_line(complaints, done.returncode))
+    return done.stdout
+
+
+def _in_one_line(complaints: list[str], status: int) -> str:
+    """Shorten what Pandoc said; a citation that is not in the bibliography reads like the rest."""
+    first = (complaints or [f"pandoc ended with status {status}"])[0]
+    first = re.sub(r"^\[WARNING\] ", "pandoc: ", first)
+    if found := re.match(r"pandoc: Citeproc: citation (\S+) not found", first):
+        first = f"@{found[1]}: neither a label nor in the bibliography; mend the key"
+    more = len(complaints) - 1
+    return first + (f" (and {more} more)" if more > 0 else "")
+
+
+def _existing(root: Path, name: str) -> Path:
+    if not (root / name).is_file():
+        raise PlainError(f"_quarto.yml: {name} is missing; restore it or take its line out")
+    return root / name
+
+
+def put_pictures_in(page: str) -> str:
+    """Replace every ``src`` by the file's content, so that the page needs nothing beside it."""
+
+    def put_in(match: re.Match[str]) -> str:
+        source = html.unescape(match[2])
+        if source.startswith("data:"):
+            return match[0]
+        if not source.startswith("file:"):
+            raise PlainError(f"{source} would be loaded from elsewhere; keep a copy in figures/")
+        path = Path(source.removeprefix("file:"))
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return f'{match[1]}data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'
+
+    return SOURCE.sub(put_in, page)
+
+
+def save_whole(page: str, output: Path) -> None:
+    """Write beside the goal, then rename: a reader never meets half a page."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=output.parent, suffix=".part", delete=False
+        ) as file:
+            file.write(page)
+        Path(file.name).chmod(0o644)  # temporary files are private by default
+        os.replace(file.name, output)
+    except OSError as error:
+        raise PlainError(f"{output}: {error.strerror}; choose another --output") from None

@@ -1,0 +1,221 @@
+"""The Python in a chapter: find the cells, run them in a fresh kernel, write Markdown in place."""
+
+import asyncio
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from . import PlainError
+from .book import Book, Chapter, parse_yaml
+from .outputs import cell_markdown, inline_markdown
+
+FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*(.*?)\s*$")
+INLINE = re.compile(r"(?<!`)`\{python\}[ \t]+([^`]+)`(?!`)")
+SHORTCODE = re.compile(r"\{\{<.*?>\}\}")
+KERNELS_AT_ONCE = 2
+SECONDS_PER_CELL = 600
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell, or (``inline``) one expression in the prose."""
+
+    code: str
+    line: int
+    options: dict[str, Any]
+    inline: bool = False
+
+
+def split(text: str, path: str, first_line: int = 1) -> list[str | Cell]:
+    """Cut a chapter into Markdown and cells, in the order of the document.
+
+    Only fences at the top level count: a cell inside a longer fence is an example to be shown.
+    """
+    pieces: list[str | Cell] = []
+    prose: list[str] = []  # lines up to the next fence
+    block: list[str] = []  # lines of the open fence, its first line included
+    fence = info = ""
+    start = prose_line = first_line
+    for number, line in enumerate(text.splitlines(keepends=True), first_line):
+        match = FENCE.match(line)
+        if fence:
+            if match and match[1].startswith(fence) and not match[2]:
+                pieces.append(_block(block, line, info, path, start))
+                fence, prose, prose_line = "", [], number + 1
+            else:
+                block.append(line)
+        elif match and not (match[1][0] == "`" and "`" in match[2]):
+            pieces += _prose("".join(prose), path, prose_line)
+            fence, info, block, start = match[1], match[2], [line], number
+        else:
+            prose.append(line)
+    if fence:
+        raise PlainError(f"{path}, line {start}: this code block is never closed; add {fence}")
+    return pieces + _prose("".join(prose), path, prose_line)
+
+
+def _block(block: list[str], last: str, info: str, path: str, line: int) -> str | Cell:
+    """Turn a fenced block into a Cell, or give it back as Markdown."""
+    language = re.match(r"\{(\w+)[ ,}]", info)
+    if not language:  # `{{python}}` is how Quarto writes a cell that is only shown
+        shown = [re.sub(r"^(\s*[`~]{3,})\{\{(\w+)\}\}", r"\1{\2}", text) for text in block]
+        return "".join(shown) + last
+    if language[1] != "python":
+        raise PlainError(f"{path}, line {line}: a {language[1]} cell; only python cells can be run")
+    body = block[1:]
+    head = 0
+    while head < len(body) and body[head].startswith("#|"):
+        head += 1
+    options = parse_yaml("".join(text[2:] for text in body[:head]), f"{path}, cell at line {line}")
+    return Cell("".join(body[head:]).strip("\n"), line, options)
+
+
+def _prose(text: str, path: str, line: int) -> list[str | Cell]:
+    """Cut prose at its inline expressions."""
+    if found := SHORTCODE.search(text):
+        place = line + text.count("\n", 0, found.start())
+        raise PlainError(f"{path}, line {place}: {found[0]}: shortcodes are Quarto's; use Markdown")
+    pieces: list[str | Cell] = []
+    end = 0
+    for match in INLINE.finditer(text):
+        place = line + text.count("\n", 0, match.start())
+        pieces += [text[end : match.start()], Cell(match[1].strip(), place, {}, inline=True)]
+        end = match.end()
+    return [*pieces, text[end:]]
+
+
+def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
+    """Execute every chapter and return its Markdown; pictures are written to ``folder``.
+
+    Raises PlainError with chapter, cell and the exception's last line when a cell fails.
+    """
+    return asyncio.run(_run_all(book, folder, say))
+
+
+async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
+    split_chapters = [split(c.text, c.path, c.first_line) for c in book.chapters]
+    gate = asyncio.Semaphore(KERNELS_AT_ONCE)
+
+    async def one(index: int) -> str:
+        chapter, pieces = book.chapters[index], split_chapters[index]
+        cells = [piece for piece in pieces if isinstance(piece, Cell)]
+        outputs: list[list[Any]] = []
+        if cells:
+            async with gate:
+                began = time.perf_counter()
+                outputs = await _execute(chapter, cells, book.root, folder / f"kernel-{index}")
+                say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
+        return _join(chapter, pieces, iter(outputs), folder / f"picture-{index}")
+
+    # A TaskGroup, not gather: when one chapter fails the other kernels are shut down first.
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(index)) for index in range(len(book.chapters))]
+    except* PlainError as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _join(chapter: Chapter, pieces: list[str | Cell], outputs: Any, stem: Path) -> str:
+    """Put each cell's Markdown in the place of the cell."""
+    parts = []
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, str):
+            parts.append(piece)
+        elif piece.inline:
+            parts.append(inline_markdown(next(outputs)))
+        else:
+            options = chapter.settings | piece.options
+            picture = stem.with_name(f"{stem.name}-{number}")
+            parts.append(cell_markdown(piece.code, options, next(outputs), picture))
+    return "".join(parts)
+
+
+class _ThisPython(KernelSpecManager):
+    """Offers one kernel: the interpreter that runs the build, whatever is installed elsewhere."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self._settings = settings
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Describe that kernel, with Quarto's defaults for figures."""
+        size = (self._settings.get("fig-width", 7), self._settings.get("fig-height", 5))
+        arguments = [
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--HistoryManager.enabled=False",
+            f"--InlineBackend.figure_formats={self._settings.get('fig-format', 'retina')}",
+            f"--InlineBackend.rc={{'figure.figsize': {size}, 'figure.dpi': 96}}",
+        ]
+        environment = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # silences a debugger's warning
+        return KernelSpec(argv=[sys.executable, *arguments], language="python", env=environment)
+
+
+async def _execute(
+    chapter: Chapter, cells: list[Cell], root: Path, connection: Path
+) -> list[list[Any]]:
+    """Run the cells in one fresh kernel; return the outputs of each."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell("" if _off(chapter, c) else c.code) for c in cells]
+    )
+    # Sockets in the file system, so that nothing listens on a port (Windows has only ports).
+    manager = AsyncKernelManager(
+        kernel_spec_manager=_ThisPython(chapter.settings),
+        transport="tcp" if os.name == "nt" else "ipc",
+        connection_file=f"{connection}.json",
+    )
+    client = NotebookClient(
+        notebook,
+        km=manager,
+        timeout=SECONDS_PER_CELL,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(root)}},
+    )
+    try:
+        await client.async_execute()
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        raise PlainError(_failure(chapter, cells, notebook, error)) from None
+    finally:  # nbclient leaves a kernel it was given running
+        await manager.shutdown_kernel(now=True)
+    return [cell.outputs for cell in notebook.cells]
+
+
+def _off(chapter: Chapter, cell: Cell) -> bool:
+    return not cell.inline and (chapter.settings | cell.options).get("eval", True) is False
+
+
+def _failure(chapter: Chapter, cells: list[Cell], notebook: Any, error: Exception) -> str:
+    """One line: chapter, cell, what Python said last."""
+    ran = [bool(c.execution_count or c.outputs) for c in notebook.cells]
+    index = max((i for i, done in enumerate(ran) if done), default=0)
+    if isinstance(error, CellExecutionError):
+        said = f"{error.ename}: {error.evalue}".strip().splitlines()
+        index = next(
+            i
+            for i, c in enumerate(notebook.cells)
+            if any(o.output_type == "error" for o in c.outputs)
+        )
+        reason = f"{said[0]}; mend the cell and build again"
+    elif isinstance(error, CellTimeoutError):
+        reason = f"no end after {SECONDS_PER_CELL} s; let it read cached results"
+    else:
+        reason = "the kernel died; run the cell's code by hand to see why"
+    cell = cells[index]
+    name = f"`{cell.code}`" if cell.inline else cell.options.get("label", "without a label")
+    number = sum(not c.inline for c in cells[: index + 1])
+    kind = "inline" if cell.inline else f"cell {number}"
+    return f"{chapter.path}, line {cell.line}, {kind} ({name}): {reason}"

@@ -1,0 +1,277 @@
+-- The parts of a chapter that get a number, a title or a frame: headings, figures, tables,
+-- listings, equations, callouts, tabs, folded code. `reader.lua` applies them.
+
+local words = { fig = 'Figure', tbl = 'Table', eq = 'Equation', lst = 'Listing', sec = 'Section' }
+local callouts = { note = 'Note', tip = 'Tip', important = 'Important', warning = 'Warning',
+                   caution = 'Caution' }
+local targets = {}  -- label → its word, its number, its anchor
+local problems = pandoc.List {}
+
+local function report(chapter, text) problems:insert(chapter.path .. ': ' .. text) end
+
+local function kind_of(id) return words[id:match '^(%l+)%-' or ''] and id:match '^%l+' end
+
+local function raw(html) return pandoc.RawBlock('html', html) end
+
+local function escape(text)
+  return (text:gsub('[&<>"]', { ['&'] = '&amp;', ['<'] = '&lt;', ['>'] = '&gt;', ['"'] = '&quot;' }))
+end
+
+local function register(chapter, id, word, number)
+  if targets[id] then report(chapter, 'label ' .. id .. ' is used twice; rename one') end
+  targets[id] = { word = word, number = number }
+end
+
+-- The next number of a kind within the chapter: "6.1", or "1" outside the numbered chapters.
+local function count(chapter, kind)
+  chapter.counts[kind] = (chapter.counts[kind] or 0) + 1
+  return (chapter.number and chapter.number .. '.' or '') .. chapter.counts[kind]
+end
+
+local function caption_of(word, number, text)
+  local caption = pandoc.Inlines { pandoc.Span(word .. '\u{a0}' .. number, { class = 'number' }) }
+  if text and #text > 0 then
+    caption[1].content:insert(pandoc.Str ':')
+    caption:insert(pandoc.Space())
+    caption:extend(text)
+  end
+  return caption
+end
+
+-- A numbered figure, table or listing: the same <figure>, told apart by its class.
+local function numbered(chapter, id, content, caption)
+  local kind = kind_of(id)
+  local number = count(chapter, kind)
+  register(chapter, id, words[kind], number)
+  local plain = pandoc.Plain(caption_of(words[kind], number, caption))
+  return pandoc.Figure(content, { long = { plain } }, { id = id, class = 'numbered ' .. kind })
+end
+
+local function is_picture(block)
+  return (block.t == 'Para' or block.t == 'Plain') and #block.content == 1
+    and block.content[1].t == 'Image'
+end
+
+-- Takes the last paragraph off a div and returns it as the caption.
+local function take_caption(blocks)
+  local last = blocks[#blocks]
+  if last and last.t == 'Para' and not is_picture(last) then
+    blocks:remove()
+    return last.content
+  end
+end
+
+-- The images in a numbered group are "(a)", "(b)", …; their references name the group too.
+local function letter_parts(chapter, blocks, number)
+  local letter = 96
+  return blocks:walk { Figure = function(figure)
+    if kind_of(figure.identifier) ~= 'fig' then return nil end
+    letter = letter + 1
+    local mark = '(' .. string.char(letter) .. ')'
+    register(chapter, figure.identifier, 'Figure', number .. ' ' .. mark)
+    local old = figure.caption.long[1]
+    local caption = pandoc.Inlines { pandoc.Span(mark, { class = 'number' }), pandoc.Space() }
+    caption:extend(old and old.content or {})
+    figure.caption.long = { pandoc.Plain(caption) }
+    figure.classes:insert 'part'
+    return figure
+  end }
+end
+
+local function layout(div)
+  local columns = div.attributes['layout-ncol']
+  if not columns then return div end
+  div.attributes['layout-ncol'] = nil
+  div.attributes.style = '--columns: ' .. columns
+  div.classes:insert 'layout'
+  return div
+end
+
+local function callout(div, kind)
+  local title = div.attributes.title and pandoc.utils.blocks_to_inlines(
+    pandoc.read(div.attributes.title, 'markdown').blocks)
+  if not title and div.content[1] and div.content[1].t == 'Header' then
+    title = div.content:remove(1).content
+  end
+  local label = pandoc.Inlines { pandoc.Str(callouts[kind]) }
+  if title then -- the kind shows as a colour and a sign; say it, too
+    label = pandoc.Inlines { pandoc.Span(callouts[kind] .. ': ', { class = 'unseen' }) } .. title
+  end
+  local fold = div.attributes.collapse
+  local content = pandoc.Blocks { pandoc.Div(div.content, { class = 'callout-body' }) }
+  if fold then
+    content:insert(1, raw('<details' .. (fold == 'false' and ' open' or '') .. '><summary>'))
+    content:insert(2, pandoc.Plain(label))
+    content:insert(3, raw '</summary>')
+    content:insert(raw '</details>')
+  else
+    content:insert(1, pandoc.Div(pandoc.Plain(label), { class = 'callout-title' }))
+  end
+  return pandoc.Div(content, { id = div.identifier, class = 'callout ' .. kind })
+end
+
+-- Panels one below the other, each under its title; the page's script makes tabs of them.
+local function tabset(div)
+  local panels, level = pandoc.Blocks {}, nil
+  for _, block in ipairs(div.content) do
+    if block.t == 'Header' and (not level or block.level == level) then
+      level = block.level
+      local title = pandoc.Div(pandoc.Plain(block.content), { class = 'tab-title' })
+      panels:insert(pandoc.Div({ title }, { class = 'tab' }))
+    elseif #panels > 0 then
+      panels[#panels].content:insert(block)
+    end
+  end
+  return pandoc.Div(panels, { id = div.identifier, class = 'tabs' })
+end
+
+local function on_div(chapter, div)
+  local kind = kind_of(div.identifier)
+  for _, class in ipairs(div.classes) do
+    local name = class:match '^callout%-(%l+)'
+    if callouts[name] then return callout(div, name) end
+    if class == 'panel-tabset' then return tabset(div) end
+  end
+  if kind == 'fig' or kind == 'tbl' or kind == 'lst' then
+    local caption = take_caption(div.content)
+    local figure = numbered(chapter, div.identifier, {}, caption)
+    local content = letter_parts(chapter, div.content, targets[div.identifier].number)
+    div.identifier = ''
+    figure.content = { layout(pandoc.Div(content, div.attr)) }
+    return figure
+  end
+  return layout(div)
+end
+
+local function on_header(chapter, header)
+  local number
+  if chapter.number and not header.classes:includes 'unnumbered' then
+    local counts, level = chapter.sections, math.max(header.level, 2)
+    counts[level] = (counts[level] or 0) + 1
+    for deeper = level + 1, 6 do counts[deeper] = nil end
+    local digits = pandoc.List { chapter.number }
+    for depth = 2, level do digits:insert(tostring(counts[depth] or 0)) end
+    number = table.concat(digits, '.')
+  end
+  if kind_of(header.identifier) == 'sec' then
+    register(chapter, header.identifier, 'Section', number or pandoc.utils.stringify(header.content))
+    if not number then targets[header.identifier].word = nil end
+  end
+  if header.level == 2 then
+    chapter.contents:insert { header = header, number = number, title = header.content:clone() }
+  end
+  if number then
+    header.content:insert(1, pandoc.Span(number, { class = 'number' }))
+    header.content:insert(2, pandoc.Space())
+  end
+  header.level = math.min(header.level + 1, 6) -- the page's h1 is the book's title
+  return header
+end
+
+local function on_figure(chapter, figure)
+  if figure.classes:includes 'numbered' or figure.classes:includes 'part' then return nil end
+  if kind_of(figure.identifier) ~= 'fig' then return nil end
+  local caption = figure.caption.long[1] and figure.caption.long[1].content
+  return numbered(chapter, figure.identifier, figure.content, caption)
+end
+
+local function on_table(chapter, tab)
+  if tab.classes:includes 'data' then return nil end -- met before: the walk goes down into it
+  tab.classes:insert 'data'
+  -- The browser divides the width better than the dashes in the source do.
+  tab.colspecs = tab.colspecs:map(function(spec) return { spec[1], nil } end)
+  local id, caption = tab.identifier, tab.caption.long[1] and tab.caption.long[1].content
+  tab.identifier, tab.attributes = '', {}
+  if kind_of(id) ~= 'tbl' then return pandoc.Div({ tab }, { id = id, class = 'table-scroll' }) end
+  tab.caption = { long = {} }
+  return numbered(chapter, id, { pandoc.Div({ tab }, { class = 'table-scroll' }) }, caption)
+end
+
+local function on_code(chapter, code)
+  local caption, file = code.attributes['lst-cap'], code.attributes.filename
+  if kind_of(code.identifier) == 'lst' then
+    local id = code.identifier
+    code.identifier, code.attributes['lst-cap'] = '', nil
+    local text = caption and pandoc.utils.blocks_to_inlines(pandoc.read(caption, 'markdown').blocks)
+    return numbered(chapter, id, { code }, text)
+  end
+  local fold, summary = code.attributes['code-fold'], code.attributes['code-summary']
+  code.attributes = {}
+  local blocks = pandoc.Blocks { code }
+  if file then blocks:insert(1, raw('<p class="file-name">' .. escape(file) .. '</p>')) end
+  if fold == 'true' or fold == 'show' then
+    local open = fold == 'show' and ' open' or ''
+    blocks:insert(1, raw('<details class="code-fold"' .. open .. '><summary>'
+      .. escape(summary or 'Code') .. '</summary>'))
+    blocks:insert(raw '</details>')
+  end
+  return blocks
+end
+
+-- `$$ … $$ {#eq-x}` comes as a formula and a word; every display formula gets its own line.
+local function equations(chapter, inlines)
+  local out, i = pandoc.Inlines {}, 1
+  while i <= #inlines do
+    local el = inlines[i]
+    if el.t == 'Math' and el.mathtype == 'DisplayMath' then
+      local j = i + 1
+      while inlines[j] and (inlines[j].t == 'Space' or inlines[j].t == 'SoftBreak') do j = j + 1 end
+      local id, rest = (inlines[j] and inlines[j].t == 'Str' and inlines[j].text or '')
+        :match '^{#(eq%-[%w_-]+)}(.*)$'
+      local span = pandoc.Span({ el }, { id = id or '', class = 'equation' })
+      if id then
+        local number = count(chapter, 'eq')
+        register(chapter, id, 'Equation', number)
+        span.content:insert(pandoc.Span('(' .. number .. ')', { class = 'number' }))
+        inlines[j].text, i = rest, j - 1
+      end
+      out:insert(span)
+    else
+      out:insert(el)
+    end
+    i = i + 1
+  end
+  return out
+end
+
+-- `![](x.png){#fig-x}` without a caption is a plain paragraph to Pandoc, and a figure here.
+local function bare_picture(para)
+  local image = is_picture(para) and para.content[1]
+  if not image or kind_of(image.identifier) ~= 'fig' then return nil end
+  local id = image.identifier
+  image.identifier = ''
+  return pandoc.Figure({ pandoc.Plain { image } }, { long = {} }, { id = id })
+end
+
+-- What is only for other formats goes; what is for HTML stays.
+local function visible(el)
+  local shown
+  for _, class in ipairs(el.classes) do
+    if class == 'content-visible' then shown = true end
+    if class == 'content-hidden' then shown = false end
+  end
+  if shown == nil then return nil end
+  local when, unless = el.attributes['when-format'], el.attributes['unless-format']
+  local applies = true
+  if when then applies = when:match '^html' ~= nil end
+  if unless then applies = applies and not unless:match '^html' end
+  if applies ~= shown then return {} end
+  return el.content
+end
+
+return {
+  problems = problems, targets = targets,
+  report = report, kind_of = kind_of, raw = raw, escape = escape, register = register,
+  prepare = function(blocks)
+    return blocks:walk { Div = visible, Span = visible, Para = bare_picture }
+  end,
+  number = function(chapter, blocks)
+    local function with(handler) return function(el) return handler(chapter, el) end end
+    blocks = blocks:walk { Inlines = with(equations) }
+    return blocks:walk {
+      traverse = 'topdown', -- the order of the document
+      Div = with(on_div), Header = with(on_header), Figure = with(on_figure),
+      Table = with(on_table), CodeBlock = with(on_code),
+    }
+  end,
+}

@@ -1,0 +1,153 @@
+"use strict";
+const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+const byId = (id) => document.getElementById(id);
+const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+
+// Theme: the system's, until the button is pressed.
+const root = document.documentElement;
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ?? (systemDark.matches ? "dark" : "light")) === "dark";
+const themeButton = byId("page-theme");
+const nameTheme = () => { themeButton.textContent = isDark() ? "Light theme" : "Dark theme"; };
+themeButton.hidden = false;
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* not remembered, then */ }
+  nameTheme();
+});
+systemDark.addEventListener("change", nameTheme);
+nameTheme();
+
+// Contents: always open beside the text, a menu above it.
+const menu = byId("page-menu");
+const beside = matchMedia("(min-width: 64rem)");
+const fitMenu = () => { menu.open = beside.matches; };
+beside.addEventListener("change", fitMenu);
+fitMenu();
+menu.addEventListener("click", (event) => {
+  if (!beside.matches && event.target.closest("a")) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !beside.matches && menu.open) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+// The chapter being read is marked in the contents.
+const links = all("a", menu);
+const heads = links.map((link) => byId(decodeURIComponent(link.hash.slice(1))));
+let current = null;
+const follow = () => {
+  let index = 0;
+  heads.forEach((head, i) => { if (head && head.getBoundingClientRect().top < 140) index = i; });
+  if (innerHeight + scrollY > root.scrollHeight - 4) index = links.length - 1;
+  if (links[index] === current) return;
+  current?.removeAttribute("aria-current");
+  all(".here", menu).forEach((item) => item.classList.remove("here"));
+  current = links[index];
+  current.setAttribute("aria-current", "location");
+  for (let li = current.closest("li"); li; li = li.parentElement.closest("li")) li.classList.add("here");
+  if (beside.matches) current.scrollIntoView({ block: "nearest" });
+};
+let waiting = false;
+addEventListener("scroll", () => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; follow(); });
+}, { passive: true });
+follow();
+
+// Code: one button for all folds.
+const folds = all("details.code-fold");
+const codeButton = byId("page-code");
+const nameCode = () => {
+  codeButton.textContent = folds.some((fold) => !fold.open) ? "Show all code" : "Hide all code";
+};
+codeButton.hidden = folds.length === 0;
+codeButton.addEventListener("click", () => {
+  const open = folds.some((fold) => !fold.open);
+  folds.forEach((fold) => { fold.open = open; });
+});
+folds.forEach((fold) => fold.addEventListener("toggle", nameCode));
+nameCode();
+
+// Tabs: without this script the panels stand one below the other, which is right for paper, too.
+all(".tabs").forEach((tabs, set) => {
+  const panels = all(":scope > .tab", tabs);
+  const list = make("div", { className: "tab-list", role: "tablist" });
+  const buttons = panels.map((panel, i) => {
+    const title = panel.querySelector(".tab-title");
+    const button = make("button", { type: "button", id: "page-tab-" + set + "-" + i });
+    button.append(...[...title.childNodes].map((node) => node.cloneNode(true)));
+    button.role = "tab";
+    panel.id ||= "page-panel-" + set + "-" + i;
+    panel.role = "tabpanel";
+    panel.tabIndex = 0;
+    button.setAttribute("aria-controls", panel.id);
+    panel.setAttribute("aria-labelledby", button.id);
+    return button;
+  });
+  const select = (index) => buttons.forEach((button, i) => {
+    button.setAttribute("aria-selected", String(i === index));
+    button.tabIndex = i === index ? 0 : -1;
+    panels[i].classList.toggle("off", i !== index);
+  });
+  buttons.forEach((button, i) => {
+    button.addEventListener("click", () => select(i));
+    panels[i].reveal = () => select(i);
+  });
+  list.addEventListener("keydown", (event) => {
+    const last = buttons.length - 1;
+    const now = buttons.indexOf(document.activeElement);
+    const next = { ArrowRight: now === last ? 0 : now + 1, ArrowLeft: now === 0 ? last : now - 1,
+      Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    select(next);
+    buttons[next].focus();
+  });
+  list.append(...buttons);
+  tabs.prepend(list);
+  select(0);
+});
+
+// A link into a closed fold or a tab behind the others opens it.
+const reveal = () => {
+  const target = byId(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  for (let el = target; el; el = el.parentElement) {
+    if (el.tagName === "DETAILS") el.open = true;
+    el.reveal?.();
+  }
+  target.scrollIntoView();
+};
+addEventListener("hashchange", reveal);
+if (location.hash) reveal();
+
+// Figures open large. A real button, so that the keyboard reaches it.
+const lightbox = byId("page-lightbox");
+all("main figure img, main .chapter p > img:only-child").forEach((image) => {
+  if (image.closest("a")) return;
+  const button = make("button", { type: "button", className: "zoom", title: "Enlarge" });
+  image.replaceWith(button);
+  button.append(image);
+  button.addEventListener("click", () => {
+    const close = make("button", { type: "button", textContent: "Close" });
+    const { src, alt, className } = image;
+    lightbox.replaceChildren(close, make("img", { src, alt, className }));
+    lightbox.showModal();
+  });
+});
+lightbox.addEventListener("click", () => lightbox.close());
+
+// A table that is wider than its box is scrolled with the keyboard, too.
+const fitTables = () => all(".table-scroll, pre").forEach((box) => {
+  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+  else box.removeAttribute("tabindex");
+});
+addEventListener("resize", fitTables);
+fitTables();
+
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => all(".callout details").forEach((fold) => { fold.open = true; }));

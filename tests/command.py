@@ -1,0 +1,42 @@
+"""Starts the command line in processes of their own, on one core, away from the real cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+
+
+def environment() -> dict[str, str]:
+    """That of this process, with one thread, and without a data set that it may name."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CIFAR_")}
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+
+
+def _one_core() -> None:
+    """As many threads in every process, whatever the machine: sums then round the same."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def start(folder: Path, *options: str, **more: object) -> subprocess.Popen:
+    """Begin ``python -m cifar_study.train`` in ``folder`` with its cache in ``folder/cache``."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cifar_study.train", *options],
+        cwd=folder,
+        env=environment(),
+        text=True,
+        preexec_fn=_one_core,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        | more,
+    )
+
+
+def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    process = start(folder, *options)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

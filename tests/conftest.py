@@ -1,0 +1,91 @@
+"""What several tests share: the project, copies of it, its book, a browser."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    return PROJECT
+
+
+def copy_project(target: Path) -> Path:
+    """What the report is made of, in a folder of its own."""
+    target.mkdir(parents=True, exist_ok=True)
+    unwanted = shutil.ignore_patterns("__pycache__", "trials", "lock", ".quarto", "*.quarto_ipynb")
+    for name in ("chapters", "cifar_study", "plain", "figures", "cache"):
+        shutil.copytree(PROJECT / name, target / name, ignore=unwanted)
+    for name in ("_quarto.yml", "_quarto-pdf.yml", "index.qmd"):
+        shutil.copy(PROJECT / name, target)
+    return target
+
+
+def render(project: Path, edition: str, **environment: str) -> Path:
+    """Render a project in one edition; the folder of the book."""
+    command = ["quarto", "render"] if edition == "quarto" else [sys.executable, "-m", "plain"]
+    done = subprocess.run(
+        command,
+        cwd=project,
+        env=os.environ | {"QUARTO_PYTHON": sys.executable} | environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Unable to resolve crossref" not in done.stderr
+    return project / "_book"
+
+
+def words(book: Path) -> str:
+    """The words of all pages, without markup and with every space a plain one."""
+    pages = " ".join(page.read_text() for page in sorted(book.rglob("*.html")))
+    visible = re.sub(r"<(script|style)\b.*?</\1>", " ", pages, flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", visible)).split())
+
+
+EDITIONS = [
+    "plain",
+    pytest.param(
+        "quarto",
+        marks=pytest.mark.skipif(
+            not shutil.which("quarto"),
+            reason="no quarto on the path: only the plain edition is tested",
+        ),
+    ),
+]
+
+
+@pytest.fixture(scope="session", params=EDITIONS)
+def book(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the whole book, rendered once for each edition."""
+    return render(copy_project(tmp_path_factory.mktemp(request.param) / "project"), request.param)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """A headless Chromium: one on the path, else Playwright's own."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    found = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    with sync_api.sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(
+                executable_path=found, args=["--no-sandbox", "--disable-background-networking"]
+            )
+        except sync_api.Error as error:
+            pytest.skip(f"no Chromium: put one on the path ({error.message.splitlines()[0]})")
+        yield started
+        started.close()

@@ -1,0 +1,72 @@
+"""The chapters: each one runs without torch, data or network, and types no number."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parent.parent
+CHAPTERS = [PROJECT / "index.qmd", *sorted((PROJECT / "chapters").glob("q*.qmd"))]
+CELL = re.compile(r"^```\{python\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`\{python\} ([^`]+)`")
+
+# Importing torch, opening a connection or reading a data set fails the chapter.
+GUARD = """
+import os, socket, sys
+sys.modules["torch"] = None
+os.environ["CIFAR_STUDY_DATA"] = "/nowhere"
+def refuse(*arguments, **options):
+    raise OSError("a chapter must not open a connection")
+socket.socket.connect = refuse
+"""
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_runs_without_torch_data_and_network(chapter: Path) -> None:
+    text = chapter.read_text()
+    script = [GUARD]
+    for match in re.finditer(rf"{CELL.pattern}|{INLINE.pattern}", text, CELL.flags):
+        cell, inline = match.groups()
+        script.append(cell if cell is not None else f"assert isinstance({inline}, str)")
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(script)],
+        cwd=PROJECT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_types_no_number(chapter: Path) -> None:
+    prose = CELL.sub("", chapter.read_text())
+    prose = re.sub(r"\{[^}]*\}", "", INLINE.sub("", prose))  # attributes: ids, widths
+    prose = re.sub(r"@[\w-]+|\]\([^)]*\)|\$\$?[^$]+\$\$?", "", prose)  # references, links, maths
+    prose = prose.replace("CIFAR-10", "")
+    assert not re.findall(r".*\d.*", prose)
+
+
+def test_every_question_has_its_chapter_in_the_book() -> None:
+    book = yaml.safe_load((PROJECT / "_quarto.yml").read_text())["book"]["chapters"]
+    listed = [name for entry in book if isinstance(entry, dict) for name in entry["chapters"]]
+    assert [name[:12] for name in listed] == [f"chapters/q{number:02}" for number in range(1, 15)]
+    assert all((PROJECT / name).exists() for name in listed)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_figures_and_tables_have_caption_and_text(chapter: Path) -> None:
+    for cell in CELL.findall(chapter.read_text()):
+        if "label: fig-" in cell:
+            assert "fig-cap:" in cell
+            assert "fig-alt:" in cell
+        if "label: tbl-" in cell:
+            assert "tbl-cap:" in cell
+    for attributes in re.findall(r"!\[[^\]]+\]\([^)]+\)\{([^}]*)\}", chapter.read_text()):
+        assert "fig-alt=" in attributes

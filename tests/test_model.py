@@ -1,0 +1,145 @@
+"""The built networks, held against torch's own counts and the tables made without it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from cifar_study.layers import count_layers
+from cifar_study.model import build_model, conv_block
+from cifar_study.stages import STAGES, Block
+
+torch.set_num_threads(1)
+NUMBERS = list(range(1, 9))
+
+
+def pictures(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
+    random = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, height, width), generator=random, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_the_layer_table_is_that_of_the_built_network(number: int) -> None:
+    network = STAGES[number].network
+    model = build_model(network).eval()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(
+            lambda _module, _inputs, output, name=name: shapes.update({name: output.shape[1:]})
+        )
+    model(pictures(1))
+
+    table = count_layers(network)
+    assert table[0].shape == (3, 32, 32)
+    assert len({layer.name for layer in table}) == len(table)
+    for layer in table[1:]:
+        assert tuple(shapes[layer.name]) == layer.shape, layer.name
+        own = model.get_submodule(layer.name).parameters()
+        assert sum(parameter.numel() for parameter in own) == layer.parameters, layer.name
+    trained = sum(parameter.numel() for parameter in model.parameters())
+    assert trained == sum(layer.parameters for layer in table)
+
+
+@pytest.mark.parametrize(
+    ("number", "height", "width"), [*((number, 32, 32) for number in NUMBERS), (8, 48, 40)]
+)
+def test_multiply_accumulates_are_half_the_operations_that_torch_counts(
+    number: int, height: int, width: int
+) -> None:
+    network = STAGES[number].network
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        build_model(network).eval()(pictures(1, height, width))
+    macs = sum(layer.macs for layer in count_layers(network, height, width))
+    assert macs == counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 32), (36, 30), (100, 67), (8, 8)])
+def test_global_average_pooling_takes_pictures_of_any_size(height: int, width: int) -> None:
+    logits = build_model(STAGES[8].network).eval()(pictures(3, height, width))
+    assert logits.shape == (3, 10)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_softmax_makes_the_logits_probabilities(number: int) -> None:
+    with torch.inference_mode():
+        logits = build_model(STAGES[number].network).eval()(pictures(4))
+    probabilities = logits.softmax(1)
+    assert probabilities.shape == (4, 10)
+    assert probabilities.min() >= 0
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_weights_start_glorot_uniform_with_biases_at_zero(number: int) -> None:
+    checked = 0
+    for layer in build_model(STAGES[number].network, seed=3).modules():
+        if isinstance(layer, nn.Conv2d):
+            outputs, inputs, height, width = layer.weight.shape
+            bound = math.sqrt(6 / ((inputs + outputs) * height * width))
+        elif isinstance(layer, nn.Linear):
+            bound = math.sqrt(6 / (layer.in_features + layer.out_features))
+        else:
+            continue
+        assert 0.9 * bound < layer.weight.abs().max() <= bound
+        # A uniform distribution's standard deviation is its bound over the root of 3.
+        spread = (bound / math.sqrt(3)) / math.sqrt(layer.weight.numel())
+        assert abs(layer.weight.mean()) < 5 * spread
+        assert not layer.bias.any()
+        checked += 1
+    assert checked == 2 * len(STAGES[number].network.blocks) + 1
+
+
+def test_the_first_bound_by_hand() -> None:
+    weight = build_model(STAGES[1].network).get_submodule("block1.conv1").weight
+    assert weight.abs().max() <= math.sqrt(6 / (27 + 45))
+
+
+def test_the_seed_decides_the_weights_and_nothing_else_does() -> None:
+    torch.manual_seed(1)
+    first = build_model(STAGES[8].network, seed=5).state_dict()
+    torch.manual_seed(2)
+    again = build_model(STAGES[8].network, seed=5).state_dict()
+    other = build_model(STAGES[8].network, seed=6).state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["dense.weight"], other["dense.weight"])
+
+
+def test_scaling_the_pixels_is_part_of_the_network() -> None:
+    model = build_model(STAGES[4].network).eval()
+    taken = pictures(2)
+    torch.testing.assert_close(model(taken), model(taken.float()), rtol=0, atol=0)
+    first = model[0](torch.tensor([0, 51, 255], dtype=torch.uint8))
+    torch.testing.assert_close(first, torch.tensor([0.0, 0.2, 1.0]))
+
+
+def test_dropout_acts_in_training_only_and_at_its_rates() -> None:
+    model = build_model(STAGES[7].network)
+    drops = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert [drop.p for drop in drops] == [0.1, 0.2, 0.3, 0.4]
+    model.eval()
+    assert torch.equal(model(pictures(2)), model(pictures(2)))
+    model.train()
+    assert not torch.equal(model(pictures(2)), model(pictures(2)))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.4])
+def test_dropout_zeroes_its_share_and_scales_the_rest(rate: float) -> None:
+    drop = conv_block(3, Block(4, dropout=rate)).drop.train()
+    torch.manual_seed(0)
+    values = torch.ones(8, 40, 31, 33).to(memory_format=torch.channels_last).requires_grad_()
+    dropped = drop(values)
+    assert dropped.shape == values.shape
+    kept = dropped != 0
+    assert 1 - kept.float().mean() == pytest.approx(rate, abs=0.005)
+    torch.testing.assert_close(
+        dropped[kept], torch.full_like(dropped[kept], 1 / (1 - rate)), rtol=1e-4, atol=0
+    )
+    assert abs(kept.float().mean((0, 2, 3)) - (1 - rate)).max() < 0.03  # in every channel
+    dropped.sum().backward()
+    torch.testing.assert_close(values.grad, dropped.detach())
+    assert not torch.equal(drop(values), dropped)

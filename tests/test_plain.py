@@ -1,0 +1,387 @@
+"""The plain edition: a sample book is built and read back; then broken books must say why."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = Path(__file__).parent / "sample_book"
+VOID = {"meta", "img", "br", "hr", "link", "input", "col", "source", "wbr"}
+
+
+class Node:
+    """An element of the page: enough of a tree to ask for ids, classes and text."""
+
+    def __init__(self, tag: str, attributes: dict[str, str], parent: "Node | None"):
+        self.tag, self.attributes, self.parent = tag, attributes, parent
+        self.children: list[Node | str] = []
+
+    def __getitem__(self, name):
+        return self.attributes[name]
+
+    @property
+    def classes(self):
+        return self.attributes.get("class", "").split()
+
+    @property
+    def text(self):
+        parts = [c if isinstance(c, str) else c.text for c in self.children]
+        return re.sub(r"\s+", " ", "".join(parts))
+
+    def find(self, tag=None, css=None, **attributes):
+        """Every descendant with this tag, class and attributes, in order."""
+        for child in self.children:
+            if isinstance(child, Node):
+                if (
+                    (tag is None or child.tag == tag)
+                    and (css is None or css in child.classes)
+                    and all(child.attributes.get(k) == v for k, v in attributes.items())
+                ):
+                    yield child
+                yield from child.find(tag, css, **attributes)
+
+    def one(self, *arguments, **attributes):
+        (found,) = self.find(*arguments, **attributes)
+        return found
+
+
+class Tree(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.root = self.here = Node("root", {}, None)
+        self.feed(page)
+        assert self.here is self.root, f"<{self.here.tag}> is never closed"
+
+    def handle_starttag(self, tag, attrs):
+        node = Node(tag, {k: v or "" for k, v in attrs}, self.here)
+        self.here.children.append(node)
+        if tag not in VOID:
+            self.here = node
+
+    def handle_startendtag(self, tag, attrs):
+        self.here.children.append(Node(tag, {k: v or "" for k, v in attrs}, self.here))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert tag == self.here.tag, f"</{tag}> ends <{self.here.tag}>"
+            self.here = self.here.parent
+
+    def handle_data(self, data):
+        self.here.children.append(data)
+
+
+def run(project, output):
+    return subprocess.run(
+        [sys.executable, "-m", "plain", "--project", str(project), "--output", str(output)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    output = tmp_path_factory.mktemp("plain") / "index.html"
+    done = run(SAMPLE, output)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "WARNING" not in done.stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def page(built):
+    return Tree(built.read_text(encoding="utf-8")).root
+
+
+@pytest.fixture(scope="module")
+def text(page):
+    return page.one("main").text
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Figure 1 comes before any numbered chapter, and Chapter 1 opens the book.",
+        "The answer is 42, the name is snake_case_*name*.",
+        "Its curve is in Figure 1.1, its file in Figure 1.2, and a pair in Figure 1.3, "
+        "of which Figure 1.3 (a) is the left half.",
+        "A bare number reads 1.1, and two at once read Figure 1.1, Figure 1.2.",
+        "With a prefix: see Fig. 1.1.",
+        "The loss ends at 0.9 after 5 steps.",
+        "Back to Chapter 1 and its Section 1.1. Ahead: Table 2.1, Table 2.2 and Equation 2.1.",
+        "See Chapter 2 and Section 3.1.1.",
+        "The loop is Listing 3.1.",
+        "(He et al. 2016) were tried on the pictures of Krizhevsky (2009).",
+    ],
+)
+def test_prose_has_values_and_references(text, sentence):
+    # The same sentences as in Quarto 1.9's book of this sample.
+    assert sentence in text
+
+
+def test_references_lead_to_what_they_name(page):
+    ids = [node["id"] for node in page.find() if "id" in node.attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"][1:] for a in page.find("a") if a.attributes.get("href", "")[:1] == "#"]
+    assert set(links) <= set(ids)
+    for label in ("fig-curve", "tbl-cell", "eq-softmax", "lst-loop", "sec-curve", "fig-left"):
+        assert label in links
+
+
+def test_captions_and_alternative_texts(page):
+    curve = page.one("figure", id="fig-curve")
+    assert curve.one("figcaption").text == "Figure 1.1: The loss falls, and falls more slowly"
+    image = curve.one("img")
+    assert image["alt"] == "A line that falls from 2.3 to 0.9 over five steps"
+    assert 450 < int(image["width"]) < 600  # six inches at 96 dpi, though twice the pixels
+    assert page.one("figure", id="fig-right").one("figcaption").text == "(b) Right half"
+    table = page.one("figure", id="tbl-cell")
+    assert table.one("figcaption").text == "Table 2.1: Squares, computed"
+    assert [cell.text for cell in table.find("td")] == ["1", "1", "2", "4", "3", "9"]
+    assert all(image["alt"] for image in page.find("img"))
+
+
+def test_headings_and_contents(page):
+    assert [h.text for h in page.find("h1")] == ["A Sample Book"]
+    titles = [h.text for h in page.find("h2")]
+    assert titles == ["Preface", "1 Figures", "2 Tables and sums", "3 Words around them",
+                      "References"]  # fmt: skip
+    levels = [int(n.tag[1]) for n in page.find() if re.fullmatch("h[1-6]", n.tag)]
+    assert all(b - a <= 1 for a, b in pairwise(levels))
+    contents = page.one("nav")
+    assert [part.text.strip() for part in contents.find(css="contents-part")] == ["Basics", "Text"]
+    assert "2.2 What to remember" in [a.text for a in contents.find("a")]
+    assert page.one("html")["lang"] == "en"
+
+
+def test_links_between_chapters_stay_on_the_page(page):
+    targets = {a.text: a["href"] for a in page.one("main").find("a") if "href" in a.attributes}
+    assert targets["the figures"] == "#sec-figures"
+    assert targets["a section of the tables"] == "#sec-wide"
+    own = page.one(id=targets["this section"][1:])
+    assert own.text == "2.2 What to remember"  # chapter 1 has a section of this name, too
+
+
+def test_cells_fold_and_hide(page, text):
+    folds = [(f.one("summary").text, "open" in f.attributes) for f in page.find(css="code-fold")]
+    assert folds == [("Code", False), ("How it is computed", False)]
+    assert "import matplotlib" not in text  # include: false
+    assert "for name in" not in text  # echo: false
+    assert "5 steps, last loss 0.9" in text
+    assert [li.text for li in page.find("li")].count("cat has 3 letters") == 1  # output: asis
+    assert 'print("shown, not run")' in text
+    assert "`{python} 1 + 1` stays as it is here" in text
+
+
+def test_callouts_tabs_and_visibility(page, text):
+    kinds = [node.classes[1] for node in page.find(css="callout")]
+    assert kinds == ["tip", "note", "warning", "important", "caution"]
+    folded = page.one(css="warning").one("details")
+    assert "open" not in folded.attributes
+    assert folded.one("summary").text.strip() == "Warning: A folded warning"
+    tabs = page.one(css="tabs")
+    titles = [title.text.strip() for title in tabs.find(css="tab-title")]
+    assert titles == ["Training", "Validation", "Test"]
+    assert "Only in HTML." in text
+    assert "Never in HTML." not in text
+    assert page.one(id="raw-html").one("abbr").text == "HTML"
+    assert "A remark in the margin." in page.one(css="column-margin").text
+
+
+def test_formulae_notes_and_literature(page):
+    equation = page.one(id="eq-softmax")
+    assert list(equation.find("mfrac"))
+    assert equation.text.endswith("(2.1)")
+    literature = page.one(id="refs")
+    assert "Deep Residual Learning" in literature.text
+    assert "10.1109/CVPR.2016.90" in literature.text
+    chapter = next(n for n in page.find(css="chapter") if "Notes work too" in n.text)
+    assert "A footnote stays with its chapter." in chapter.one(css="footnotes").text
+
+
+def test_nothing_is_loaded_from_elsewhere(page, built):
+    for node in page.find():
+        if "src" in node.attributes:
+            assert node["src"].startswith("data:image/")
+        assert node.tag not in ("link", "iframe")
+        assert "file:" not in node.attributes.get("href", "")
+    styles = "".join(node.text for node in page.find("style"))
+    assert not re.search(r"url\(|@import", styles)
+    assert [path.name for path in built.parent.iterdir()] == ["index.html"]
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A small book to be broken: index.qmd and one chapter."""
+    (tmp_path / "_quarto.yml").write_text(
+        "project: {type: book}\nbook:\n  title: T\n  chapters: [index.qmd, one.qmd]\n"
+    )
+    (tmp_path / "index.qmd").write_text("# Preface {.unnumbered}\n\nText.\n")
+    return tmp_path
+
+
+BROKEN = {
+    "cell": ("# One\n\n```{python}\n#| label: bad\nvalue = 1\n1 / 0\n```\n",
+             ["one.qmd, line 3, cell 1 (bad)", "ZeroDivisionError: division by zero"]),
+    "inline": ("# One\n\nIt is `{python} missing`.\n",
+               ["one.qmd, line 3, inline (`missing`)", "NameError"]),
+    "reference": ("# One\n\nSee @fig-none.\n", ["one.qmd", "@fig-none"]),
+    "citation": ("# One\n\nSee @nobody1999.\n", ["nobody1999"]),
+    "picture": ("# One\n\n![x](figures/none.png)\n", ["one.qmd", "figures/none.png", "missing"]),
+    "remote picture": ("# One\n\n![x](https://example.org/x.png)\n", ["example.org/x.png"]),
+    "dead link": ("# One\n\n[x](two.qmd)\n", ["one.qmd", "two.qmd"]),
+    "label twice": ("# One {#sec-a}\n\n## Two {#sec-a}\n", ["one.qmd", "Duplicate", "sec-a"]),
+    "open div": ("# One\n\n::: {.callout-note}\nText\n", ["one.qmd", "Div", "unclosed"]),
+    "front matter": ("---\ntitle: [\n---\n\nText\n", ["one.qmd", "bad YAML"]),
+    "cell options": ("# One\n\n```{python}\n#| label: [\n1\n```\n",
+                     ["one.qmd, cell at line 3", "bad YAML"]),
+    "open fence": ("# One\n\n```{python}\n1\n", ["one.qmd, line 3", "never closed"]),
+    "other language": ("# One\n\n```{mermaid}\ngraph\n```\n", ["one.qmd, line 3", "mermaid"]),
+    "shortcode": ("# One\n\n{{< video x.mp4 >}}\n", ["one.qmd, line 3", "{{< video x.mp4 >}}"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_chapter_is_one_line_and_status_2(book, name):
+    source, words = BROKEN[name]
+    (book / "one.qmd").write_text(source)
+    expect_failure(book, words)
+
+
+def test_a_broken_project_is_one_line_and_status_2(book):
+    expect_failure(book, ["one.qmd", "No such file"])
+    (book / "_quarto.yml").write_text("book:\n  title: 'T\n")
+    expect_failure(book, ["_quarto.yml", "bad YAML"])
+    (book / "_quarto.yml").unlink()
+    expect_failure(book, ["_quarto.yml", "No such file"])
+
+
+def expect_failure(book, words):
+    output = book / "out" / "index.html"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("as before")
+    done = run(book, output)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not re.fullmatch(r"\S+: \d+\.\d s", line)]
+    assert len(lines) == 1, done.stderr
+    assert all(word in lines[0] for word in words), lines[0]
+    assert output.read_text() == "as before"
+    assert [path.name for path in output.parent.iterdir()] == ["index.html"]
+
+
+@pytest.fixture
+def visit(browser, built):
+    """Open the sample in a fresh context; any message on the console fails the test."""
+    contexts, said = [], []
+
+    def open_page(width=1280, scheme="light", **options):
+        context = browser.new_context(
+            viewport={"width": width, "height": 844}, color_scheme=scheme, **options
+        )
+        contexts.append(context)
+        context.route(re.compile("^(?!file:|data:)"), lambda route: said.append(route.request.url))
+        tab = context.new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(built.as_uri())
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not said
+
+
+@pytest.mark.browser
+def test_tabs_follow_the_keyboard(visit):
+    tab = visit()
+    tab.get_by_role("tab", name="Training").focus()
+    tab.keyboard.press("ArrowRight")
+    assert tab.get_by_role("tab", selected=True).inner_text() == "Validation"
+    assert tab.get_by_text("Tab two has a list").is_visible()
+    assert not tab.get_by_text("Tab one has text").is_visible()
+    tab.keyboard.press("End")
+    assert tab.get_by_text("Tab three cites").is_visible()
+
+
+@pytest.mark.browser
+def test_folds_open_one_by_one_and_all_at_once(visit):
+    tab = visit()
+    fold = tab.locator("details.code-fold").first
+    fold.locator("summary").press("Enter")
+    assert fold.locator("pre").is_visible()
+    tab.get_by_role("button", name="Show all code").click()
+    assert tab.locator("details.code-fold:not([open])").count() == 0
+    tab.get_by_role("button", name="Hide all code").click()
+    assert tab.locator("details.code-fold[open]").count() == 0
+
+
+@pytest.mark.browser
+def test_figures_open_large(visit):
+    tab = visit()
+    button = tab.locator("#fig-curve button")
+    button.press("Enter")
+    large = tab.get_by_role("dialog").locator("img")
+    assert large.bounding_box()["width"] > button.bounding_box()["width"]
+    assert large.get_attribute("alt").startswith("A line that falls")
+    tab.keyboard.press("Escape")
+    assert tab.get_by_role("dialog").count() == 0
+    assert tab.evaluate("document.activeElement.className") == "zoom"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 1024, 1280])
+def test_nothing_overflows_the_page(visit, width):
+    tab = visit(width)
+    tab.evaluate("document.querySelectorAll('main details').forEach((fold) => fold.open = true)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.browser
+def test_the_menu_on_a_phone(visit):
+    tab = visit(390)
+    contents = tab.get_by_role("navigation")
+    link = contents.get_by_role("link", name="Tables and sums")
+    assert not link.is_visible()
+    contents.locator("summary").click()
+    link.click()
+    assert not link.is_visible()
+    assert tab.url.endswith("#sec-tables")
+
+
+@pytest.mark.browser
+def test_the_theme_is_the_systems_until_it_is_chosen(visit):
+    tab = visit(scheme="dark")
+
+    def paper():
+        return tab.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    dark = paper()
+    assert sum(map(int, re.findall(r"\d+", dark))) < 150
+    assert tab.get_by_alt_text("Shown on dark pages").is_visible()
+    assert not tab.get_by_alt_text("Shown on light pages").is_visible()
+    tab.get_by_role("button", name="Light theme").click()
+    assert paper() == "rgb(255, 255, 255)"
+    assert tab.get_by_alt_text("Shown on light pages").is_visible()
+    tab.reload()
+    assert paper() == "rgb(255, 255, 255)"
+
+
+@pytest.mark.browser
+def test_the_chapter_being_read_is_marked(visit):
+    tab = visit()
+    tab.get_by_role("navigation").get_by_role("link", name="Tables and sums").click()
+    tab.wait_for_function(
+        "document.querySelector('nav [aria-current]')?.textContent.includes('Tables and sums')"
+    )
+
+
+@pytest.mark.browser
+def test_without_scripts_everything_shows(visit):
+    tab = visit(java_script_enabled=False)
+    for words in ("Tab one has text", "Tab two has a list", "Tab three cites"):
+        assert tab.get_by_text(words).is_visible()

@@ -1,0 +1,128 @@
+"""The registry of stages: what is trained, and that each stage is one change from the last."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+
+from cifar_study.errors import StudyError
+from cifar_study.layers import count_layers, count_parameters
+from cifar_study.stages import CLASSES, STAGES, Stage, get_stage, scale_width
+
+# Counted by hand: a 3×3 convolution has 3·3·in·out weights and out biases.
+BLOCK_20 = (3 * 3 * 3 * 20 + 20) + (3 * 3 * 20 * 20 + 20)  # 560 + 3,620
+BLOCK_40 = (3 * 3 * 20 * 40 + 40) + (3 * 3 * 40 * 40 + 40)  # 7,240 + 14,440
+BLOCK_80 = (3 * 3 * 40 * 80 + 80) + (3 * 3 * 80 * 80 + 80)  # 28,880 + 57,680
+BLOCK_160 = (3 * 3 * 80 * 160 + 160) + (3 * 3 * 160 * 160 + 160)  # 115,360 + 230,560
+BATCH_NORMS = 2 * (20 + 20 + 40 + 40 + 80 + 80 + 160 + 160)  # a scale and a shift each: 1,200
+BY_HAND = {
+    # 32 / 8 leaves 4 × 4 places for the dense layer
+    1: (3 * 3 * 3 * 5 + 5) + (3 * 3 * 5 * 5 + 5) + (4 * 4 * 5 * 10 + 10),
+    2: BLOCK_20 + (4 * 4 * 20 * 10 + 10),
+    # 32 / 2 / 2 leaves 8 × 8
+    3: BLOCK_20 + BLOCK_40 + (8 * 8 * 40 * 10 + 10),
+    4: BLOCK_20 + BLOCK_40 + (8 * 8 * 40 * 10 + 10),
+    # 32 / 2 / 2 / 2 / 2 leaves 2 × 2
+    5: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + (2 * 2 * 160 * 10 + 10),
+    6: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + BATCH_NORMS + (2 * 2 * 160 * 10 + 10),
+    7: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + BATCH_NORMS + (2 * 2 * 160 * 10 + 10),
+    # the average over all places leaves one value a filter
+    8: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + BATCH_NORMS + (160 * 10 + 10),
+}
+WRITTEN_DOWN = {
+    1: 1_180, 2: 7_390, 3: 51_470, 4: 51_470,
+    5: 464_750, 6: 465_950, 7: 465_950, 8: 461_150,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_parameters_are_those_counted_by_hand(number: int) -> None:
+    assert BY_HAND[number] == WRITTEN_DOWN[number]
+    assert count_parameters(STAGES[number].network) == BY_HAND[number]
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_the_arithmetic_shown_gives_the_parameters_beside_it(number: int) -> None:
+    for layer in count_layers(STAGES[number].network):
+        shown = layer.arithmetic.replace("·", "*") or "0"
+        assert eval(shown) == layer.parameters, layer.name
+
+
+def test_multiply_accumulates_of_the_minimal_network_by_hand() -> None:
+    macs = {layer.name: layer.macs for layer in count_layers(STAGES[1].network)}
+    assert macs["block1.conv1"] == 27 * 5 * 1024
+    assert macs["block1.conv2"] == 45 * 5 * 1024
+    assert macs["dense"] == 80 * 10
+    assert macs["block1.pool"] == 0
+
+
+def test_there_are_the_eight_stages_and_ten_classes() -> None:
+    assert list(STAGES) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(CLASSES) == 10
+    assert (CLASSES[0], CLASSES[3], CLASSES[9]) == ("airplane", "cat", "truck")
+
+
+def test_the_recipe_is_one_for_all_but_for_the_epochs_of_stage_3() -> None:
+    for number, stage in STAGES.items():
+        assert asdict(stage.recipe) == {
+            "epochs": 15 if number == 3 else 150,
+            "batch_size": 64,
+            "learning_rate": 0.001,
+            "momentum": 0.9,
+        }
+
+
+def changes(old: Stage, new: Stage) -> set[str]:
+    """The names of the fields that differ, in blocks both have, network and recipe."""
+    one, other = asdict(old), asdict(new)
+    pairs = [(one["recipe"], other["recipe"]), (one["network"], other["network"])]
+    pairs += zip(one["network"].pop("blocks"), other["network"].pop("blocks"), strict=False)
+    found = {field for left, right in pairs for field in left if left[field] != right[field]}
+    if len(old.network.blocks) != len(new.network.blocks):
+        found.add("number of blocks")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "changed"),
+    [
+        (2, {"filters"}),
+        (3, {"number of blocks", "pool", "epochs"}),
+        (4, {"activation", "epochs"}),
+        (5, {"number of blocks"}),
+        (6, {"batch_norm"}),
+        (7, {"dropout"}),
+        (8, {"pool", "input_size"}),
+    ],
+)
+def test_each_stage_is_one_change_from_the_one_before(number: int, changed: set[str]) -> None:
+    assert changes(STAGES[number - 1], STAGES[number]) == changed
+
+
+def test_the_details_of_the_last_stages() -> None:
+    assert [block.filters for block in STAGES[5].network.blocks] == [20, 40, 80, 160]
+    assert [block.dropout for block in STAGES[7].network.blocks] == [0.1, 0.2, 0.3, 0.4]
+    assert [block.pool for block in STAGES[8].network.blocks] == [2, 2, 2, "global"]
+
+
+def test_a_stage_cannot_be_changed_in_passing() -> None:
+    with pytest.raises(FrozenInstanceError):
+        STAGES[1].recipe.momentum = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("number", [0, 9, -1, 1000])
+def test_an_unknown_stage_is_an_error_that_lists_the_known(number: int) -> None:
+    with pytest.raises(StudyError, match=f"--stage {number}.*1, 2, 3, 4, 5, 6, 7, 8"):
+        get_stage(number)
+
+
+def test_half_the_width_halves_the_filters_and_nothing_else() -> None:
+    half = scale_width(STAGES[7], 0.5)
+    assert [block.filters for block in half.network.blocks] == [10, 20, 40, 80]
+    assert changes(STAGES[7], half) == {"filters"}
+    assert scale_width(STAGES[7], 1.0) == STAGES[7]
+
+
+def test_a_block_keeps_one_filter_at_any_width() -> None:
+    assert [block.filters for block in scale_width(STAGES[1], 0.001).network.blocks] == [1]

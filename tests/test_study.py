@@ -1,0 +1,42 @@
+"""The study from end to end: train, be killed, go on, and show the result in the report."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import EDITIONS, copy_project, render, words
+
+TRAIN = [sys.executable, "-m", "cifar_study.train", "--stage", "1"]
+TRIAL = [*TRAIN, "--data", "synthetic", "--epochs", "6"]
+NAME = "epochs-6_data-synthetic"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_train_kill_resume_render(tmp_path: Path, edition: str) -> None:
+    project = copy_project(tmp_path / "project")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    history = project / "cache" / "trials" / NAME / "stage-1" / "seed-0" / "history.csv"
+    first = subprocess.Popen(TRIAL, cwd=project, env=environment, stderr=subprocess.DEVNULL)
+    while not history.exists():
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    begun = len(history.read_text().splitlines()) - 1
+    assert 1 <= begun < 6
+    done = subprocess.run(TRIAL, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"epoch {begun + 1}/6" in done.stderr
+    assert "epoch 1/6" not in done.stderr
+
+    book = render(project, edition, CIFAR_STUDY_TRIAL=NAME)
+    text = words(book)
+    assert f"Shown here is the trial {NAME}, not the study" in text
+    accuracy = float(history.read_text().splitlines()[-1].split(",")[4])
+    assert f"After 6 epochs the minimal network names {100 * accuracy:.1f}%" in text
