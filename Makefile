@@ -14,7 +14,7 @@ LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview pdf quarto test test-fast lint clean
+.PHONY: report plain preview pdf quarto test browser test-fast lint clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
@@ -40,8 +40,18 @@ preview: $(VENV)/.report
 pdf: $(VENV)/.report
 	@$(QUARTO) render --profile pdf
 
-test: $(VENV)/.all
+test: $(VENV)/.all browser
 	@$(BIN)/python -m pytest
+
+# A Chromium on the path, else Playwright's own download, else the distribution's package.
+browser: $(VENV)/.all
+	@for name in chromium chromium-browser google-chrome; do \
+	  command -v $$name >/dev/null && exit 0; done; \
+	$(BIN)/playwright install chromium >$(VENV)/browser.log 2>&1 && exit 0; \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && (apt-get update && apt-get install --yes chromium) >>$(VENV)/browser.log 2>&1 && exit 0; \
+	echo "No Chromium on the path, and none could be installed (see $(VENV)/browser.log):" \
+	  "the tests in a browser are skipped"
 
 test-fast: $(VENV)/.all
 	@$(BIN)/python -m pytest -m "not long and not browser"

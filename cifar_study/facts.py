@@ -45,10 +45,10 @@ def loss(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time: 7.4 s, 93 s, 5 min, 3.9 h."""
+    """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
     if value < 10:
         return f"{value:.1f} s"
-    if value < 120:
+    if value < 600:
         return f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 

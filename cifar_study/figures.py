@@ -213,7 +213,7 @@ def network(number: int) -> Chart:
         kinds = dict.fromkeys(_kind(layer) for layer in layers)
         colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
         handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-        figure.legend(handles, list(kinds), loc="outside upper center", ncols=len(kinds))
+        figure.legend(handles, list(kinds), loc="outside upper center", ncols=4)
     return Chart(figure)
 
 
