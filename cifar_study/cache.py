@@ -82,7 +82,7 @@ class Result:
         return tensors["probabilities"]
 
 
-HISTORY, RECORD = "history.csv", "result.json"
+HISTORY, RECORD, TIMING = "history.csv", "result.json", "timing.json"
 MODEL, PROBABILITIES, RESUME = (
     "model.safetensors",
     "probabilities.safetensors",
@@ -416,3 +416,21 @@ def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:
 def study(seed: int = 0, root: Path = ROOT) -> dict[int, Status]:
     """The status of every stage, as :func:`reported` gives it."""
     return {number: reported(number, seed, root) for number in STAGES}
+
+
+def read_timing(root: Path = ROOT) -> dict[str, Any] | None:
+    """What ``--timing`` measured, or None where it did not yet; damage is a :class:`StudyError`."""
+    path = root / TIMING
+    if not path.exists():
+        return None
+    remedy = "measure again with: python -m cifar_study.train --timing"
+    try:
+        timing = json.loads(path.read_text(encoding="utf-8"))
+        whole = timing["format"] == FORMAT and isinstance(timing["machine"]["processor"], str)
+        for entry in timing["stages"].values():
+            whole = whole and 0 < entry["least"] <= entry["seconds"] <= entry["most"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise StudyError(f"{path}: damaged ({_first_line(error)}); {remedy}") from None
+    if not whole:
+        raise StudyError(f"{path}: damaged (a value is out of its range); {remedy}")
+    return timing

@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,11 +85,31 @@ def _bfloat16_is_faster() -> bool:
     return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
+def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
+    """Record ``step`` as one CUDA graph; what it did while warming up is the caller's to undo.
+
+    The networks here are so small that a GPU waits for the launch of nearly
+    every kernel; a graph launches all of a step's kernels at once.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
 class Engine:
     """One network in training on one device.
 
-    ``images`` are ``uint8`` (N, 32, 32, 3). Initial weights, the order of the
-    pictures and dropout's random numbers follow from ``seed``.
+    Initial weights, the order of the pictures and dropout's random numbers
+    follow from ``seed``; ``limit`` trains on a sample of that many pictures.
+    ``record`` turns a step into something faster that does the same
+    (:func:`cuda_graph` on a GPU).
     """
 
     def __init__(
@@ -101,22 +122,36 @@ class Engine:
         limit: int | None = None,
         device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
+        record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
     ) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = device or torch.device("cpu")
         self.precision = precision
         self.model = build_model(network, seed).to(self.device, memory_format=torch.channels_last)
+        on_gpu = self.device.type == "cuda"
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=recipe.learning_rate,
             momentum=recipe.momentum,
-            fused=self.device.type in ("cpu", "cuda"),
+            fused=on_gpu or self.device.type == "cpu",
         )
+        for parameter in self.model.parameters():
+            # What the first step would make, but there before a step is recorded.
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self.record = record or (cuda_graph if on_gpu else None)
+        if on_gpu:  # the same run twice gives the same bits
+            torch.backends.cudnn.deterministic = True
+        self.steps: dict[int, Callable[[], None]] = {}  # by the size of the batch
         chosen = self._choose(data, limit)
         self.train_images, self.train_labels = self._on_device(
             data.train_images, data.train_labels, chosen
         )
         self.test_images, self.test_labels = self._on_device(data.test_images, data.test_labels)
+        # What a step reads and adds to stays on the device, at a fixed place.
+        self.order = torch.arange(len(self.train_labels), device=self.device)
+        self.position = torch.zeros((), device=self.device, dtype=torch.long)
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.correct = torch.zeros((), device=self.device, dtype=torch.long)
 
     def _choose(self, data: Dataset, limit: int | None) -> np.ndarray | None:
         """Which training pictures a limit leaves: a sample, as the set is ordered by class."""
@@ -136,36 +171,54 @@ class Engine:
 
     def train_epoch(self, epoch: int, progress: Progress | None = None) -> tuple[float, float]:
         """Train on every picture once; mean loss and accuracy as they were along the way."""
-        order = self._order(epoch)
-        loss_sum = torch.zeros((), device=self.device)
-        correct = torch.zeros((), device=self.device, dtype=torch.long)
-        shown = time.monotonic()
         self.model.train()
-        for start in range(0, len(order), self.recipe.batch_size):
-            batch = order[start : start + self.recipe.batch_size]
-            loss, logits, labels = self._step(batch)
-            loss_sum += loss * len(batch)
-            correct += (logits.argmax(1) == labels).sum()
+        pictures, size = len(self.order), self.recipe.batch_size
+        full, last = self._stepper(min(size, pictures)), self._stepper(pictures % size)
+        self.order.copy_(self._order(epoch))
+        for tally in (self.position, self.loss_sum, self.correct):
+            tally.zero_()
+        shown = time.monotonic()
+        for start in range(0, pictures, size):
+            full() if start + size <= pictures else last()
             if progress and time.monotonic() - shown > 0.5:
-                shown, done = time.monotonic(), start + len(batch)
-                progress(done / len(order), loss_sum.item() / done, correct.item() / done)
-        return loss_sum.item() / len(order), correct.item() / len(order)
+                shown, done = time.monotonic(), min(start + size, pictures)
+                progress(done / pictures, self.loss_sum.item() / done, self.correct.item() / done)
+        return self.loss_sum.item() / pictures, self.correct.item() / pictures
 
     def _order(self, epoch: int) -> Tensor:
         """The pictures' order in that epoch; seeds dropout's random numbers for it as well."""
         order_seed, dropout_seed = np.random.SeedSequence((self.seed, epoch)).generate_state(2)
         torch.manual_seed(int(dropout_seed))
         shuffler = torch.Generator().manual_seed(int(order_seed))
-        return torch.randperm(len(self.train_labels), generator=shuffler).to(self.device)
+        return torch.randperm(len(self.train_labels), generator=shuffler)
 
-    def _step(self, batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _stepper(self, size: int) -> Callable[[], None]:
+        """A step on ``size`` pictures, recorded when it is first asked for."""
+        if size not in self.steps:
+            step = partial(self._step, size)
+            if self.record and size:
+                state = [*self.model.state_dict().values(), *self._momentum().values()]
+                kept = [tensor.clone() for tensor in state]
+                step = self.record(step)
+                for tensor, value in zip(state, kept, strict=True):
+                    tensor.copy_(value)
+            self.steps[size] = step
+        return self.steps[size]
+
+    def _step(self, size: int) -> None:
+        """Train on the next ``size`` pictures of the order; no value leaves the device."""
+        batch = self.order[
+            (self.position + torch.arange(size, device=self.device)) % len(self.order)
+        ]
         pictures, labels = self.train_images[batch], self.train_labels[batch]
         logits = self._logits(pictures)
         loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach(), logits.detach(), labels
+        self.position += size
+        self.loss_sum += loss.detach() * size
+        self.correct += (logits.detach().argmax(1) == labels).sum()
 
     def _logits(self, pictures: Tensor) -> Tensor:
         # Height, width, channel is how channels-last memory lies: no pixel moves.
@@ -195,16 +248,17 @@ class Engine:
             for name, tensor in self.model.state_dict().items()
         }
 
-    def momentum_state(self) -> dict[str, np.ndarray]:
-        """The optimizer's momentum by parameter name; empty before the first step."""
+    def _momentum(self) -> dict[str, Tensor]:
         return {
             name: self.optimizer.state[parameter]["momentum_buffer"]
-            .contiguous()
-            .cpu()
-            .numpy()
-            .copy()
             for name, parameter in self.model.named_parameters()
-            if "momentum_buffer" in self.optimizer.state[parameter]
+        }
+
+    def momentum_state(self) -> dict[str, np.ndarray]:
+        """The optimizer's momentum by parameter name."""
+        return {
+            name: buffer.contiguous().cpu().numpy().copy()
+            for name, buffer in self._momentum().items()
         }
 
     def load_state(
@@ -212,11 +266,12 @@ class Engine:
     ) -> None:
         """Take up the states of an earlier engine; a network of other shapes is a ValueError."""
         load_weights(self.model, model)
-        for name, parameter in self.model.named_parameters():
-            if momentum and name in momentum:
-                buffer = torch.empty_like(parameter)  # keeps the memory format
-                buffer.copy_(torch.from_numpy(momentum[name]))
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        for name, buffer in self._momentum().items():
+            if momentum:
+                array = momentum.get(name)
+                if array is None or array.shape != buffer.shape:
+                    raise ValueError(f"no momentum of that shape for {name}")
+                buffer.copy_(torch.from_numpy(array))
 
     def description(self) -> dict[str, Any]:
         """The machine and versions that training runs on, as recorded in every result."""
@@ -228,7 +283,7 @@ class Engine:
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
-            "platform": platform.platform(terse=True),
+            "platform": f"{platform.system()} {platform.machine()}",
         }
 
 

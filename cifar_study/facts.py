@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cifar_study import cache
 from cifar_study.cache import Epoch, Result, Status
 from cifar_study.data import TEST, TRAIN
+from cifar_study.errors import StudyError
 from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
@@ -97,8 +99,9 @@ class Facts:
 
     @property
     def seconds(self) -> str:
-        """Median wall time of an epoch, test pass included."""
-        return self._from_result(lambda result: seconds(result.record["median_seconds"]))
+        """Wall time of an epoch, test pass included."""
+        value = epoch_seconds(self.stand)
+        return seconds(value) if value else ABSENT
 
     @property
     def test_accuracy(self) -> str:
@@ -175,15 +178,26 @@ def stage(number: int, seed: int = 0) -> Facts:
     return Facts(STAGES[number], cache.reported(number, seed))
 
 
-def ratio(numerator: int, denominator: int, value: Callable[[Result], float]) -> str:
-    """How many times one stage's value is that of another: "6.3 times"."""
-    one, other = (cache.reported(number).result for number in (numerator, denominator))
-    return times(value(one) / value(other)) if one and other else ABSENT
+def timing() -> dict[str, Any] | None:
+    """What ``--timing`` measured; None where it did not, or where the file is damaged."""
+    try:
+        return cache.read_timing()
+    except StudyError:  # tables.standing says so
+        return None
+
+
+def epoch_seconds(stand: Status) -> float | None:
+    """An epoch's seconds as measured in one sitting, else their median while training."""
+    measured = {} if stand.run.trial else (timing() or {}).get("stages", {})
+    if entry := measured.get(str(stand.run.stage.number)):
+        return entry["seconds"]
+    return stand.result.record["median_seconds"] if stand.result else None
 
 
 def time_ratio(numerator: int, denominator: int) -> str:
-    """How many times the epoch time of one stage is that of another."""
-    return ratio(numerator, denominator, lambda result: result.record["median_seconds"])
+    """How many times the epoch time of one stage is that of another: "6.3 times"."""
+    one, other = (epoch_seconds(cache.reported(number)) for number in (numerator, denominator))
+    return times(one / other) if one and other else ABSENT
 
 
 def parameter_ratio(numerator: int, denominator: int) -> str:

@@ -12,6 +12,7 @@ from IPython.display import Markdown
 from cifar_study import cache, facts
 from cifar_study.cache import Status
 from cifar_study.data import CHANNEL_MEANS, one_hot
+from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_parameters
 from cifar_study.stages import CLASSES, STAGES
@@ -129,14 +130,27 @@ def saved_parameters(number: int) -> Markdown:
 
 
 def machines(*numbers: int) -> Markdown:
-    """A sentence for each machine that trained one of the stages."""
+    """Which machines trained the stages, and how the times of this report were taken."""
     lines = dict.fromkeys(
-        f"{session['processor']}, {session['precision']}, PyTorch {session['torch']}"
-        for number, stand in cache.study().items()
-        if number in numbers and stand.result
-        for session in stand.result.record["sessions"]
+        f"Trained on: {_machine(session)}."
+        for number in numbers
+        if (result := cache.reported(number).result)
+        for session in result.record["sessions"]
     )
-    return Markdown("\n".join(f"Trained on: {line}." for line in lines))
+    if timing := facts.timing():
+        times = f"medians of {timing['repeats']} turns in one sitting"
+        lines[f"Times are {times}, on: {_machine(timing['machine'])}."] = None
+    else:
+        lines["Times are medians over the epochs trained, whatever else the machine did."] = None
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def _machine(description: dict) -> str:
+    threads = description["threads"]
+    return (
+        f"{description['processor']}, {threads} thread{'s' if threads > 1 else ''}, "
+        f"{description['precision']}, PyTorch {description['torch']}"
+    )
 
 
 def compare(*numbers: int) -> Markdown:
@@ -170,6 +184,10 @@ def standing(*numbers: int) -> Markdown:
     ]
     if trial := next(iter(stands.values())).run.trial:
         lines.insert(0, f"Shown here is the trial `{trial}`, not the study.")
+    try:
+        cache.read_timing()
+    except StudyError as error:
+        lines.append(f"**Times**: {error}")
     if not lines:
         return Markdown("")
     body = "\n".join(f"- {line}" for line in lines)

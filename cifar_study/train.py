@@ -48,6 +48,11 @@ def parser() -> argparse.ArgumentParser:
         help="stages to train side by side (default: one a core; one on a GPU)",
     )
     add(
+        "--timing",
+        action="store_true",
+        help="measure every stage's epoch in one sitting, for the report, and train nothing",
+    )
+    add(
         "--figures",
         action="store_true",
         help="draw the pictures in figures/ again from what is trained, and train nothing",
@@ -82,14 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 1 a job failed, 2 an error named on one line."""
     parse = parser()
     options = parse.parse_args(arguments)
-    if not (options.stage or options.status or options.figures):
-        parse.error("say what to do: --stage N, --status or --figures")
+    if not (options.stage or options.status or options.figures or options.timing):
+        parse.error("say what to do: --stage N, --status, --timing or --figures")
     try:
         runs = _runs(options)
         if options.status:
             return _show_status(runs)
         if options.figures:
             return _draw_figures(runs, options.data)
+        if options.timing:
+            return _measure_times(runs, options)
         from cifar_study.jobs import train_all
 
         # What a shutdown or a scheduler sends is treated as Ctrl-C.
@@ -139,6 +146,22 @@ def _show_status(runs: list[Run]) -> int:
             f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
         )
     return 2 if any(stand.state == "damaged" for stand in stands) else 0
+
+
+def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
+    from cifar_study import data, timing
+    from cifar_study.trainer import Hardware
+
+    # One thread, as each of several jobs has; more would be another machine's time.
+    hardware = Hardware(options.device, options.precision, threads=1)
+    measured = timing.measure(runs, data.load(options.data), hardware)
+    cache.write_json(options.cache / cache.TIMING, measured)
+    for number, entry in measured["stages"].items():
+        print(
+            f"stage {number}: {entry['seconds']:.1f} s an epoch "
+            f"({entry['least']:.1f} to {entry['most']:.1f})"
+        )
+    return 0
 
 
 def _draw_figures(runs: list[Run], name: str) -> int:

@@ -267,3 +267,43 @@ def test_the_record_names_device_precision_threads_and_versions(data: Dataset) -
     assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "bfloat16", 1)
     assert facts["torch"] == torch.__version__
     assert facts["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("number", [2, 8])
+def test_a_recorded_step_leaves_no_trace_of_its_warming_up(number: int, data: Dataset) -> None:
+    """The path of a GPU, with a recorder that warms up as a CUDA graph does."""
+    sizes = []
+
+    def record(step):
+        sizes.append(step.args)
+        for _ in range(3):
+            step()
+        return step
+
+    network, recipe = scale_width(STAGES[number], 0.25).network, Recipe(batch_size=48)
+    ends = []
+    for recorder in (None, record):
+        engine = Engine(network, recipe, data, limit=200, record=recorder)
+        ends.append([engine.train_epoch(epoch) for epoch in (1, 2)])
+        ends[-1] += [*engine.model_state().values(), *engine.momentum_state().values()]
+    assert sizes == [(48,), (8,)]  # once for each size of batch: 200 = 4 · 48 + 8
+    for plain, recorded in zip(*ends, strict=True):
+        assert np.array_equal(plain, recorded)
+
+
+@pytest.mark.long
+def test_precision_leaves_the_outcome_alone(data: Dataset) -> None:
+    """Final accuracies differ between the precisions by no more than between seeds."""
+    network = scale_width(STAGES[6], 0.5).network
+    finals = {}
+    for precision in (torch.float32, torch.bfloat16):
+        finals[precision] = []
+        for seed in range(3):
+            engine = Engine(network, Recipe(), data, seed=seed, precision=precision)
+            for epoch in range(1, 4):
+                engine.train_epoch(epoch)
+            finals[precision].append(engine.evaluate()[1])
+    exact, coarse = (np.array(finals[precision]) for precision in finals)
+    assert exact.mean() > 0.5  # far above chance, so that there is something to lose
+    noise = exact.std(ddof=1)
+    assert abs(exact.mean() - coarse.mean()) <= max(2 * noise, 0.02)

@@ -1,0 +1,58 @@
+"""Times measured in one sitting, and what the report makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command import train
+
+from cifar_study import cache, facts, tables
+from cifar_study.errors import StudyError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cache").mkdir()
+    return tmp_path
+
+
+def stored(seconds: float, **change: object) -> str:
+    entry = {"seconds": seconds, "least": 1.0, "most": 100.0}
+    machine = {"processor": "a chip", "threads": 1, "precision": "float32", "torch": "9"}
+    whole = {"format": 1, "machine": machine, "repeats": 7, "stages": {"1": entry, "4": entry}}
+    return json.dumps(whole | change)
+
+
+def test_measured_times_are_stored_in_order(here: Path) -> None:
+    done = train(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
+    assert done.returncode == 0, done.stderr
+    timing = cache.read_timing(here / "cache")
+    assert set(timing["stages"]) == {"1", "3"}
+    # Stage 3 has 27 times the arithmetic of stage 1.
+    assert timing["stages"]["3"]["least"] > timing["stages"]["1"]["least"] > 0
+    assert timing["machine"]["threads"] == 1
+    assert "stage 3:" in done.stdout
+
+
+def test_the_report_takes_its_times_from_there(here: Path) -> None:
+    assert facts.stage(1).seconds == "–"
+    (here / "cache" / "timing.json").write_text(stored(12.0))
+    assert facts.stage(1).seconds == "12 s"
+    assert facts.stage(2).seconds == "–"
+    assert facts.time_ratio(4, 1) == "1.0 times"
+    assert "on: a chip, 1 thread, float32, PyTorch 9" in tables.machines(1).data
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{", "[]", stored(0.5), stored(float("nan")), stored(3, format=2), stored(3, stages=[])],
+)
+def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) -> None:
+    (here / "cache" / "timing.json").write_text(damage)
+    with pytest.raises(StudyError, match=r"timing\.json: damaged .* --timing$"):
+        cache.read_timing(here / "cache")
+    assert facts.stage(1).seconds == "–"
+    assert "timing.json: damaged" in tables.standing(1).data
