@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         from cifar_study.jobs import train_all
 
         # What a shutdown or a scheduler sends is treated as Ctrl-C.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _interrupt)
         return train_all(runs, options)
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -108,6 +108,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; every finished epoch is kept, the same command goes on", file=sys.stderr)
         return 130
+
+
+def _interrupt(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice
+    raise KeyboardInterrupt
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:

@@ -111,6 +111,18 @@ def test_folds_and_tabs_open(served: tuple[str, list[str]], browser) -> None:
     page.close()
 
 
+def test_a_page_opened_as_a_file_works(book: Path, browser) -> None:
+    page = browser.new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+    chapter = book / "chapters" / "q06-training.html"
+    page.goto((chapter if chapter.exists() else book / "index.html").as_uri())
+    page.get_by_role("tab", name="Evaluation").click()
+    assert page.get_by_text("Engine.evaluate").first.is_visible()
+    assert not troubles
+    page.close()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition: str) -> None:

@@ -1,0 +1,51 @@
+"""After a render: make the pages work when they are opened as files, without a server.
+
+Browsers refuse to load script modules from a file. Quarto's page script is one
+and imports a second; here both become one ordinary script. Quarto runs this
+itself (``post-render`` in ``_quarto.yml``); it uses the standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+MODULE = re.compile(
+    r'<script src="([^"]*site_libs/quarto-html/)(\S+?)\.js" type="module"></script>'
+)
+
+
+def main() -> None:
+    """Rewrite the pages just rendered, and the scripts they name."""
+    output = Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", "_book"))
+    libraries = output / "site_libs" / "quarto-html"
+    page_script, tab_script = libraries / "quarto.js", libraries / "tabsets" / "tabsets.js"
+    if not (page_script.exists() and tab_script.exists()):
+        return
+    tabs = re.sub(r"^export ", "", tab_script.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    script, imports = re.subn(
+        r'^import \* as tabsets from "\./tabsets/tabsets\.js";$',
+        lambda _: f"const tabsets = (() => {{\n{tabs}\nreturn {{ init }};\n}})();",
+        page_script.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    if imports != 1 or re.search(r"^(import|export) ", script, flags=re.MULTILINE):
+        return  # another version of Quarto: its pages need a server
+    (libraries / "quarto-page.js").write_text(f"(() => {{\n{script}\n}})();\n", encoding="utf-8")
+    for page in output.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        classic = MODULE.sub(
+            lambda found: (
+                f'<script src="{found[1]}quarto-page.js" defer></script>'
+                if found[2] == "quarto"
+                else ""
+            ),
+            text,
+        )
+        if classic != text:
+            page.write_text(classic, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
