@@ -14,7 +14,7 @@ LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview pdf quarto test browser test-fast lint clean
+.PHONY: report plain preview quarto test browser test-fast lint clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
@@ -37,9 +37,6 @@ plain: $(VENV)/.report
 preview: $(VENV)/.report
 	@$(QUARTO) preview
 
-pdf: $(VENV)/.report
-	@$(QUARTO) render --profile pdf
-
 test: $(VENV)/.all browser
 	@$(BIN)/python -m pytest
 
@@ -60,7 +57,7 @@ lint: $(VENV)/.all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 clean:
-	rm -rf _book _pdf .quarto
+	rm -rf _book .quarto
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

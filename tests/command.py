@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,12 @@ def environment() -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
 
 
-def _one_core() -> None:
-    """As many threads in every process, whatever the machine: sums then round the same."""
+def _prepare() -> None:
+    """In the new process: one core, so that sums round the same on every machine, and Ctrl-C.
+
+    Whoever started the tests in the background may have had Ctrl-C ignored.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
@@ -29,7 +34,7 @@ def start(folder: Path, *options: str, **more: object) -> subprocess.Popen:
         cwd=folder,
         env=environment(),
         text=True,
-        preexec_fn=_one_core,
+        preexec_fn=_prepare,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         | more,
     )

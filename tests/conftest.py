@@ -27,7 +27,7 @@ def copy_project(target: Path) -> Path:
     unwanted = shutil.ignore_patterns("__pycache__", "trials", "lock", ".quarto", "*.quarto_ipynb")
     for name in ("chapters", "cifar_study", "plain", "figures", "cache"):
         shutil.copytree(PROJECT / name, target / name, ignore=unwanted)
-    for name in ("_quarto.yml", "_quarto-pdf.yml", "index.qmd"):
+    for name in ("_quarto.yml", "index.qmd"):
         shutil.copy(PROJECT / name, target)
     return target
 
