@@ -134,7 +134,9 @@ def _side_by_side(
             while waiting and free:
                 index, run = waiting.pop(0)
                 process = context.Process(
-                    target=_job, args=(index, run, hardware, options.data, options.restart, news)
+                    target=_job,
+                    args=(index, run, hardware, options.data, options.restart, news),
+                    daemon=True,  # ends with this process, however that comes about
                 )
                 _start(process)
                 working[index] = (run, process, Reporter(run, free.pop(0)))
@@ -165,12 +167,23 @@ def _side_by_side(
 
 
 def _start(process: multiprocessing.process.BaseProcess) -> None:
-    """Start a job deaf to Ctrl-C from its first moment: the parent ends the jobs."""
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Start a job deaf to Ctrl-C from its first moment: the parent ends the jobs.
+
+    A Ctrl-C that comes meanwhile takes effect once the job has started.
+    """
+    came: list[int] = []
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    if masks:  # handed down to the job
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process.start()
     finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _died(working: dict) -> list[tuple[int, str]]:

@@ -1,0 +1,60 @@
+"""The committed results: whole, current, and what the saved networks and answers say again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cifar_study import cache, predict
+from cifar_study import data as datasets
+from cifar_study.runs import Run
+from cifar_study.stages import STAGES
+
+PROJECT = Path(__file__).parent.parent
+# The test set is in the order of its labels, a thousand pictures a class.
+LABELS = np.repeat(np.arange(10), 1000)
+
+
+@pytest.fixture(params=STAGES.values(), ids=lambda stage: f"stage {stage.number}")
+def stand(request: pytest.FixtureRequest) -> cache.Status:
+    run = Run(request.param, root=PROJECT / "cache")
+    return cache.status(run, datasets.FINGERPRINT)
+
+
+def test_is_whole_and_current(stand: cache.Status) -> None:
+    assert stand.state in ("complete", "partial"), stand.text
+    assert 5 <= len(stand.result.history) <= stand.run.stage.recipe.epochs
+
+
+def test_counts_the_parameters_of_its_network(stand: cache.Status) -> None:
+    trained = predict.fresh_network(stand.run).parameters()
+    assert stand.result.record["parameters"] == sum(values.numel() for values in trained)
+
+
+def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
+    answers = stand.result.probabilities()
+    assert answers.shape == (10_000, 10)
+    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    accuracy = float((answers.argmax(1) == LABELS).mean())
+    assert accuracy == stand.result.history[-1].test_accuracy
+
+
+@pytest.mark.real_data
+@pytest.mark.long
+def test_network_gives_the_answers_again(stand: cache.Status) -> None:
+    folder = Path(os.environ.get("CIFAR_STUDY_DATA", PROJECT.parent / "shared" / "cifar10"))
+    if not folder.is_dir():
+        pytest.skip("no CIFAR-10: set CIFAR_STUDY_DATA to its folder")
+    data = datasets.load(str(folder))
+    assert np.array_equal(data.test_labels, LABELS)
+    model = predict.trained_network(stand.run)
+    torch.set_num_threads(1)
+    parts = np.array_split(data.test_images, 20)
+    answers = np.concatenate([predict.probabilities(model, part) for part in parts])
+    assert np.allclose(answers, stand.result.probabilities(), atol=1e-3)
+    accuracy = float((answers.argmax(1) == LABELS).mean())
+    assert accuracy == pytest.approx(stand.result.history[-1].test_accuracy, abs=0.0005)
