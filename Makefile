@@ -14,7 +14,7 @@ LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview quarto test browser test-fast lint clean
+.PHONY: report plain preview quarto test browser test-fast lint bench clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
@@ -55,6 +55,19 @@ test-fast: $(VENV)/.all
 
 lint: $(VENV)/.all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+BENCH := .venv-bench
+
+# Fills benchmarks/results.json and the tables of benchmarks/README.md; an hour or two on two cores.
+bench: $(VENV)/.all $(BENCH)/.all
+	@$(BIN)/python -m benchmarks.speed
+	@$(BIN)/python -m benchmarks.speed --scaling
+
+$(BENCH)/.all: benchmarks/requirements.txt
+	@echo "setting up $(BENCH) with Keras on TensorFlow, for make bench alone"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 clean:
 	rm -rf _book .quarto
