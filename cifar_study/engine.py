@@ -207,9 +207,8 @@ class Engine:
 
     def _step(self, size: int) -> None:
         """Train on the next ``size`` pictures of the order; no value leaves the device."""
-        batch = self.order[
-            (self.position + torch.arange(size, device=self.device)) % len(self.order)
-        ]
+        places = self.position + torch.arange(size, device=self.device)
+        batch = self.order[places % len(self.order)]  # warming up may go past the end
         pictures, labels = self.train_images[batch], self.train_labels[batch]
         logits = self._logits(pictures)
         loss = nn.functional.cross_entropy(logits, labels)

@@ -119,11 +119,6 @@ class Facts:
         return self._from_result(lambda result: loss(result.history[-1].test_loss))
 
     @property
-    def train_loss(self) -> str:
-        """Training loss of the last epoch."""
-        return self._from_result(lambda result: loss(result.history[-1].train_loss))
-
-    @property
     def gap(self) -> str:
         """Training accuracy minus test accuracy at the end."""
         return self._from_result(lambda result: points(_gap(result)))

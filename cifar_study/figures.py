@@ -23,6 +23,7 @@ from matplotlib.patches import Rectangle
 from cifar_study import cache
 from cifar_study.cache import Result
 from cifar_study.layers import Layer, count_layers
+from cifar_study.runs import FIGURES
 from cifar_study.stages import CLASSES, STAGES
 
 # Paul Tol's "muted" scheme: told apart by the colour-blind and on paper.
@@ -70,7 +71,7 @@ def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def saved(name: str, number: int, folder: Path = Path("figures")) -> Image | Markdown:
+def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
     path = folder / f"{name}.png"
     if cache.reported(number).result is None or not path.exists():
@@ -107,12 +108,22 @@ def _draw_history(axes: Axes, result: Result, colour: str, train: str, test: str
 
 def _history_axes(loss: Axes, accuracy: Axes) -> None:
     loss.set(title="Loss", ylim=(0, LOSS_TOP), ylabel="cross-entropy, nats")
-    accuracy.set(title="Accuracy", ylim=(0, 1), ylabel="share of pictures")
-    accuracy.yaxis.set_major_formatter("{x:.0%}")
-    accuracy.set_yticks(np.linspace(0, 1, 6))
-    for axes in (loss, accuracy):
-        axes.set(xlim=(0, EPOCHS), xlabel="epoch")
-        axes.set_xticks(range(0, EPOCHS + 1, 25))
+    _epoch_axis(loss)
+    accuracy.set_title("Accuracy")
+    _accuracy_axes(accuracy, "share of pictures")
+
+
+def _accuracy_axes(axes: Axes, label: str) -> None:
+    """The axes of every chart of accuracy by epoch."""
+    axes.set(ylim=(0, 1), ylabel=label)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.set_yticks(np.linspace(0, 1, 6))
+    _epoch_axis(axes)
+
+
+def _epoch_axis(axes: Axes) -> None:
+    axes.set(xlim=(0, EPOCHS), xlabel="epoch")
+    axes.set_xticks(range(0, EPOCHS + 1, 25))
 
 
 def _legend(results: Iterable[tuple[int, Result | None]]) -> list[Line2D]:
@@ -148,7 +159,7 @@ def all_test_curves(seed: int = 0) -> Chart:
                 values = running_mean([row.test_accuracy for row in stand.result.history])
                 axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
                 ends.append((float(values[-1]), float(len(values)), number))
-        accuracy_only(axes)
+        _accuracy_axes(axes, "test accuracy")
         for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
                 f"{number} {STAGES[number].title}",
@@ -161,14 +172,6 @@ def all_test_curves(seed: int = 0) -> Chart:
                 arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.5, "alpha": 0.5},
             )
     return Chart(figure)
-
-
-def accuracy_only(axes: Axes) -> None:
-    """The accuracy axes of every history, on their own."""
-    axes.set(ylim=(0, 1), xlim=(0, EPOCHS), xlabel="epoch", ylabel="test accuracy")
-    axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_yticks(np.linspace(0, 1, 6))
-    axes.set_xticks(range(0, EPOCHS + 1, 25))
 
 
 def _spread(heights: list[float], gap: float = 0.045) -> list[float]:

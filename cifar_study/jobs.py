@@ -53,9 +53,10 @@ def _train(
     """Train a run; if it is one of the study's own, draw its pictures as well."""
     trained = train(run, data, hardware, tell, restart)
     if trained and run.root == ROOT and not run.trial:
-        from cifar_study.pictures import draw_run
+        from cifar_study.pictures import draw_result, draw_run
 
         draw_run(run, data)
+        draw_result()
     return trained
 
 

@@ -17,15 +17,14 @@ from matplotlib.figure import Figure
 from cifar_study.data import Dataset
 from cifar_study.figures import COLOURS, OTHER, RIGHT, STYLE, all_test_curves, new_figure
 from cifar_study.files import write_whole
-from cifar_study.runs import Run
+from cifar_study.runs import FIGURES, Run
 from cifar_study.stages import CLASSES, STAGES
 
-FOLDER = Path("figures")
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 PHOTO_SIDES = (32, 36, 48, 64, 96)
 
 
-def draw_data(data: Dataset, folder: Path = FOLDER) -> None:
+def draw_data(data: Dataset, folder: Path = FIGURES) -> None:
     """Random examples, and how varied the classes are (question 1)."""
     with style.context(STYLE):
         _save(_examples(data), folder / "examples.png")
@@ -65,24 +64,23 @@ def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int =
     return figure
 
 
-def draw_result(folder: Path = FOLDER) -> None:
+def draw_result(folder: Path = FIGURES) -> None:
     """The chart of all stages, for the README."""
     with style.context(STYLE):
         _save(all_test_curves().figure, folder / "result.png")
 
 
-def draw_run(run: Run, data: Dataset, folder: Path = FOLDER) -> None:
+def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """What a stage of the study is drawn from: its probabilities, gradients or photo."""
-    draw_result(folder)
     if run.stage.number == 1:
         draw_probabilities(run, data, folder)
-    if run.stage.number in (3, 4):
+    if run.stage.number == 3:
         draw_gradients(data, folder)
     if run.stage.number == 8:
         draw_photo(run, folder)
 
 
-def draw_gradients(data: Dataset, folder: Path = FOLDER) -> None:
+def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
     """The size of the first gradients by layer, in two blocks with sigmoid and with ReLU."""
     from cifar_study.predict import gradient_sizes
 
@@ -90,7 +88,7 @@ def draw_gradients(data: Dataset, folder: Path = FOLDER) -> None:
         figure = new_figure(6.4, 2.8)
         axes = figure.subplots()
         for number, label in ((3, "sigmoid"), (4, "ReLU")):
-            sizes = gradient_sizes(study_run(number), data)
+            sizes = gradient_sizes(Run(STAGES[number]), data)
             axes.plot(range(len(sizes)), sizes.values(), "o-", color=COLOURS[number], label=label)
             axes.set_xticks(range(len(sizes)), sizes)
         axes.set(yscale="log", ylabel="gradient of a weight\n(root mean square)")
@@ -98,7 +96,7 @@ def draw_gradients(data: Dataset, folder: Path = FOLDER) -> None:
         _save(figure, folder / "gradients.png")
 
 
-def draw_probabilities(run: Run, data: Dataset, folder: Path = FOLDER) -> None:
+def draw_probabilities(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """The same test pictures with their ten probabilities, untrained and trained."""
     from cifar_study import cache
     from cifar_study.predict import fresh_network, probabilities
@@ -119,7 +117,7 @@ def draw_probabilities(run: Run, data: Dataset, folder: Path = FOLDER) -> None:
             _save(figure, folder / f"probabilities-{name}.png")
 
 
-def draw_photo(run: Run, folder: Path = FOLDER) -> None:
+def draw_photo(run: Run, folder: Path = FIGURES) -> None:
     """scikit-image's cat, not square, at several sizes with its own proportions, and squeezed."""
     from PIL import Image
     from skimage.data import chelsea
@@ -132,7 +130,7 @@ def draw_photo(run: Run, folder: Path = FOLDER) -> None:
     for side in PHOTO_SIDES:
         height = round(side * photo.height / photo.width)
         versions.append(
-            (f"{height}×{side}", np.asarray(photo.resize((side, height), Image.LANCZOS)))
+            (f"{height}×{side}", np.asarray(photo.resize((side, height), Image.Resampling.LANCZOS)))
         )
     squeezed = photo.resize((32, 32), Image.Resampling.LANCZOS)
     versions.append(("squeezed", np.asarray(squeezed)))
@@ -172,8 +170,3 @@ def _save(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     write_whole(path, buffer.getvalue())
-
-
-def study_run(number: int) -> Run:
-    """The study's own run of a stage, seed 0."""
-    return Run(STAGES[number])

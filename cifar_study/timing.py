@@ -35,11 +35,8 @@ def measure(runs: list[Run], data: Dataset, hardware: Hardware, repeats: int = 7
         torch.set_num_threads(hardware.threads)
     device = choose_device(hardware.device)
     precision = choose_precision(hardware.precision, device)
-    part = replace(
-        data,
-        test_images=data.test_images[:: len(data.test_labels) // TEST_PICTURES or 1],
-        test_labels=data.test_labels[:: len(data.test_labels) // TEST_PICTURES or 1],
-    )
+    some = slice(None, None, len(data.test_labels) // TEST_PICTURES or 1)
+    part = replace(data, test_images=data.test_images[some], test_labels=data.test_labels[some])
     engines = {
         run.stage.number: Engine(
             run.network,

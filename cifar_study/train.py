@@ -84,7 +84,7 @@ def _fraction(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit status: 0 done, 1 a job failed, 2 an error named on one line."""
+    """Run the command; the exit status: 0 done, 2 an error on one line, 130 stopped."""
     parse = parser()
     options = parse.parse_args(arguments)
     if not (options.stage or options.status or options.figures or options.timing):
@@ -177,6 +177,7 @@ def _draw_figures(runs: list[Run], name: str) -> int:
     for run in runs:
         if cache.status(run).result:
             pictures.draw_run(run, loaded)
+    pictures.draw_result()
     return 0
 
 

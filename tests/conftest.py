@@ -21,6 +21,17 @@ def project() -> Path:
     return PROJECT
 
 
+@pytest.fixture(scope="session")
+def real_folder() -> Path:
+    """The folder of CIFAR-10, where there is one."""
+    beside = PROJECT.parent / "shared" / "cifar10"
+    named = os.environ.get("CIFAR_STUDY_DATA")
+    folder = Path(named) if named else beside
+    if not folder.is_dir():
+        pytest.skip("needs CIFAR-10: set CIFAR_STUDY_DATA to the folder that holds it")
+    return folder
+
+
 def copy_project(target: Path) -> Path:
     """What the report is made of, in a folder of its own."""
     target.mkdir(parents=True, exist_ok=True)

@@ -482,16 +482,6 @@ def test_the_drawn_set_is_the_same_everywhere_and_balanced() -> None:
     assert np.unique(data.test_labels, return_counts=True)[1].tolist() == [50] * 10
 
 
-@pytest.fixture(scope="module")
-def real_folder() -> Path:
-    beside = Path(__file__).parents[2] / "shared" / "cifar10"
-    named = os.environ.get("CIFAR_STUDY_DATA")
-    folder = Path(named) if named else beside
-    if not folder.is_dir():
-        pytest.skip("needs CIFAR-10: set CIFAR_STUDY_DATA to the folder that holds it")
-    return folder
-
-
 @pytest.mark.real_data
 @pytest.mark.timeout(600)
 def test_the_real_pictures_are_all_there_in_their_order(real_folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,8 @@ def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
 
 @pytest.mark.real_data
 @pytest.mark.long
-def test_network_gives_the_answers_again(stand: cache.Status) -> None:
-    folder = Path(os.environ.get("CIFAR_STUDY_DATA", PROJECT.parent / "shared" / "cifar10"))
-    if not folder.is_dir():
-        pytest.skip("no CIFAR-10: set CIFAR_STUDY_DATA to its folder")
-    data = datasets.load(str(folder))
+def test_network_gives_the_answers_again(stand: cache.Status, real_folder: Path) -> None:
+    data = datasets.load(str(real_folder))
     assert np.array_equal(data.test_labels, LABELS)
     model = predict.trained_network(stand.run)
     torch.set_num_threads(1)
