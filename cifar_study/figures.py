@@ -75,8 +75,12 @@ def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
     path = folder / f"{name}.png"
     if cache.reported(number).result is None or not path.exists():
-        return Markdown(f"*Drawn once stage {number} is trained.*")
+        return _not_yet(number)
     return Image(path, width=SAVED_WIDTH)
+
+
+def _not_yet(number: int) -> Markdown:
+    return Markdown(f"*Drawn once stage {number} is trained.*")
 
 
 def histories(*stages: int, seed: int = 0) -> Chart:
@@ -248,11 +252,11 @@ def _layer_colour(layer: Layer, number: int) -> str:
     }[_kind(layer)]
 
 
-def confusion(number: int = 8, seed: int = 0) -> Chart | None:
+def confusion(number: int = 8, seed: int = 0) -> Chart | Markdown:
     """How often a test picture of each class (rows) is given each class (columns)."""
     result = _result(number, seed)
     if result is None:
-        return None
+        return _not_yet(number)
     guesses = result.probabilities().argmax(1)
     # The test set is ordered by class and holds as many of each.
     labels = np.repeat(np.arange(len(CLASSES)), len(guesses) // len(CLASSES))

@@ -127,7 +127,8 @@ def test_a_page_opened_as_a_file_works(book: Path, browser) -> None:
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition: str) -> None:
     copy = copy_project(tmp_path / "project")
-    shutil.rmtree(copy / "cache" / "stage-2", ignore_errors=True)
+    for absent in (2, 8):
+        shutil.rmtree(copy / "cache" / f"stage-{absent}")
     stages = copy / "cifar_study" / "stages.py"
     four = 'Stage(5, "four blocks", "9", Network(FOUR_BLOCKS)'
     assert four in stages.read_text()
@@ -137,5 +138,6 @@ def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition
     book = render(copy, edition)
     text = words(book)
     assert "not trained yet" in text
+    assert text.count("Drawn once stage 8 is trained.") == 2  # the photo, the confusion matrix
     assert "recipe.momentum 0.9 → 0.8" in text
     assert "history.csv: line 1 is not the header" in text
