@@ -10,6 +10,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REPORT := numpy safetensors matplotlib pandas tabulate pyarrow pillow tqdm \
   ipykernel ipython nbclient nbformat PyYAML pypandoc_binary filelock
 
+# A worker a core; the tests of a file stay together, as they share what is costly.
+SIDE_BY_SIDE := --numprocesses logical --dist loadfile
+
 LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
@@ -38,7 +41,7 @@ preview: $(VENV)/.report
 	@$(QUARTO) preview
 
 test: $(VENV)/.all browser
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 # A Chromium on the path, else Playwright's own download, else the distribution's package.
 browser: $(VENV)/.all
@@ -51,7 +54,7 @@ browser: $(VENV)/.all
 	  "the tests in a browser are skipped"
 
 test-fast: $(VENV)/.all
-	@$(BIN)/python -m pytest -m "not long and not browser"
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 
 lint: $(VENV)/.all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 PROJECT = Path(__file__).parent.parent
 
@@ -80,8 +81,15 @@ EDITIONS = [
 
 @pytest.fixture(scope="session", params=EDITIONS)
 def book(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the whole book, rendered once for each edition."""
-    return render(copy_project(tmp_path_factory.mktemp(request.param) / "project"), request.param)
+    """The folder of the whole book, rendered once for each edition by whichever worker is first."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project = shared / f"book-{request.param}"
+    with FileLock(f"{project}.lock"):
+        if not (project / "_book" / "index.html").exists():
+            render(copy_project(project), request.param)
+    return project / "_book"
 
 
 @pytest.fixture(scope="session")
