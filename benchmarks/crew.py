@@ -13,7 +13,7 @@ from cifar_study.layers import count_macs
 from cifar_study.stages import STAGES
 
 Start = Callable[[str, int], Worker]
-"""Starts a worker of a kind (plain, keras, engine, floor) with so many threads, 0 its default."""
+"""Starts a worker of a kind, named as in CONTENDERS, with so many threads, 0 its default."""
 OVERHEAD_MACS = 2_000_000  # what a picture costs besides its arithmetic, for the time left
 
 
@@ -33,6 +33,7 @@ CONTENDERS = {
     "keras-jobs": Contender("keras", 1, side_by_side=True),
     "engine": Contender("engine", 1),
     "engine-jobs": Contender("engine", 1, side_by_side=True),
+    "convolutions": Contender("convolutions", 1),
     "floor": Contender("floor", 1),
 }
 

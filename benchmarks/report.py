@@ -1,11 +1,10 @@
-"""The tables of ratios and of growth, from ``results.json``; no torch.
+"""The tables of ratios and of growth, from ``cache/speed.json``; no torch.
 
 ``python -m benchmarks.report`` writes them into ``benchmarks/README.md`` anew.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -13,14 +12,20 @@ from typing import Any
 
 from cifar_study.errors import StudyError
 from cifar_study.files import write_whole
+from cifar_study.speed import (
+    ABSENT,
+    RESULTS,
+    against,
+    in_order,
+    markdown,
+    ratios,
+    read_results,
+    written,
+)
 from cifar_study.stages import STAGES
 
-FORMAT = 1
 FOLDER = Path(__file__).parent
 BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
-ABSENT = "–"
-FLOOR_TARGETS = {2: 1.8, 3: 1.8, 4: 1.8, 5: 1.3, 6: 1.5, 7: 1.5, 8: 1.5}
-PLAIN_TARGET, KERAS_TARGET = 3, 2
 HEADINGS = {
     "plain": "plain loop",
     "plain-jobs": "plain loop, side by side",
@@ -28,90 +33,19 @@ HEADINGS = {
     "keras-jobs": "Keras, side by side",
     "engine": "engine alone",
     "engine-jobs": "engine, side by side",
+    "convolutions": "convolutions alone",
     "floor": "floor",
 }
-Times = dict[str, list[float]]
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """What ``benchmarks.speed`` wrote; anything else is a :class:`StudyError`."""
-    remedy = "delete it and measure again with: python -m benchmarks.speed"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        whole = results["format"] == FORMAT and "processor" in results["machine"]
-    except FileNotFoundError:
-        raise StudyError(f"{path}: nothing was measured yet; run: make bench") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise StudyError(f"{path}: not a result of this benchmark; {remedy}")
-    return results
 
 
 def section(results: dict[str, Any]) -> str:
     """All that was measured, as Markdown."""
     parts = [_machine(results)]
     if stages := results.get("stages"):
-        parts += [_how(stages), _ratios(stages), _seconds(stages), _whole_study(stages)]
+        parts += [_how(stages), ratios(stages), _seconds(stages), _whole_study(stages)]
     if scaling := results.get("scaling"):
         parts += [_growth_by_stage(scaling), _growth_by_size(scaling)]
     return "\n\n".join(part for part in parts if part)
-
-
-def ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
-    """Median, least and most of a ratio over the rounds, each against its own round."""
-    values = [over / under for over, under in zip(numerator, denominator, strict=True)]
-    return statistics.median(values), min(values), max(values)
-
-
-def _written(numbers: tuple[float, float, float], digits: int) -> str:
-    median, least, most = (f"{number:.{digits}f}" for number in numbers)
-    return f"{median} ({least}–{most})"
-
-
-def _best(times: Times, *names: str) -> list[float] | None:
-    """The times of the quicker setting of a peer, by its median."""
-    measured = [times[name] for name in names if name in times]
-    return min(measured, key=statistics.median, default=None)
-
-
-def _against(over: list[float] | None, under: list[float] | None) -> str:
-    return _written(ratio(over, under), 2) if over and under else ABSENT
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _in_order(stages: dict[str, Any]) -> list[tuple[int, Any]]:
-    return sorted((int(number), entry) for number, entry in stages.items())
-
-
-def _ratios(stages: dict[str, Any]) -> str:
-    head = [
-        "stage",
-        "engine ÷ floor, a core",
-        "at most",
-        f"plain loop ÷ engine (at least {PLAIN_TARGET})",
-        "plain loop, best threads ÷ engine",
-        f"Keras, best threads ÷ engine (at least {KERAS_TARGET})",
-    ]
-    rows = []
-    for number, entry in _in_order(stages):
-        times = entry["seconds"]
-        jobs = times.get("engine-jobs")
-        rows.append(
-            [
-                str(number),
-                _against(times.get("engine"), times.get("floor")),
-                str(FLOOR_TARGETS.get(number, ABSENT)),
-                _against(times.get("plain"), jobs),
-                _against(_best(times, "plain", "plain-jobs"), jobs),
-                _against(_best(times, "keras", "keras-jobs"), jobs),
-            ]
-        )
-    return _table(head, rows)
 
 
 def _seconds(stages: dict[str, Any]) -> str:
@@ -119,17 +53,17 @@ def _seconds(stages: dict[str, Any]) -> str:
         name for name in HEADINGS if any(name in entry["seconds"] for entry in stages.values())
     ]
     rows = []
-    for number, entry in _in_order(stages):
+    for number, entry in in_order(stages):
         times = entry["seconds"]
         rows.append([str(number), *(_median(times.get(name)) for name in names)])
     title = "Elapsed seconds for each finished epoch, medians with least and most:\n\n"
-    return title + _table(["stage", *(HEADINGS[name] for name in names)], rows)
+    return title + markdown(["stage", *(HEADINGS[name] for name in names)], rows)
 
 
 def _median(values: list[float] | None) -> str:
     if not values:
         return ABSENT
-    return _written((statistics.median(values), min(values), max(values)), 1)
+    return written((statistics.median(values), min(values), max(values)), 1)
 
 
 def _whole_study(stages: dict[str, Any]) -> str:
@@ -173,7 +107,7 @@ def _machine(results: dict[str, Any]) -> str:
 
 def _growth_by_stage(scaling: dict[str, Any]) -> str:
     rows = []
-    for number, entry in _in_order(scaling["stages"]):
+    for number, entry in in_order(scaling["stages"]):
         alone, jobs = entry.get("engine"), entry.get("engine-jobs")
         rows.append(
             [
@@ -181,16 +115,16 @@ def _growth_by_stage(scaling: dict[str, Any]) -> str:
                 f"{entry['macs'] / 1e6:.2f}",
                 _median(alone),
                 _median(jobs),
-                _against(alone, jobs),
+                against(alone, jobs),
             ]
         )
     head = ["stage", "million multiply-accumulates", "seconds an epoch alone", "side by side"]
     title = f"How the cost grows with the network, and {scaling['jobs']} jobs against one:\n\n"
-    return title + _table([*head, "gain"], rows)
+    return title + markdown([*head, "gain"], rows)
 
 
 def _growth_by_size(scaling: dict[str, Any]) -> str:
-    stages = _in_order(scaling.get("sizes", {}))
+    stages = in_order(scaling.get("sizes", {}))
     if not stages:
         return ""
     sizes = sorted({int(size) for _, entry in stages for size in entry})
@@ -199,11 +133,11 @@ def _growth_by_size(scaling: dict[str, Any]) -> str:
         for size in sizes
     ]
     title = "How the cost grows with the pictures trained on (and a fifth as many to test):\n\n"
-    return title + _table(["pictures", *(f"stage {number}, s" for number, _ in stages)], rows)
+    return title + markdown(["pictures", *(f"stage {number}, s" for number, _ in stages)], rows)
 
 
 def _written_size(values: list[float] | None) -> str:
-    return _written((statistics.median(values), min(values), max(values)), 2) if values else ABSENT
+    return written((statistics.median(values), min(values), max(values)), 2) if values else ABSENT
 
 
 def fill(text: str, content: str) -> str:
@@ -229,7 +163,7 @@ def fill_readme(path: Path, results: dict[str, Any]) -> None:
 def main() -> int:
     """Fill the README from the results; the exit status: 0 done, 2 an error named on one line."""
     try:
-        fill_readme(FOLDER / "README.md", read_results(FOLDER / "results.json"))
+        fill_readme(FOLDER / "README.md", read_results(FOLDER.parent / RESULTS))
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

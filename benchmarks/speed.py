@@ -28,9 +28,10 @@ from cifar_study.data import TEST, TRAIN, Dataset
 from cifar_study.engine import Engine, choose_precision
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
+from cifar_study.speed import FORMAT, RESULTS, read_results
 from cifar_study.stages import STAGES
 
-SIZES = (1_600, 3_200, 6_400, 12_800, 25_600)
+SIZES = (1_600, 3_200, 6_400, 12_800)
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one
 KERAS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
 Save = Callable[[dict[str, Any]], None]
@@ -45,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add = parse.add_argument
     add("--stages", nargs="+", type=int, choices=STAGES, metavar="N", help="stages to measure")
     add("--repeats", type=int, default=5, help="measurements of each after a warm-up (default 5)")
-    add("--images", type=int, default=6_400, metavar="K", help="train on K pictures, test on K/5")
+    add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
     add(
         "--contenders",
         nargs="+",
@@ -60,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
     add("--keras-python", type=Path, help="the Python that has Keras (default: .venv-bench's)")
-    add("--output", type=Path, default=PROJECT / "benchmarks" / "results.json")
+    add("--output", type=Path, default=PROJECT / RESULTS)
+    add("--readme", type=Path, default=report.FOLDER / "README.md", help="where the tables go")
     return parse
 
 
@@ -88,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 def save(entries: dict[str, Any]) -> None:
                     results.update(entries)
                     write_json(options.output, results)
-                    report.fill_readme(options.output.with_name("README.md"), results)
+                    report.fill_readme(options.readme, results)
 
                 measure = measure_scaling if options.scaling else measure_stages
                 measure(crew, names, options, results, save)
@@ -222,10 +224,10 @@ def _starter(path: Path, precision: str, options: argparse.Namespace) -> Start:
 
 def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
     """What an earlier call measured, if it was on this machine with these versions."""
-    fresh = {"format": report.FORMAT, "machine": machine}
+    fresh = {"format": FORMAT, "machine": machine}
     if not path.exists():
         return fresh
-    earlier = report.read_results(path)
+    earlier = read_results(path)
     if earlier["machine"] != machine:
         print(f"{path.name} is of another machine or other versions: begun anew", file=sys.stderr)
         return fresh

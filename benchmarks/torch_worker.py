@@ -1,6 +1,6 @@
 """The workers that need torch: ``python -m benchmarks.torch_worker KIND SAMPLE THREADS PRECISION``.
 
-KIND is ``plain``, ``engine`` or ``floor``; THREADS 0 leaves torch its default.
+KIND is ``plain``, ``engine``, ``convolutions`` or ``floor``; THREADS 0 leaves torch its default.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from torch import Tensor, nn
 
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import serve
@@ -21,6 +22,7 @@ from benchmarks.sample import TEST_SHARE, Sample, read_sample
 from cifar_study.data import Dataset
 from cifar_study.engine import Engine
 from cifar_study.layers import count_macs
+from cifar_study.model import build_model
 from cifar_study.stages import STAGES, Network
 
 Measure = Callable[[int, int], float]
@@ -64,6 +66,45 @@ def engine(sample: Sample, precision: torch.dtype) -> Measure:
     return measure
 
 
+def convolutions(sample: Sample, precision: torch.dtype) -> Measure:
+    """Seconds of the calls of the stage's convolutions and dense layer, forward and backward."""
+
+    @cache
+    def prepared(stage: int) -> tuple[int, list[tuple[nn.Module, Tensor, Tensor]]]:
+        recipe, calls = STAGES[stage].recipe, []
+        model = build_model(STAGES[stage].network).to(memory_format=torch.channels_last)
+
+        def keep(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+            values = inputs[0].detach().to(precision)
+            values.requires_grad_(bool(calls))  # nothing asks for the gradient by the pixels
+            calls.append((layer, values, torch.ones_like(output, dtype=precision)))
+
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                layer.register_forward_hook(keep)
+        pictures = torch.from_numpy(sample.first(recipe.batch_size).train_images)
+        model(pictures.permute(0, 3, 1, 2))
+        for layer, _, _ in calls:
+            layer._forward_hooks.clear()
+        return recipe.batch_size, [(layer.to(precision), *rest) for layer, *rest in calls]
+
+    def measure(stage: int, images: int) -> float:
+        batch, calls = prepared(stage)
+        start = time.perf_counter()
+        for _ in range(0, images, batch):
+            for layer, values, gradient in calls:
+                layer(values).backward(gradient)
+        trained = time.perf_counter() - start
+        with torch.inference_mode():
+            start = time.perf_counter()
+            for _ in range(0, images // TEST_SHARE, batch):
+                for layer, values, _ in calls:
+                    layer(values)
+        return trained + time.perf_counter() - start
+
+    return measure
+
+
 def floor(precision: torch.dtype) -> Measure:
     """Seconds of the arithmetic alone, at the rate of a large matrix product just now."""
     left, right = (torch.rand(SIDE, SIDE).to(precision) for _ in range(2))
@@ -97,6 +138,7 @@ def main() -> None:
     measures = {
         "plain": lambda: plain(sample),
         "engine": lambda: engine(sample, dtype),
+        "convolutions": lambda: convolutions(sample, dtype),
         "floor": lambda: floor(dtype),
     }
     serve(measures[kind](), {"torchvision": torchvision.__version__})

@@ -71,13 +71,15 @@ def draw_result(folder: Path = FIGURES) -> None:
 
 
 def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
-    """What a stage of the study is drawn from: its probabilities, gradients or photo."""
+    """What is drawn from a stage: its probabilities, gradients, photo, mistakes or filters."""
     if run.stage.number == 1:
         draw_probabilities(run, data, folder)
     if run.stage.number == 3:
         draw_gradients(data, folder)
     if run.stage.number == 8:
         draw_photo(run, folder)
+        draw_mistakes(run, data, folder)
+        draw_filters(run, folder)
 
 
 def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
@@ -144,6 +146,38 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
             top.set_title(title, fontsize=9, loc="center")
             _bars(bottom, probabilities(model, picture[None])[0], cat, names=column == 0)
         _save(figure, folder / "photo.png")
+
+
+def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
+    """The test pictures that the network is surest of and wrong about, the surest first."""
+    from cifar_study import cache
+
+    given = cache.read_result(run.folder).probabilities()
+    guesses = given.argmax(1)
+    wrong = np.flatnonzero(guesses != data.test_labels)
+    surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
+    with style.context(STYLE):
+        figure = new_figure(8.4, 3.8)
+        for axes, index in zip(figure.subplots(2, 6).flat, surest, strict=False):
+            _picture(axes, data.test_images[index])
+            axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
+            axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
+        _save(figure, folder / "mistakes.png")
+
+
+def draw_filters(run: Run, folder: Path = FIGURES) -> None:
+    """The first layer's filters as pictures, each scaled to its own largest weight."""
+    from cifar_study.predict import trained_network
+
+    weights = next(
+        values for name, values in trained_network(run).named_parameters() if values.dim() == 4
+    )
+    filters = weights.detach().permute(0, 2, 3, 1).numpy()
+    with style.context(STYLE):
+        figure = new_figure(7.2, 1.7)
+        for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
+            _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
+        _save(figure, folder / "filters.png")
 
 
 def _picture(axes: Axes, picture: np.ndarray) -> None:

@@ -224,6 +224,7 @@ RESULTS = {
                 "keras-jobs": [2.0, 4.0, 2.0],
                 "engine": [2.0, 4.0, 3.0],
                 "engine-jobs": [1.0, 2.0, 2.0],
+                "convolutions": [1.0, 2.5, 2.0],
                 "floor": [1.0, 2.0, 2.0],
             },
         }
@@ -248,6 +249,7 @@ def test_ratios_are_formed_in_each_round_against_the_quicker_setting() -> None:
         "5",
         "2.00 (1.50–2.00)",
         "1.3",
+        "1.60 (1.50–2.00)",
         "4.00 (3.00–4.00)",
         "4.00 (3.00–4.00)",
         "2.00 (1.00–2.00)",
@@ -268,7 +270,7 @@ def test_growth_is_shown_by_stage_and_by_pictures() -> None:
 def test_what_was_not_measured_is_a_dash() -> None:
     entry = RESULTS["stages"]["5"] | {"seconds": {"engine": [2.0]}}
     text = report.section(RESULTS | {"stages": {"1": entry}})
-    assert cells(text, "1") == ["1", "–", "–", "–", "–", "–"]
+    assert cells(text, "1") == ["1", "–", "–", "–", "–", "–", "–"]
 
 
 def test_the_hours_of_the_whole_study() -> None:
@@ -307,14 +309,14 @@ def test_the_readme_of_the_project_has_a_place_for_the_tables() -> None:
     "content", ["{", "[]", "{}", '{"format": 1, "machine": 3}', '{"format":2}']
 )
 def test_results_that_are_not_results_are_an_error(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "speed.json"
     path.write_text(content)
     with pytest.raises(StudyError, match="delete it and measure again"):
         report.read_results(path)
 
 
 def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
+    path = tmp_path / "speed.json"
     path.write_text(json.dumps(RESULTS))
     same, other = RESULTS["machine"], RESULTS["machine"] | {"torch": "9.9"}
     assert speed._earlier(path, same)["stages"] == RESULTS["stages"]
@@ -335,7 +337,7 @@ def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
 def test_a_wrong_option_is_one_line_and_status_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture, tmp_path: Path
 ) -> None:
-    output = ["--output", str(tmp_path / "results.json")]
+    output = ["--output", str(tmp_path / "speed.json")]
     assert speed.main(["--data", "synthetic", *arguments, *output]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
@@ -344,11 +346,20 @@ def test_a_wrong_option_is_one_line_and_status_2(
 
 @pytest.mark.long
 def test_a_tiny_run_measures_writes_and_shows(tmp_path: Path) -> None:
-    output, readme = tmp_path / "results.json", tmp_path / "README.md"
+    output, readme = tmp_path / "speed.json", tmp_path / "README.md"
     readme.write_text(f"{report.BEGIN}\n{report.END}\n")
-    names = ("plain", "engine", "engine-jobs", "floor")
+    names = ("plain", "engine", "engine-jobs", "convolutions", "floor")
     command = [sys.executable, "-m", "benchmarks.speed", "--images", "128", "--repeats", "1"]
-    command += ["--data", "synthetic", "--output", str(output), "--jobs", "2"]
+    command += [
+        "--data",
+        "synthetic",
+        "--output",
+        str(output),
+        "--readme",
+        str(readme),
+        "--jobs",
+        "2",
+    ]
 
     def run(*arguments: str) -> str:
         done = subprocess.run(

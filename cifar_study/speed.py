@@ -1,0 +1,152 @@
+"""How fast the engine trains: what ``benchmarks/`` measured, for the report; no torch."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from IPython.display import Markdown
+from matplotlib import style
+from matplotlib.axes import Axes
+
+from cifar_study.errors import StudyError
+from cifar_study.figures import COLOURS, STYLE, Chart, new_figure
+from cifar_study.runs import ROOT
+
+FORMAT = 1
+RESULTS = ROOT / "speed.json"
+ABSENT = "–"
+FLOOR_TARGETS = {2: 1.8, 3: 1.8, 4: 1.8, 5: 1.3, 6: 1.5, 7: 1.5, 8: 1.5}
+PLAIN_TARGET, KERAS_TARGET = 3, 2
+Times = dict[str, list[float]]
+
+
+def read_results(path: Path = RESULTS) -> dict[str, Any]:
+    """What ``benchmarks.speed`` wrote; anything else is a :class:`StudyError`."""
+    remedy = "delete it and measure again with: python -m benchmarks.speed"
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        whole = results["format"] == FORMAT and "processor" in results["machine"]
+    except FileNotFoundError:
+        raise StudyError(f"{path}: nothing was measured yet; run: make bench") from None
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise StudyError(f"{path}: not a result of this benchmark; {remedy}")
+    return results
+
+
+def table(path: Path = RESULTS) -> Markdown:
+    """The ratios of every stage, or a line that says why there are none."""
+    try:
+        results = read_results(path)
+    except StudyError as error:
+        return Markdown(f"*{error}*")
+    return Markdown(ratios(results.get("stages", {})))
+
+
+def ratios(stages: dict[str, Any]) -> str:
+    """The engine beside the floor and its peers, stage by stage, as a Markdown table."""
+    head = [
+        "stage",
+        "engine ÷ floor, a core",
+        "at most",
+        "engine ÷ its convolutions alone",
+        f"plain loop ÷ engine (at least {PLAIN_TARGET})",
+        "plain loop, best threads ÷ engine",
+        f"Keras, best threads ÷ engine (at least {KERAS_TARGET})",
+    ]
+    rows = []
+    for number, entry in in_order(stages):
+        times = entry["seconds"]
+        jobs = times.get("engine-jobs")
+        rows.append(
+            [
+                str(number),
+                against(times.get("engine"), times.get("floor")),
+                str(FLOOR_TARGETS.get(number, ABSENT)),
+                against(times.get("engine"), times.get("convolutions")),
+                against(times.get("plain"), jobs),
+                against(_quicker(times, "plain", "plain-jobs"), jobs),
+                against(_quicker(times, "keras", "keras-jobs"), jobs),
+            ]
+        )
+    return markdown(head, rows)
+
+
+def growth(path: Path = RESULTS) -> Chart | Markdown:
+    """Seconds an epoch against arithmetic, and seconds against pictures, on logarithmic axes."""
+    try:
+        scaling = read_results(path).get("scaling", {})
+    except StudyError as error:
+        return Markdown(f"*{error}*")
+    with style.context(STYLE):
+        figure = new_figure(7.2, 3.2)
+        left, right = figure.subplots(1, 2)
+        for number, entry in in_order(scaling.get("stages", {})):
+            for name, marker in (("engine", "o"), ("engine-jobs", "s")):
+                if name in entry:
+                    median = statistics.median(entry[name])
+                    _point(left, entry["macs"], median, number, marker)
+        for number, sizes in in_order(scaling.get("sizes", {})):
+            pictures, medians = zip(
+                *((size, statistics.median(values)) for size, values in in_order(sizes)),
+                strict=True,
+            )
+            right.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
+            reach = np.array([pictures[0], pictures[-1]])
+            right.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
+        left.set(
+            xscale="log",
+            yscale="log",
+            xlabel="multiply-accumulates a picture",
+            ylabel="seconds for an epoch",
+        )
+        right.set(xscale="log", yscale="log", xlabel="training pictures", ylabel="seconds")
+        if right.lines:
+            right.legend()
+    return Chart(figure)
+
+
+def _point(axes: Axes, x: float, y: float, number: int, marker: str) -> None:
+    hollow = "white" if marker == "s" else COLOURS[number]
+    axes.plot(x, y, marker, color=COLOURS[number], markerfacecolor=hollow, markersize=7)
+    if marker == "o":
+        axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
+    """Median, least and most of a ratio over the rounds, each against its own round."""
+    values = [over / under for over, under in zip(numerator, denominator, strict=True)]
+    return statistics.median(values), min(values), max(values)
+
+
+def written(numbers: tuple[float, float, float], digits: int) -> str:
+    """Median, least and most as text: 1.52 (1.48–1.60)."""
+    median, least, most = (f"{number:.{digits}f}" for number in numbers)
+    return f"{median} ({least}–{most})"
+
+
+def against(over: list[float] | None, under: list[float] | None) -> str:
+    """A ratio as text, a dash where one side was not measured."""
+    return written(ratio(over, under), 2) if over and under else ABSENT
+
+
+def _quicker(times: Times, *names: str) -> list[float] | None:
+    """The times of the quicker setting of a peer, by its median."""
+    measured = [times[name] for name in names if name in times]
+    return min(measured, key=statistics.median, default=None)
+
+
+def in_order(entries: dict[str, Any]) -> list[tuple[int, Any]]:
+    """Entries by number rather than by name."""
+    return sorted((int(number), entry) for number, entry in entries.items())
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, numbers to the right of the first column."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
