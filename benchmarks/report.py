@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cifar_study.errors import StudyError
+from cifar_study.facts import ABSENT
 from cifar_study.files import write_whole
 from cifar_study.speed import (
-    ABSENT,
     RESULTS,
     against,
     in_order,

@@ -11,14 +11,17 @@ import numpy as np
 from IPython.display import Markdown
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
+from cifar_study import facts
 from cifar_study.errors import StudyError
+from cifar_study.facts import ABSENT
 from cifar_study.figures import COLOURS, STYLE, Chart, new_figure
 from cifar_study.runs import ROOT
+from cifar_study.stages import STAGES
 
 FORMAT = 1
 RESULTS = ROOT / "speed.json"
-ABSENT = "–"
 FLOOR_TARGETS = {2: 1.8, 3: 1.8, 4: 1.8, 5: 1.3, 6: 1.5, 7: 1.5, 8: 1.5}
 PLAIN_TARGET, KERAS_TARGET = 3, 2
 Times = dict[str, list[float]]
@@ -37,6 +40,21 @@ def read_results(path: Path = RESULTS) -> dict[str, Any]:
     if not whole:
         raise StudyError(f"{path}: not a result of this benchmark; {remedy}")
     return results
+
+
+def times() -> Markdown:
+    """Every stage's epoch as measured in one sitting, and on what."""
+    timing = facts.timing()
+    if timing is None:
+        return Markdown("*not measured yet; run: python -m cifar_study.train --timing*")
+    rows = [
+        [
+            f"{number} {STAGES[number].title}",
+            *(facts.seconds(entry[key]) for key in ("seconds", "least", "most")),
+        ]
+        for number, entry in in_order(timing["stages"])
+    ]
+    return Markdown(markdown(["stage", "median", "least", "most"], rows))
 
 
 def table(path: Path = RESULTS) -> Markdown:
@@ -90,7 +108,7 @@ def growth(path: Path = RESULTS) -> Chart | Markdown:
             for name, marker in (("engine", "o"), ("engine-jobs", "s")):
                 if name in entry:
                     median = statistics.median(entry[name])
-                    _point(left, entry["macs"], median, number, marker)
+                    _point(left, entry["macs"] / 1e6, median, number, marker)
         for number, sizes in in_order(scaling.get("sizes", {})):
             pictures, medians = zip(
                 *((size, statistics.median(values)) for size, values in in_order(sizes)),
@@ -99,13 +117,15 @@ def growth(path: Path = RESULTS) -> Chart | Markdown:
             right.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
             reach = np.array([pictures[0], pictures[-1]])
             right.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
-        left.set(
-            xscale="log",
-            yscale="log",
-            xlabel="multiply-accumulates a picture",
-            ylabel="seconds for an epoch",
-        )
-        right.set(xscale="log", yscale="log", xlabel="training pictures", ylabel="seconds")
+        left.set(xlabel="million multiply-accumulates a picture", ylabel="seconds for an epoch")
+        right.set(xlabel="training pictures", ylabel="seconds")
+        for axes in (left, right):
+            axes.set(xscale="log", yscale="log")
+        for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_locator(NullLocator())
+        right.xaxis.set_major_locator(FixedLocator(list(pictures) if right.lines else []))
         if right.lines:
             right.legend()
     return Chart(figure)
@@ -115,7 +135,8 @@ def _point(axes: Axes, x: float, y: float, number: int, marker: str) -> None:
     hollow = "white" if marker == "s" else COLOURS[number]
     axes.plot(x, y, marker, color=COLOURS[number], markerfacecolor=hollow, markersize=7)
     if marker == "o":
-        axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+        side = 6 if number % 2 else -11  # several stages share an x
+        axes.annotate(str(number), (x, y), (side, 4), textcoords="offset points", fontsize=8)
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:

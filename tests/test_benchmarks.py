@@ -18,6 +18,7 @@ from benchmarks.plain_loop import PlainLoop, plain_network
 from benchmarks.protocol import PROJECT, Worker
 from benchmarks.sample import Sample, read_sample, write_sample
 from cifar_study import data
+from cifar_study import speed as measured
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.model import build_model
@@ -313,6 +314,18 @@ def test_results_that_are_not_results_are_an_error(tmp_path: Path, content: str)
     path.write_text(content)
     with pytest.raises(StudyError, match="delete it and measure again"):
         report.read_results(path)
+
+
+def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    for shown in (measured.table(path), measured.growth(path)):
+        assert f"{path}: nothing was measured yet; run: make bench" in shown.data
+    path.write_text(json.dumps(RESULTS))
+    assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–2.00)"
+    by_stage, by_pictures = measured.growth(path).figure.axes
+    points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
+    assert points == {(20.83456, 7.5), (20.83456, 4.5)}
+    assert by_pictures.lines[0].get_xydata().tolist() == [[1600, 0.5], [3200, 1.0]]
 
 
 def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
