@@ -81,11 +81,15 @@ def _train(
 ) -> None:
     import torch  # here, as it takes seconds: a run that is complete never needs it
 
-    from cifar_study.engine import Engine, choose_device, choose_precision
+    from cifar_study.engine import Engine, _processor, choose_device, choose_precision
 
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
+    saved = saved or _Saved([], {}, {}, None, [])
     device = choose_device(hardware.device)
+    precision = hardware.precision
+    if precision == "auto":
+        precision = _kept_precision(saved.sessions, device.type, _processor(device))
     engine = Engine(
         run.network,
         run.stage.recipe,
@@ -93,9 +97,8 @@ def _train(
         seed=run.seed,
         limit=run.limit,
         device=device,
-        precision=choose_precision(hardware.precision, device),
+        precision=choose_precision(precision, device),
     )
-    saved = saved or _Saved([], {}, {}, None, [])
     if saved.model:
         try:
             engine.load_state(saved.model, saved.momentum)
@@ -173,6 +176,19 @@ def _facts(sessions: list[dict[str, Any]], data: Dataset) -> dict[str, Any]:
         "sessions": sessions,
         "data": {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means},
     }
+
+
+def _kept_precision(sessions: list[dict[str, Any]], device: str, processor: str) -> str:
+    """The precision that this hardware has trained the run with, else ``auto``.
+
+    Measured anew on a busy machine, the choice could fall otherwise, and the
+    run would not end as if it had never been interrupted.
+    """
+    here = (device, processor)
+    for session in reversed(sessions):
+        if (session.get("device"), session.get("processor")) == here:
+            return session["precision"]
+    return "auto"
 
 
 def _sessions(saved: _Saved, description: dict[str, Any]) -> list[dict[str, Any]]:

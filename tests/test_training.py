@@ -263,6 +263,41 @@ def stopped_after(run: Run, epoch: int) -> None:
         trainer.train(run, data.synthetic(), trainer.Hardware("cpu", "float32", 1), stop)
 
 
+def test_precision_is_measured_once_on_the_same_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_study import engine
+
+    asked = []
+
+    def choose(name: str, device: torch.device) -> torch.dtype:
+        """As on a machine that was idle the first time, and busy ever after."""
+        asked.append(name)
+        fast = name == "bfloat16" or (name == "auto" and asked.count("auto") == 1)
+        return torch.bfloat16 if fast else torch.float32
+
+    def stop(event: trainer.Event) -> None:
+        if event.row:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "choose_precision", choose)
+    run, automatic = small_run(1, 4, tmp_path), trainer.Hardware("cpu", "auto", 1)
+
+    def train_one_epoch() -> list[tuple[int, str]]:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(run, data.synthetic(), automatic, stop)
+        sessions = cache.read_result(run.folder).record["sessions"]
+        return [(session["first_epoch"], session["precision"]) for session in sessions]
+
+    assert train_one_epoch() == [(1, "bfloat16")]
+    assert train_one_epoch() == [(1, "bfloat16")]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(engine, "_processor", lambda _device: "another processor")
+        assert train_one_epoch() == [(1, "bfloat16"), (3, "float32")]
+    assert train_one_epoch() == [(1, "bfloat16"), (3, "float32"), (4, "bfloat16")]
+    assert asked == ["auto", "bfloat16", "auto", "bfloat16"]
+
+
 def test_a_model_of_another_epoch_is_not_gone_on_from(tmp_path: Path) -> None:
     run = small_run(1, 4, tmp_path)
     stopped_after(run, 1)
