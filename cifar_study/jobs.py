@@ -55,7 +55,8 @@ def _train(
     if trained and run.root == ROOT and not run.trial:
         from cifar_study.pictures import draw_result, draw_run
 
-        draw_run(run, data)
+        if run.seed == 0:  # the one that is shown where only one can be
+            draw_run(run, data)
         draw_result()
     return trained
 
