@@ -28,10 +28,14 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
     jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
     hardware = Hardware(options.device, options.precision, max(1, cores // jobs))
-    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
-    if jobs == 1:
+    if options.scheduler:
+        from cifar_study.cluster import train_on_cluster
+
+        failed = train_on_cluster(runs, data, options)
+    elif jobs == 1:
         failed = []
         for run in runs:
             reporter = Reporter(run, 0)
@@ -50,15 +54,20 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
 def _train(
     run: Run, data: Dataset, hardware: Hardware, tell: Callable[[Event], None], restart: bool
 ) -> bool:
-    """Train a run; if it is one of the study's own, draw its pictures as well."""
     trained = train(run, data, hardware, tell, restart)
-    if trained and run.root == ROOT and not run.trial:
+    if trained:
+        draw(run, data)
+    return trained
+
+
+def draw(run: Run, data: Dataset) -> None:
+    """Draw the pictures of a run that was just trained, if it is one of the study's own."""
+    if run.root == ROOT and not run.trial:
         from cifar_study.pictures import draw_result, draw_run
 
         if run.seed == 0:  # the one that is shown where only one can be
             draw_run(run, data)
         draw_result()
-    return trained
 
 
 def _on_gpu(device: str) -> bool:
@@ -72,7 +81,7 @@ def _on_gpu(device: str) -> bool:
 class Reporter:
     """Shows one run: a bar on a terminal, else a line an epoch."""
 
-    def __init__(self, run: Run, position: int) -> None:
+    def __init__(self, run: Run, position: int | None = None) -> None:
         self.run = run
         self.start: float | None = None
         self.began = time.monotonic()

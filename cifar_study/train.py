@@ -54,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         help="stages to train side by side (default: one a core; one on a GPU)",
     )
     add(
+        "--scheduler",
+        type=_address,
+        metavar="ADDRESS",
+        help="train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786",
+    )
+    add(
         "--timing",
         action="store_true",
         help="measure every stage's epoch in one sitting, for the report, and train nothing",
@@ -105,12 +111,21 @@ def _fraction(text: str) -> float:
     return number
 
 
+def _address(text: str) -> str:
+    match = re.fullmatch(r"(?:(?:tcp|tls)://)?[^\s/]+:(\d{1,5})", text, re.ASCII)
+    if not match or int(match[1]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form tcp://HOST:8786")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error on one line, 130 stopped."""
     parse = parser()
     options = parse.parse_args(arguments)
     if not (options.stage or options.status or options.figures or options.timing):
         parse.error("say what to do: --stage N, --status, --timing or --figures")
+    if options.scheduler and options.jobs:
+        parse.error("--jobs does not go with --scheduler: each worker has one job at a time")
     try:
         runs = _runs(options)
         if options.status:

@@ -49,15 +49,16 @@ def train(
     hardware: Hardware,
     tell: Callable[[Event], None],
     restart: bool = False,
+    patience: float = 0,
 ) -> bool:
     """Train ``run`` to its planned epochs; False where it already was complete.
 
     Each finished epoch is on the disk before the next begins. Raises
     :class:`StudyError` for a result that is stale, damaged or held by another
-    process, for a loss that is not a number, and for a disk that can't be
-    written.
+    process for more than ``patience`` seconds, for a loss that is not a
+    number, and for a disk that can't be written.
     """
-    with _hold(run):
+    with _hold(run, patience):
         if restart:
             _clear(run)
         configuration = run.configuration(data.fingerprint)
@@ -255,6 +256,12 @@ def _from_resume(run: Run, configuration: dict[str, Any], published: cache.Resul
     )
 
 
+def discard(run: Run) -> None:
+    """Remove what a run has, for it to be trained anew; a run that is held is a StudyError."""
+    with _hold(run):
+        _clear(run)
+
+
 def _clear(run: Run) -> None:
     """Remove a run's files, its lock aside."""
     for path in run.folder.iterdir():
@@ -267,10 +274,10 @@ LOCK = "lock"
 
 
 @contextmanager
-def _hold(run: Run) -> Iterator[None]:
+def _hold(run: Run, patience: float = 0) -> Iterator[None]:
     """Hold a run so that no second process trains it; a holder that dies lets go."""
     path = run.folder / LOCK
-    lock = filelock.FileLock(path, timeout=0, is_singleton=False)
+    lock = filelock.FileLock(path, timeout=patience, is_singleton=False)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
