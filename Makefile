@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What rendering needs; versions are those of requirements.txt.
-REPORT := numpy safetensors matplotlib pandas tabulate pyarrow pillow tqdm \
+REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow tqdm \
   ipykernel ipython nbclient nbformat PyYAML pypandoc_binary filelock
 
 # A worker a core; the tests of a file stay together, as they share what is costly.

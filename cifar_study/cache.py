@@ -402,10 +402,10 @@ def status(run: Run, fingerprint: str | None = None) -> Status:
     return Status(run, "partial", f"at {result.epochs_done}/{result.epochs_planned}", result)
 
 
-def seeds(number: int, root: Path = ROOT) -> list[int]:
-    """The seeds that a stage has results for, in order."""
-    found = (path.name.removeprefix("seed-") for path in root.glob(f"stage-{number}/seed-*"))
-    return sorted(int(seed) for seed in found if seed.isdecimal())
+def seeds(run: Run) -> list[int]:
+    """The seeds that the stage of ``run`` has a folder for, in order; ``[0]`` where it has none."""
+    found = (path.name.removeprefix("seed-") for path in run.folder.parent.glob("seed-*"))
+    return sorted(int(seed) for seed in found if seed.isdecimal()) or [0]
 
 
 def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:

@@ -1,23 +1,26 @@
 """The report's numbers as text: how they are written, and what each stage gave.
 
 Every number in the prose is asked for here, so that it is formatted once and
-can't be typed by hand. What is not there yet is written as an en dash.
+can't be typed by hand. What is not there yet is written as an en dash. Where a
+stage has several seeds, its numbers are those of their mean history.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cifar_study import cache
-from cifar_study.cache import Epoch, Result, Status
+from cifar_study.cache import Epoch
 from cifar_study.data import TEST, TRAIN
 from cifar_study.errors import StudyError
 from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
+from cifar_study.seeds import Sample, half_width, how_many, sample
 from cifar_study.stages import CLASSES, STAGES, Stage
 
 ABSENT = "–"
@@ -73,104 +76,129 @@ class Facts:
     """The numbers of one stage as text; those that need a result are a dash without one."""
 
     stage: Stage
-    stand: Status
+    sample: Sample
 
-    def _from_result(self, value: Callable[[Result], str]) -> str:
-        return value(self.stand.result) if self.stand.result else ABSENT
+    def _from_history(self, value: Callable[[list[Epoch]], str]) -> str:
+        return value(self.sample.history) if self.sample.history else ABSENT
 
     @property
     def parameters(self) -> str:
         """Trained parameters of the network."""
-        return count(count_parameters(self.stand.run.network))
+        return count(count_parameters(self.sample.run.network))
 
     @property
     def macs(self) -> str:
         """Multiply-accumulates for one picture."""
-        return millions(count_macs(self.stand.run.network))
+        return millions(count_macs(self.sample.run.network))
 
     @property
     def epochs(self) -> str:
         """Epochs done: "150 epochs", or "12 of 150 epochs"."""
-        planned = self.stand.run.planned
-        if self.stand.result is None:
-            return f"0 of {planned} epochs"
-        done = self.stand.result.epochs_done
+        planned = self.sample.run.planned
+        done = self.sample.epochs_done
         return f"{planned} epochs" if done >= planned else f"{done} of {planned} epochs"
 
     @property
     def seconds(self) -> str:
         """Wall time of an epoch, test pass included."""
-        value = epoch_seconds(self.stand)
+        value = epoch_seconds(self.sample)
         return seconds(value) if value else ABSENT
+
+    @property
+    def seeds(self) -> str:
+        """Seeds that stand behind the numbers, of those there are: "3", or "2 of 5"."""
+        counted, there = len(self.sample.counted), len(self.sample.stands)
+        return str(counted) if counted in (0, there) else f"{counted} of {there}"
+
+    @property
+    def test_accuracy_interval(self) -> str:
+        """Test accuracy at the end, with Student's 95% interval: 73.4% ± 0.5."""
+        return self.test_accuracy + self._plus_minus(lambda history: history[-1].test_accuracy)
+
+    @property
+    def gap_interval(self) -> str:
+        """The gap in points, with Student's 95% interval: 5.1 ± 0.2."""
+        return self.gap.removesuffix(" points") + self._plus_minus(_gap)
+
+    def _plus_minus(self, value: Callable[[list[Epoch]], float]) -> str:
+        if not self.sample.several:
+            return ""
+        return f" ± {100 * half_width([value(one.history) for one in self.sample.counted]):.1f}"
 
     @property
     def test_accuracy(self) -> str:
         """Test accuracy after the last epoch."""
-        return self._from_result(lambda result: percent(result.history[-1].test_accuracy))
+        return self._from_history(lambda history: percent(history[-1].test_accuracy))
 
     @property
     def train_accuracy(self) -> str:
         """Training accuracy of the last epoch."""
-        return self._from_result(lambda result: percent(result.history[-1].train_accuracy))
+        return self._from_history(lambda history: percent(history[-1].train_accuracy))
 
     @property
     def test_loss(self) -> str:
         """Test loss after the last epoch."""
-        return self._from_result(lambda result: loss(result.history[-1].test_loss))
+        return self._from_history(lambda history: loss(history[-1].test_loss))
 
     @property
     def gap(self) -> str:
         """Training accuracy minus test accuracy at the end."""
-        return self._from_result(lambda result: points(_gap(result)))
+        return self._from_history(lambda history: points(_gap(history)))
 
     @property
     def best_accuracy(self) -> str:
         """The highest test accuracy on the way."""
-        return self._from_result(lambda result: percent(best(result).test_accuracy))
+        return self._from_history(lambda history: percent(best(history).test_accuracy))
 
     @property
     def best_epoch(self) -> str:
         """The epoch of the highest test accuracy."""
-        return self._from_result(lambda result: str(best(result).epoch))
+        return self._from_history(lambda history: str(best(history).epoch))
 
     @property
     def best(self) -> str:
         """The highest test accuracy with its epoch: 73.4% (41)."""
-        return self._from_result(lambda _: f"{self.best_accuracy} ({self.best_epoch})")
+        return self._from_history(lambda _: f"{self.best_accuracy} ({self.best_epoch})")
 
     @property
     def least_loss(self) -> str:
         """The least test loss on the way."""
-        return self._from_result(lambda result: loss(_least(result).test_loss))
+        return self._from_history(lambda history: loss(_least(history).test_loss))
 
     @property
     def least_loss_epoch(self) -> str:
         """The epoch of the least test loss, after which the network overfits."""
-        return self._from_result(lambda result: str(_least(result).epoch))
+        return self._from_history(lambda history: str(_least(history).epoch))
 
     @property
     def last_gain(self) -> str:
         """What the smoothed test accuracy gained over the last ten epochs, in points."""
 
-        def gain(result: Result) -> str:
-            smooth = running_mean([row.test_accuracy for row in result.history])
+        def gain(history: list[Epoch]) -> str:
+            smooth = running_mean([row.test_accuracy for row in history])
             return points(smooth[-1] - smooth[max(0, len(smooth) - 11)])
 
-        return self._from_result(gain)
+        return self._from_history(gain)
 
     def first_epoch_above(self, accuracy: float) -> str:
         """The first epoch with a test accuracy of at least ``accuracy``."""
 
-        def first(result: Result) -> str:
-            reached = (row.epoch for row in result.history if row.test_accuracy >= accuracy)
+        def first(history: list[Epoch]) -> str:
+            reached = (row.epoch for row in history if row.test_accuracy >= accuracy)
             return str(next(reached, ABSENT))
 
-        return self._from_result(first)
+        return self._from_history(first)
 
 
-def stage(number: int, seed: int = 0) -> Facts:
+def stage(number: int) -> Facts:
     """The numbers of a stage, for inline use in a chapter."""
-    return Facts(STAGES[number], cache.reported(number, seed))
+    return Facts(STAGES[number], sample(number))
+
+
+def trained() -> str:
+    """How often each stage was trained: "once, from one seed", or "from 2 to 5 seeds"."""
+    seeds = how_many(sample(number) for number in STAGES)
+    return f"from {seeds}" if seeds.endswith("s") else "once, from one seed"
 
 
 def timing() -> dict[str, Any] | None:
@@ -181,17 +209,18 @@ def timing() -> dict[str, Any] | None:
         return None
 
 
-def epoch_seconds(stand: Status) -> float | None:
+def epoch_seconds(sample: Sample) -> float | None:
     """An epoch's seconds as measured in one sitting, else their median while training."""
-    measured = {} if stand.run.trial else (timing() or {}).get("stages", {})
-    if entry := measured.get(str(stand.run.stage.number)):
+    measured = {} if sample.run.trial else (timing() or {}).get("stages", {})
+    if entry := measured.get(str(sample.run.stage.number)):
         return entry["seconds"]
-    return stand.result.record["median_seconds"] if stand.result else None
+    medians = [result.record["median_seconds"] for result in sample.counted]
+    return statistics.fmean(medians) if medians else None
 
 
 def time_ratio(numerator: int, denominator: int) -> str:
     """How many times the epoch time of one stage is that of another: "6.3 times"."""
-    one, other = (epoch_seconds(cache.reported(number)) for number in (numerator, denominator))
+    one, other = (epoch_seconds(sample(number)) for number in (numerator, denominator))
     return times(one / other) if one and other else ABSENT
 
 
@@ -207,17 +236,17 @@ def mac_ratio(numerator: int, denominator: int) -> str:
     return times(one / other)
 
 
-def best(result: Result) -> Epoch:
+def best(history: list[Epoch]) -> Epoch:
     """The epoch with the highest test accuracy, the earliest of equals."""
-    return max(result.history, key=lambda row: row.test_accuracy)
+    return max(history, key=lambda row: row.test_accuracy)
 
 
-def _least(result: Result) -> Epoch:
-    return min(result.history, key=lambda row: row.test_loss)
+def _least(history: list[Epoch]) -> Epoch:
+    return min(history, key=lambda row: row.test_loss)
 
 
-def _gap(result: Result) -> float:
-    return result.history[-1].train_accuracy - result.history[-1].test_accuracy
+def _gap(history: list[Epoch]) -> float:
+    return history[-1].train_accuracy - history[-1].test_accuracy
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 from IPython.display import Image, Markdown
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
 from cifar_study import cache
-from cifar_study.cache import Result
 from cifar_study.layers import Layer, count_layers
-from cifar_study.runs import FIGURES
+from cifar_study.runs import FIGURES, reported_run
+from cifar_study.seeds import Sample, how_many, sample
 from cifar_study.stages import CLASSES, STAGES
 
 # Paul Tol's "muted" scheme: told apart by the colour-blind and on paper.
@@ -38,7 +39,8 @@ COLOURS = {
     8: "#882255",
 }
 RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
-EPOCHS = 150
+GREY = "#555555"
+BAND = 0.25  # how opaque a band from the least to the greatest seed is
 LOSS_TOP = 2.5
 SMOOTHING = 10
 SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
@@ -83,31 +85,46 @@ def _not_yet(number: int) -> Markdown:
     return Markdown(f"*Drawn once stage {number} is trained.*")
 
 
-def histories(*stages: int, seed: int = 0) -> Chart:
-    """Loss and accuracy by epoch, training and test, of one or more stages."""
-    results = [(number, _result(number, seed)) for number in stages]
+def histories(*stages: int) -> Chart:
+    """Loss and accuracy by epoch, training and test, of one or more stages.
+
+    Of several seeds, the mean, in a band from the least to the greatest.
+    """
+    samples = [sample(number) for number in stages]
     with style.context(STYLE):
         figure = new_figure()
         loss, accuracy = figure.subplots(1, 2)
-        for number, result in results:
-            if result:
-                _draw_history(loss, result, COLOURS[number], "train_loss", "test_loss")
-                _draw_history(accuracy, result, COLOURS[number], "train_accuracy", "test_accuracy")
+        for one in samples:
+            if one.counted:
+                _draw_history(loss, one, "train_loss", "test_loss")
+                _draw_history(accuracy, one, "train_accuracy", "test_accuracy")
         _history_axes(loss, accuracy)
-        figure.legend(handles=_legend(results), loc="outside upper center", ncols=4)
+        figure.legend(handles=_legend(samples), loc="outside upper center", ncols=4)
     return Chart(figure)
 
 
-def _result(number: int, seed: int = 0) -> Result | None:
-    return cache.reported(number, seed).result
-
-
-def _draw_history(axes: Axes, result: Result, colour: str, train: str, test: str) -> None:
-    epochs = [row.epoch for row in result.history]
+def _draw_history(axes: Axes, sample: Sample, train: str, test: str) -> None:
+    epochs = [row.epoch for row in sample.history]
+    colour = COLOURS[sample.run.stage.number]
     for field, line in ((train, (0, (4, 2))), (test, "solid")):
-        values = [getattr(row, field) for row in result.history]
+        values = [getattr(row, field) for row in sample.history]
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
         axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
+        _draw_band(axes, sample, field)
+
+
+def _draw_band(axes: Axes, sample: Sample, field: str) -> None:
+    """From the least to the greatest of the seeds, each smoothed as their mean is."""
+    if sample.several:
+        curves = np.array([running_mean(values) for values in sample.values(field)])
+        axes.fill_between(
+            range(1, curves.shape[1] + 1),
+            curves.min(0),
+            curves.max(0),
+            color=COLOURS[sample.run.stage.number],
+            alpha=BAND,
+            linewidth=0,
+        )
 
 
 def _history_axes(loss: Axes, accuracy: Axes) -> None:
@@ -126,49 +143,73 @@ def _accuracy_axes(axes: Axes, label: str) -> None:
 
 
 def _epoch_axis(axes: Axes) -> None:
-    axes.set(xlim=(0, EPOCHS), xlabel="epoch")
-    axes.set_xticks(range(0, EPOCHS + 1, 25))
+    last = _last_epoch()
+    axes.set(xlim=(0, last), xlabel="epoch")
+    axes.set_xticks(range(0, last + 1, max(1, last // 6)))
 
 
-def _legend(results: Iterable[tuple[int, Result | None]]) -> list[Line2D]:
-    results = list(results)
-    handles = [
+def _last_epoch() -> int:
+    """The longest stage's epochs, where the axes of all stages end."""
+    return max(reported_run(stage).planned for stage in STAGES.values())
+
+
+def _legend(samples: list[Sample]) -> list[Artist]:
+    handles: list[Artist] = [
         Line2D(
-            [], [], color=COLOURS[number], label=f"{number} {STAGES[number].title}{_short(result)}"
+            [], [], color=COLOURS[stage.number], label=f"{stage.number} {stage.title}{_short(one)}"
         )
-        for number, result in results
+        for one in samples
+        for stage in [one.run.stage]
     ]
-    grey = "#555555"
     return [
         *handles,
-        Line2D([], [], color=grey, linestyle=(0, (4, 2)), label="training"),
-        Line2D([], [], color=grey, label="test"),
+        Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="training"),
+        Line2D([], [], color=GREY, label="test"),
+        *_band_key(samples),
     ]
 
 
-def _short(result: Result | None) -> str:
-    if result is None:
+def _band_key(samples: Iterable[Sample]) -> list[Artist]:
+    """The legend's entry for bands, where there are any."""
+    if not any(one.several for one in samples):
+        return []
+    return [Patch(color=GREY, alpha=BAND, linewidth=0, label="least to greatest seed")]
+
+
+def _short(sample: Sample) -> str:
+    """What a legend says of a stage that is not one whole run."""
+    if not sample.counted:
         return " (not trained)"
-    return "" if result.complete else f" ({result.epochs_done} of {result.epochs_planned} epochs)"
+    parts = []
+    if not sample.complete:
+        parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
+    if sample.several:
+        parts.append(how_many([sample]))
+    return f" ({', '.join(parts)})" if parts else ""
 
 
-def all_test_curves(seed: int = 0) -> Chart:
+def all_test_curves() -> Chart:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
+    samples = [one for one in map(sample, STAGES) if one.counted]
     with style.context(STYLE):
         figure = new_figure(7.2, 4)
         axes = figure.subplots()
         ends: list[tuple[float, float, int]] = []
-        for number, stand in cache.study(seed).items():
-            if stand.result and stand.result.history:
-                values = running_mean([row.test_accuracy for row in stand.result.history])
-                axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
-                ends.append((float(values[-1]), float(len(values)), number))
+        for one in samples:
+            number = one.run.stage.number
+            values = running_mean([row.test_accuracy for row in one.history])
+            axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
+            _draw_band(axes, one, "test_accuracy")
+            ends.append((float(values[-1]), float(len(values)), number))
         _accuracy_axes(axes, "test accuracy")
+        if key := _band_key(samples):
+            key[0].set_label(f"least to greatest of {how_many(samples)}")
+            axes.legend(handles=key, loc="lower right")
         for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
                 f"{number} {STAGES[number].title}",
                 (epoch, value),
-                (EPOCHS + 2, height),
+                (_last_epoch() * 1.01 + 0.5, height),
                 color=COLOURS[number],
                 fontsize=8,
                 va="center",
@@ -252,16 +293,17 @@ def _layer_colour(layer: Layer, number: int) -> str:
     }[_kind(layer)]
 
 
-def confusion(number: int = 8, seed: int = 0) -> Chart | Markdown:
-    """How often a test picture of each class (rows) is given each class (columns)."""
-    result = _result(number, seed)
-    if result is None:
+def confusion(number: int = 8) -> Chart | Markdown:
+    """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
+    counted = sample(number).counted
+    if not counted:
         return _not_yet(number)
-    guesses = result.probabilities().argmax(1)
-    # The test set is ordered by class and holds as many of each.
-    labels = np.repeat(np.arange(len(CLASSES)), len(guesses) // len(CLASSES))
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
-    np.add.at(counts, (labels, guesses), 1)
+    for result in counted:
+        guesses = result.probabilities().argmax(1)
+        # The test set is ordered by class and holds as many of each.
+        labels = np.repeat(np.arange(len(CLASSES)), len(guesses) // len(CLASSES))
+        np.add.at(counts, (labels, guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
         figure = new_figure(6.2, 5.4)
@@ -288,7 +330,7 @@ def confusion(number: int = 8, seed: int = 0) -> Chart | Markdown:
 
 def trade_off() -> Chart:
     """Final test accuracy against parameters and against multiply-accumulates, by stage."""
-    stands = cache.study()
+    samples = [one for one in map(sample, STAGES) if one.counted]
     with style.context(STYLE):
         figure = new_figure(7.2, 3.2)
         panels = figure.subplots(1, 2, sharey=True)
@@ -296,13 +338,19 @@ def trade_off() -> Chart:
             (panels[0], "parameters", "parameters", (500, 1e6)),
             (panels[1], "multiply_accumulates", "multiply-accumulates a picture", (2e5, 5e7)),
         ):
-            for number, stand in stands.items():
-                if stand.result is None:
-                    continue
-                x, y = stand.result.record[field], stand.result.history[-1].test_accuracy
+            for one in samples:
+                number = one.run.stage.number
+                x, y = one.counted[0].record[field], one.history[-1].test_accuracy
                 axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
                 axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+                if one.several:
+                    ends = one.values("test_accuracy")[:, -1]
+                    axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
             axes.set(xscale="log", xlabel=label, ylim=(0, 1), xlim=limits)
         panels[0].set_ylabel("final test accuracy")
         panels[0].yaxis.set_major_formatter("{x:.0%}")
+        if any(one.several for one in samples):
+            label = f"mean, and least to greatest of {how_many(samples)}"
+            panels[1].plot([], [], "o", color=GREY, label=label)
+            panels[1].legend(loc="lower right")
     return Chart(figure)

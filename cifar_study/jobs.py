@@ -6,11 +6,11 @@ import argparse
 import math
 import multiprocessing
 import os
-import queue
 import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
@@ -28,10 +28,14 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
+    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
     jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
     hardware = Hardware(options.device, options.precision, max(1, cores // jobs))
-    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
-    if jobs == 1:
+    if options.scheduler:
+        from cifar_study.cluster import train_on_cluster
+
+        failed = train_on_cluster(runs, data, options)
+    elif jobs == 1:
         failed = []
         for run in runs:
             reporter = Reporter(run, 0)
@@ -50,14 +54,20 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
 def _train(
     run: Run, data: Dataset, hardware: Hardware, tell: Callable[[Event], None], restart: bool
 ) -> bool:
-    """Train a run; if it is one of the study's own, draw its pictures as well."""
     trained = train(run, data, hardware, tell, restart)
-    if trained and run.root == ROOT and not run.trial:
+    if trained:
+        draw(run, data)
+    return trained
+
+
+def draw(run: Run, data: Dataset) -> None:
+    """Draw the pictures of a run that was just trained, if it is one of the study's own."""
+    if run.root == ROOT and not run.trial:
         from cifar_study.pictures import draw_result, draw_run
 
-        draw_run(run, data)
+        if run.seed == 0:  # the one that is shown where only one can be
+            draw_run(run, data)
         draw_result()
-    return trained
 
 
 def _on_gpu(device: str) -> bool:
@@ -71,7 +81,7 @@ def _on_gpu(device: str) -> bool:
 class Reporter:
     """Shows one run: a bar on a terminal, else a line an epoch."""
 
-    def __init__(self, run: Run, position: int) -> None:
+    def __init__(self, run: Run, position: int | None = None) -> None:
         self.run = run
         self.start: float | None = None
         self.began = time.monotonic()
@@ -127,29 +137,28 @@ def _side_by_side(
 ) -> list[Run]:
     """Keep ``jobs`` processes busy until every run has had its turn; the runs that failed."""
     context = multiprocessing.get_context("spawn")
-    news: multiprocessing.Queue = context.Queue()
-    waiting, working, failed = list(enumerate(runs)), {}, []
+    # A pipe for each job: one that is killed while it writes can't hold up the others.
+    waiting, working, failed = list(runs), {}, []
     free = list(range(jobs))
     try:
         while waiting or working:
             while waiting and free:
-                index, run = waiting.pop(0)
+                run = waiting.pop(0)
+                news, told = context.Pipe(duplex=False)
                 process = context.Process(
                     target=_job,
-                    args=(index, run, hardware, options.data, options.restart, news),
+                    args=(run, hardware, options.data, options.restart, told),
                     daemon=True,  # ends with this process, however that comes about
                 )
                 _start(process)
-                working[index] = (run, process, Reporter(run, free.pop(0)))
-            died = _died(working)  # looked at first: the last word of a job is in the queue by then
-            try:
-                index, message = news.get(timeout=0.5)
-            except queue.Empty:
-                messages = died
-            else:
-                messages = [(index, message)]
-            for index, message in messages:
-                run, process, reporter = working[index]
+                told.close()  # the job's own end is the last: it closes when the job dies
+                working[news] = (run, process, Reporter(run, free.pop(0)))
+            for news in wait(list(working)):
+                run, process, reporter = working[news]
+                try:
+                    message = news.recv()
+                except (EOFError, OSError):  # killed, or out of memory
+                    message = f"{run.name}: its process died; run the same command again to go on"
                 if isinstance(message, Event):
                     reporter(message)
                     continue
@@ -160,7 +169,7 @@ def _side_by_side(
                     reporter.finish(message)
                 process.join()
                 free.append(-reporter.bar.pos if not reporter.bar.disable else 0)
-                del working[index]
+                del working[news]
     finally:
         for _, process, _ in working.values():
             process.terminate()
@@ -187,33 +196,17 @@ def _start(process: multiprocessing.process.BaseProcess) -> None:
         raise KeyboardInterrupt
 
 
-def _died(working: dict) -> list[tuple[int, str]]:
-    """What to say of jobs that ended without a word: killed, or out of memory."""
-    return [
-        (index, f"{run.name}: its process died; run the same command again to go on")
-        for index, (run, process, _) in working.items()
-        if not process.is_alive()
-    ]
-
-
-def _job(
-    index: int,
-    run: Run,
-    hardware: Hardware,
-    data: str,
-    restart: bool,
-    news: multiprocessing.Queue,
-) -> None:
+def _job(run: Run, hardware: Hardware, data: str, restart: bool, news: Connection) -> None:
     """In the job's own process: train, and send events; last a bool (done) or a str (an error)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not hand that down
-    parent = multiprocessing.parent_process()
 
     def tell(event: Event) -> None:
-        if parent and not parent.is_alive():
-            os._exit(1)  # an orphan would train on unseen
-        news.put((index, event))
+        try:
+            news.send(event)
+        except OSError:
+            os._exit(1)  # the parent died, and an orphan would train on unseen
 
     try:
-        news.put((index, _train(run, datasets.load(data), hardware, tell, restart)))
+        news.send(_train(run, datasets.load(data), hardware, tell, restart))
     except StudyError as error:
-        news.put((index, str(error)))
+        news.send(str(error))

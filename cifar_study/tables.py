@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_parameters
+from cifar_study.seeds import Sample, sample, written
 from cifar_study.stages import CLASSES, STAGES
 
 
@@ -81,7 +83,7 @@ def one_hot_examples(labels: Iterable[int]) -> Markdown:
 
 def channel_means() -> Markdown:
     """The published channel means beside those stored with the results."""
-    stored = [stand.result.record["data"] for stand in cache.study().values() if stand.result]
+    stored = [result.record["data"] for number in STAGES for result in sample(number).counted]
     means = stored[0]["channel_means"] if stored else [None] * 3
     rows = [
         {
@@ -134,7 +136,7 @@ def machines(*numbers: int) -> Markdown:
     lines = dict.fromkeys(
         f"Trained on: {_machine(session)}."
         for number in numbers
-        if (result := cache.reported(number).result)
+        for result in sample(number).counted
         for session in result.record["sessions"]
     )
     if timing := facts.timing():
@@ -154,35 +156,44 @@ def _machine(description: dict) -> str:
 
 
 def compare(*numbers: int) -> Markdown:
-    """Stages side by side: size, cost and outcome."""
+    """Stages side by side: size, cost and outcome.
+
+    Where a stage has several seeds: their means, with Student's 95% interval.
+    """
     rows = []
-    for number in numbers or STAGES:
-        fact = facts.stage(number)
+    chosen = [facts.stage(number) for number in numbers or STAGES]
+    several = any(fact.sample.several for fact in chosen)
+    for fact in chosen:
         rows.append(
             {
-                "stage": f"{number} {fact.stage.title}",
+                "stage": f"{fact.stage.number} {fact.stage.title}",
                 "parameters": fact.parameters,
                 "MACs, millions": fact.macs.split()[0],
                 "epochs": fact.epochs.removesuffix(" epochs").replace(" of ", "/"),
                 "time an epoch": fact.seconds,
-                "test accuracy": fact.test_accuracy,
+                "seeds": fact.seeds,
+                "test accuracy": fact.test_accuracy_interval,
                 "best (epoch)": fact.best,
-                "gap, points": fact.gap.split()[0],
+                "gap, points": fact.gap_interval,
             }
         )
     frame = pd.DataFrame(rows)
+    if several:
+        frame = frame.rename(columns={"test accuracy": "test accuracy, 95% interval"})
+    else:
+        frame = frame.drop(columns="seeds")
     return _markdown(frame, frame.columns[1:])
 
 
 def standing(*numbers: int) -> Markdown:
     """A note that says which of the stages are not complete and current; empty if all are."""
-    stands = {number: cache.reported(number) for number in numbers}
+    samples = {number: sample(number) for number in numbers}
     lines = [
-        f"**Stage {number}, {STAGES[number].title}**: {_state(stand)}"
-        for number, stand in stands.items()
-        if stand.state != "complete"
+        f"**Stage {number}, {STAGES[number].title}**: {line}"
+        for number, one in samples.items()
+        for line in _incomplete(one)
     ]
-    if trial := next(iter(stands.values())).run.trial:
+    if trial := next(iter(samples.values())).run.trial:
         lines.insert(0, f"Shown here is the trial `{trial}`, not the study.")
     try:
         cache.read_timing()
@@ -192,6 +203,28 @@ def standing(*numbers: int) -> Markdown:
         return Markdown("")
     body = "\n".join(f"- {line}" for line in lines)
     return Markdown(f"::: {{.callout-warning}}\n## Not the whole run\n\n{body}\n:::\n")
+
+
+def _incomplete(sample: Sample) -> list[str]:
+    """What keeps a stage from being complete and current, seed by seed where it has several."""
+    if len(sample.stands) == 1:
+        [stand] = sample.stands
+        return [_state(stand)] if stand.state != "complete" else []
+    wrong = [stand for stand in sample.stands if stand.state in ("stale", "damaged")]
+    lines = [f"seed {stand.run.seed}: {_state(stand)}" for stand in wrong]
+    begun = [stand.run.seed for stand in sample.stands if stand.state in ("partial", "absent")]
+    if begun:
+        counted = [result.record["seed"] for result in sample.counted]
+        shown = f"what is shown is of {_seeds(counted)}"
+        if not sample.complete:
+            shown += f", trained for {sample.epochs_done} of {sample.run.planned} epochs"
+        command = replace(sample.run, seed=0).command(f"--seeds {written(begun)}")
+        lines.append(f"{_seeds(begun)} not complete, {shown}; `{command}` goes on.")
+    return lines
+
+
+def _seeds(numbers: list[int]) -> str:
+    return f"seed{'s' if len(numbers) != 1 else ''} {written(numbers)}"
 
 
 def _state(stand: Status) -> str:

@@ -7,8 +7,10 @@ torch is imported only once there is something to train.
 from __future__ import annotations
 
 import argparse
+import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from cifar_study import cache
@@ -16,6 +18,8 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.runs import ROOT, Run
 from cifar_study.stages import STAGES, get_stage
+
+MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     add = parse.add_argument
     add("--stage", nargs="+", metavar="N", help="stages to train, or all")
     add("--status", action="store_true", help="show how far each stage is, and train nothing")
-    add("--seed", type=_natural, default=0, help="random seed of the run (default 0)")
+    seeds = parse.add_mutually_exclusive_group().add_argument
+    seeds("--seed", type=_seed, dest="seeds", metavar="S", help="random seed (default 0)")
+    seeds("--seeds", type=_seeds, metavar="LIST", help="several seeds, as 0-4 or 0,2,5-7")
     add("--epochs", type=_positive, help="trial: train this many epochs instead of the stage's own")
     add("--limit", type=_positive, metavar="K", help="trial: train on K pictures")
     add(
@@ -48,6 +54,12 @@ def parser() -> argparse.ArgumentParser:
         help="stages to train side by side (default: one a core; one on a GPU)",
     )
     add(
+        "--scheduler",
+        type=_address,
+        metavar="ADDRESS",
+        help="train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786",
+    )
+    add(
         "--timing",
         action="store_true",
         help="measure every stage's epoch in one sitting, for the report, and train nothing",
@@ -62,11 +74,27 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
-def _natural(text: str) -> int:
+def _seed(text: str) -> list[int]:
     number = int(text)
     if not 0 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
-    return number
+    return [number]
+
+
+def _seeds(text: str) -> list[int]:
+    """The seeds that numbers and ranges such as ``0,2,5-7`` name, in order, each once."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
+        if not match:
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-4 or 0,2,5-7")
+        [first], [last] = _seed(match[1]), _seed(match[2] or match[1])
+        if last < first:
+            raise argparse.ArgumentTypeError(f"{part} ends before it begins")
+        if len(found) + last - first >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"{text} is more than {MOST_SEEDS:,} seeds")
+        found |= set(range(first, last + 1))
+    return sorted(found)
 
 
 def _positive(text: str) -> int:
@@ -83,12 +111,21 @@ def _fraction(text: str) -> float:
     return number
 
 
+def _address(text: str) -> str:
+    match = re.fullmatch(r"(?:(?:tcp|tls)://)?[^\s/]+:(\d{1,5})", text, re.ASCII)
+    if not match or int(match[1]) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form tcp://HOST:8786")
+    return text
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error on one line, 130 stopped."""
     parse = parser()
     options = parse.parse_args(arguments)
     if not (options.stage or options.status or options.figures or options.timing):
         parse.error("say what to do: --stage N, --status, --timing or --figures")
+    if options.scheduler and options.jobs:
+        parse.error("--jobs does not go with --scheduler: each worker has one job at a time")
     try:
         runs = _runs(options)
         if options.status:
@@ -124,10 +161,9 @@ def _runs(options: argparse.Namespace) -> list[Run]:
             stages = [get_stage(int(number)) for number in dict.fromkeys(wanted)]
         except ValueError:
             raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
-    return [
+    runs = [
         Run(
             stage,
-            seed=options.seed,
             epochs=options.epochs,
             limit=options.limit,
             width=options.width,
@@ -136,18 +172,24 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         )
         for stage in stages
     ]
+    return [
+        replace(run, seed=seed)
+        for run in runs
+        for seed in options.seeds or (cache.seeds(run) if options.status else [0])
+    ]
 
 
 def _show_status(runs: list[Run]) -> int:
     """Print where each run stands; 2 where one is damaged."""
     stands = [cache.status(run) for run in runs]
     width = max(len(run.stage.title) for run in runs)
-    print(f"stage  {'network':<{width}}  seed  parameters  test accuracy  state")
+    digits = max(4, *(len(str(run.seed)) for run in runs))
+    print(f"stage  {'network':<{width}}  {'seed':>{digits}}  parameters  test accuracy  state")
     for run, stand in zip(runs, stands, strict=True):
         parameters = count_parameters(run.network)
         accuracy = f"{stand.result.history[-1].test_accuracy:.1%}" if stand.result else "–"
         print(
-            f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>4}  "
+            f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>{digits}}  "
             f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
         )
     return 2 if any(stand.state == "damaged" for stand in stands) else 0

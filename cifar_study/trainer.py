@@ -49,15 +49,16 @@ def train(
     hardware: Hardware,
     tell: Callable[[Event], None],
     restart: bool = False,
+    patience: float = 0,
 ) -> bool:
     """Train ``run`` to its planned epochs; False where it already was complete.
 
     Each finished epoch is on the disk before the next begins. Raises
     :class:`StudyError` for a result that is stale, damaged or held by another
-    process, for a loss that is not a number, and for a disk that can't be
-    written.
+    process for more than ``patience`` seconds, for a loss that is not a
+    number, and for a disk that can't be written.
     """
-    with _hold(run):
+    with _hold(run, patience):
         if restart:
             _clear(run)
         configuration = run.configuration(data.fingerprint)
@@ -81,11 +82,15 @@ def _train(
 ) -> None:
     import torch  # here, as it takes seconds: a run that is complete never needs it
 
-    from cifar_study.engine import Engine, choose_device, choose_precision
+    from cifar_study.engine import Engine, _processor, choose_device, choose_precision
 
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
+    saved = saved or _Saved([], {}, {}, None, [])
     device = choose_device(hardware.device)
+    precision = hardware.precision
+    if precision == "auto":
+        precision = _kept_precision(saved.sessions, device.type, _processor(device))
     engine = Engine(
         run.network,
         run.stage.recipe,
@@ -93,9 +98,8 @@ def _train(
         seed=run.seed,
         limit=run.limit,
         device=device,
-        precision=choose_precision(hardware.precision, device),
+        precision=choose_precision(precision, device),
     )
-    saved = saved or _Saved([], {}, {}, None, [])
     if saved.model:
         try:
             engine.load_state(saved.model, saved.momentum)
@@ -175,6 +179,19 @@ def _facts(sessions: list[dict[str, Any]], data: Dataset) -> dict[str, Any]:
     }
 
 
+def _kept_precision(sessions: list[dict[str, Any]], device: str, processor: str) -> str:
+    """The precision that this hardware has trained the run with, else ``auto``.
+
+    Measured anew on a busy machine, the choice could fall otherwise, and the
+    run would not end as if it had never been interrupted.
+    """
+    here = (device, processor)
+    for session in reversed(sessions):
+        if (session.get("device"), session.get("processor")) == here:
+            return session["precision"]
+    return "auto"
+
+
 def _sessions(saved: _Saved, description: dict[str, Any]) -> list[dict[str, Any]]:
     """Which machine trained from which epoch on; a new entry only where something changed."""
     description = description | {"momentum_restarted": bool(saved.model and not saved.momentum)}
@@ -239,6 +256,12 @@ def _from_resume(run: Run, configuration: dict[str, Any], published: cache.Resul
     )
 
 
+def discard(run: Run) -> None:
+    """Remove what a run has, for it to be trained anew; a run that is held is a StudyError."""
+    with _hold(run):
+        _clear(run)
+
+
 def _clear(run: Run) -> None:
     """Remove a run's files, its lock aside."""
     for path in run.folder.iterdir():
@@ -251,10 +274,10 @@ LOCK = "lock"
 
 
 @contextmanager
-def _hold(run: Run) -> Iterator[None]:
+def _hold(run: Run, patience: float = 0) -> Iterator[None]:
     """Hold a run so that no second process trains it; a holder that dies lets go."""
     path = run.folder / LOCK
-    lock = filelock.FileLock(path, timeout=0, is_singleton=False)
+    lock = filelock.FileLock(path, timeout=patience, is_singleton=False)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -570,11 +570,13 @@ def test_a_trial_never_lies_where_a_result_of_the_study_does(
 
 
 def test_trials_are_not_among_the_seeds_of_a_stage(tmp_path: Path) -> None:
-    write(Run(STAGES[1], seed=3, epochs=3, data="synthetic", root=tmp_path), 3)
-    assert cache.seeds(1, tmp_path) == []
+    trial = Run(STAGES[1], seed=3, epochs=3, data="synthetic", root=tmp_path)
+    write(trial, 3)
+    assert cache.seeds(Run(STAGES[1], root=tmp_path)) == [0]  # nothing yet: what would be first
+    assert cache.seeds(trial) == [3]
     write(Run(STAGES[1], seed=12, root=tmp_path), 1)
     write(Run(STAGES[1], seed=2, root=tmp_path), 1)
     (tmp_path / "stage-1" / "seed-old").mkdir()
-    assert cache.seeds(1, tmp_path) == [2, 12]
+    assert cache.seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]
     assert cache.study(seed=2, root=tmp_path)[1].text == "at 1/150"
     assert cache.study(seed=2, root=tmp_path)[2].text == "absent"

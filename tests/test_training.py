@@ -263,6 +263,41 @@ def stopped_after(run: Run, epoch: int) -> None:
         trainer.train(run, data.synthetic(), trainer.Hardware("cpu", "float32", 1), stop)
 
 
+def test_precision_is_measured_once_on_the_same_hardware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cifar_study import engine
+
+    asked = []
+
+    def choose(name: str, device: torch.device) -> torch.dtype:
+        """As on a machine that was idle the first time, and busy ever after."""
+        asked.append(name)
+        fast = name == "bfloat16" or (name == "auto" and asked.count("auto") == 1)
+        return torch.bfloat16 if fast else torch.float32
+
+    def stop(event: trainer.Event) -> None:
+        if event.row:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "choose_precision", choose)
+    run, automatic = small_run(1, 4, tmp_path), trainer.Hardware("cpu", "auto", 1)
+
+    def train_one_epoch() -> list[tuple[int, str]]:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(run, data.synthetic(), automatic, stop)
+        sessions = cache.read_result(run.folder).record["sessions"]
+        return [(session["first_epoch"], session["precision"]) for session in sessions]
+
+    assert train_one_epoch() == [(1, "bfloat16")]
+    assert train_one_epoch() == [(1, "bfloat16")]
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(engine, "_processor", lambda _device: "another processor")
+        assert train_one_epoch() == [(1, "bfloat16"), (3, "float32")]
+    assert train_one_epoch() == [(1, "bfloat16"), (3, "float32"), (4, "bfloat16")]
+    assert asked == ["auto", "bfloat16", "auto", "bfloat16"]
+
+
 def test_a_model_of_another_epoch_is_not_gone_on_from(tmp_path: Path) -> None:
     run = small_run(1, 4, tmp_path)
     stopped_after(run, 1)
@@ -499,6 +534,21 @@ def test_on_a_terminal_a_bar_shows_how_it_goes(tmp_path: Path) -> None:
     assert "complete, 12 epochs" in text.splitlines()[-1]
 
 
+@pytest.mark.timeout(200)
+def test_several_seeds_of_several_stages_are_trained(tmp_path: Path) -> None:
+    options = ("--stage", "1", "2", "--seeds", "0,3-4", "--epochs", "2", *SMALL, "--jobs", "2")
+    done = train(tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    ends = set()
+    for stage in (1, 2):
+        for seed in (0, 3, 4):
+            stand = cache.status(replace(small_run(stage, 2, tmp_path), seed=seed))
+            assert stand.state == "complete"
+            ends.add(stand.result.history[-1].test_loss)
+            assert f"stage {stage}, seed {seed}: complete, 2 epochs in " in done.stderr
+    assert len(ends) == 6
+
+
 # --- the command line -------------------------------------------------------------------------
 
 
@@ -564,6 +614,13 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
         ("--stage 1 --width nan", "--width: nan is not"),
         ("--stage 1 --seed -1", "--seed: -1 is not"),
         ("--stage 1 --seed 99999999999999999999", "--seed: 99999999999999999999 is not"),
+        ("--stage 1 --seed 1 --seeds 2", "--seeds: not allowed with argument --seed"),
+        ("--stage 1 --seeds", "--seeds: expected one argument"),
+        ("--stage 1 --seeds 4-1", "--seeds: 4-1 ends before it begins"),
+        ("--stage 1 --seeds 1,,2", "--seeds: '1,,2' is not of the form 0-4 or 0,2,5-7"),
+        ("--stage 1 --seeds 1.5", "--seeds: '1.5' is not of the form"),
+        ("--stage 1 --seeds 0-99999999", "--seeds: 0-99999999 is more than 10,000 seeds"),
+        ("--stage 1 --seeds 99999999999999999999", "--seeds: 99999999999999999999 is not between"),
         ("--stage 1 --device tpu", "--device: invalid choice"),
         ("--stage 1 --precision float8", "--precision: invalid choice"),
         ("--stage 1 --data nowhere", "nowhere: no such data folder"),
@@ -616,6 +673,17 @@ def test_the_table_of_status(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     damaged.write_text("{")
     assert main(["--status", *where, *small]) == 2
     assert str(damaged) in capsys.readouterr().out.splitlines()[4]
+
+    train_here(replace(small_run(1, 3, tmp_path), seed=12))
+    damaged.unlink()
+    capsys.readouterr()
+    assert main(["--status", "--stage", "1", *where, *small]) == 0  # every seed that is there
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[4] for line in lines] == ["0", "12"]
+    assert main(["--status", "--stage", "1", "4", "--seeds", "1-2,12", *where, *small]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[4] for line in lines[:3]] == ["1", "2", "12"]
+    assert [line.split()[-1] for line in lines] == ["absent", "absent", "complete"] + ["absent"] * 3
 
     assert main(["--status", *where]) == 0  # the study itself: nothing yet
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]] == ["absent"] * 8

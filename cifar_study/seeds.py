@@ -1,0 +1,101 @@
+"""Several seeds of a stage: which of them count, their mean, and how far they spread."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from scipy.special import stdtrit
+
+from cifar_study import cache
+from cifar_study.cache import Epoch, Result, Status
+from cifar_study.runs import ROOT, Run, reported_run
+from cifar_study.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A stage as the report shows it: one status for each seed, in order, at least one."""
+
+    stands: list[Status]
+
+    @property
+    def run(self) -> Run:
+        """The run of the first seed; all of them plan the same epochs and network."""
+        return self.stands[0].run
+
+    @cached_property
+    def counted(self) -> list[Result]:
+        """The results that means are formed of: the complete seeds, or those that got furthest.
+
+        They all have as many epochs. A stale result counts only where there is
+        no current one.
+        """
+        for states in (("complete", "partial"), ("stale",)):
+            found = [stand.result for stand in self.stands if stand.state in states]
+            if found:
+                most = max(result.epochs_done for result in found)
+                return [result for result in found if result.epochs_done == most]
+        return []
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one seed counts."""
+        return len(self.counted) > 1
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that the seeds that count have finished."""
+        return self.counted[0].epochs_done if self.counted else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the seeds that count are complete."""
+        return bool(self.counted) and self.counted[0].complete
+
+    @cached_property
+    def history(self) -> list[Epoch]:
+        """The mean over the seeds that count, epoch by epoch; empty where none is trained."""
+        histories = (result.history for result in self.counted)
+        return [
+            Epoch(rows[0].epoch, *np.mean([row[1:] for row in rows], axis=0).tolist())
+            for rows in zip(*histories, strict=True)
+        ]
+
+    def values(self, field: str) -> np.ndarray:
+        """One column of the history for each seed that counts: ``float`` (seeds, epochs)."""
+        return np.array([[getattr(row, field) for row in r.history] for r in self.counted])
+
+
+def sample(number: int, root: Path = ROOT) -> Sample:
+    """Every seed of a stage in the study, or in the trial that is reported on."""
+    run = reported_run(STAGES[number], root=root)
+    return Sample([cache.status(replace(run, seed=seed)) for seed in cache.seeds(run)])
+
+
+def half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Half the width of Student's confidence interval for the mean of two or more values."""
+    quantile = stdtrit(len(values) - 1, (1 + confidence) / 2)
+    return float(quantile * statistics.stdev(values) / math.sqrt(len(values)))
+
+
+def how_many(samples: Iterable[Sample]) -> str:
+    """How many seeds stand behind these stages' numbers: 1 seed, 3 seeds, 2 to 5 seeds."""
+    counts = sorted({len(one.counted) for one in samples if one.counted}) or [0]
+    few, many = counts[0], counts[-1]
+    return f"{few} seed{'s' if few != 1 else ''}" if few == many else f"{few} to {many} seeds"
+
+
+def written(numbers: Iterable[int]) -> str:
+    """Seeds as ``--seeds`` takes them, which gives back the same: 0-2,5."""
+    parts = []
+    for _, group in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in group]
+        parts.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
+    return ",".join(parts)
