@@ -14,6 +14,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
 from cifar_study.figures import COLOURS, OTHER, RIGHT, STYLE, all_test_curves, new_figure
 from cifar_study.files import write_whole
@@ -78,6 +79,7 @@ def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         draw_gradients(data, folder)
     if run.stage.number == 8:
         draw_photo(run, folder)
+        save_samples(folder)
 
 
 def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
@@ -144,6 +146,20 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
             top.set_title(title, fontsize=9, loc="center")
             _bars(bottom, probabilities(model, picture[None])[0], cat, names=column == 0)
         _save(figure, folder / "photo.png")
+
+
+def save_samples(folder: Path = FIGURES, side: int = 320) -> None:
+    """scikit-image's free pictures that the report offers to try the network on, made smaller."""
+    from PIL import Image
+    from skimage import data
+
+    for name in SAMPLES:
+        pixels = data.chelsea() if name == "cat" else getattr(data, name)()
+        picture = Image.fromarray(pixels).convert("RGB")
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85)
+        write_whole(folder / f"sample-{name}.jpg", buffer.getvalue())
 
 
 def _picture(axes: Axes, picture: np.ndarray) -> None:
