@@ -54,7 +54,7 @@
 
   // --- the picture: read, laid on white, made smaller ---------------------------------------
 
-  const MOST_PIXELS = 50e6; // what browsers decode without running out of memory
+  const MOST_PIXELS = 64e6; // more takes some browsers out of memory
   const KEPT = 1024; // the longer side of what is kept of a picture
   class Refusal extends Error {}
   const size = (width, height) => `${width.toLocaleString("en")} × ${height.toLocaleString("en")}`;
@@ -66,7 +66,6 @@
       height = Math.max(newHeight, Math.ceil(height / 2));
       const canvas = make("canvas", { width, height });
       const context = canvas.getContext("2d", { willReadFrequently: true });
-      context.imageSmoothingQuality = "high";
       context.fillStyle = "#fff";
       context.fillRect(0, 0, width, height);
       context.drawImage(image, 0, 0, width, height);
@@ -99,7 +98,9 @@
       }
       const bitmap = await createImageBitmap(image); // which refuses half a picture
       const kept = fit(bitmap, Math.min(KEPT, Math.max(width, height)));
-      return scale(bitmap, width, height, ...kept);
+      const canvas = scale(bitmap, width, height, ...kept);
+      bitmap.close();
+      return canvas;
     } catch (error) {
       if (error instanceof Refusal) throw error;
       throw new Refusal("This file can't be read as a picture. JPEG, PNG and WebP files can.");

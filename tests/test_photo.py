@@ -19,6 +19,7 @@ from conftest import PROJECT
 from PIL import Image, ImageDraw
 
 from cifar_study import browser as exported
+from cifar_study import pictures as drawing
 from cifar_study import predict
 from cifar_study.runs import Run
 from cifar_study.stages import CLASSES, STAGES
@@ -128,15 +129,15 @@ def test_answers_within_a_fifth_of_a_second(visit) -> None:
         """async () => {
             const { probabilities } = document.getElementById("photo");
             const times = [];
-            for (let i = 0; i < 6; i += 1) {
+            for (const side of [32, 48, 64, 80, 96, 112, 128]) { // first of a size
                 const begun = performance.now();
-                await probabilities(new ImageData(128, 96));
+                await probabilities(new ImageData(side, side));
                 times.push((performance.now() - begun) / 1000);
             }
-            return Math.min(...times);
+            return times;
         }"""
     )
-    assert seconds < 0.2
+    assert np.median(seconds) < 0.2, seconds
 
 
 def content(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -286,6 +287,14 @@ def test_without_a_result_there_is_a_sentence_alone(
     text = exported.photo(8).data
     assert "once stage 8 is trained" in text
     assert "<" not in text
+
+
+def test_the_free_pictures_are_drawn_again_to_the_byte(tmp_path: Path) -> None:
+    drawing.save_samples(tmp_path)
+    drawn = sorted(tmp_path.iterdir())
+    assert len(drawn) == len(exported.SAMPLES)
+    for path in drawn:
+        assert path.read_bytes() == (PROJECT / "figures" / path.name).read_bytes()
 
 
 def test_the_library_is_the_one_its_note_names() -> None:
