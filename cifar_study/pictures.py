@@ -14,6 +14,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
 from cifar_study.figures import COLOURS, OTHER, RIGHT, STYLE, all_test_curves, new_figure
 from cifar_study.files import write_whole
@@ -25,10 +26,11 @@ PHOTO_SIDES = (32, 36, 48, 64, 96)
 
 
 def draw_data(data: Dataset, folder: Path = FIGURES) -> None:
-    """Random examples, and how varied the classes are (question 1)."""
+    """Random examples and how varied the classes are; the pictures offered to be tried."""
     with style.context(STYLE):
         _save(_examples(data), folder / "examples.png")
         _save(_variety(data), folder / "variety.png")
+    save_samples(folder)
 
 
 def _examples(data: Dataset, columns: int = 10) -> Figure:
@@ -178,6 +180,18 @@ def draw_filters(run: Run, folder: Path = FIGURES) -> None:
         for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
             _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
         _save(figure, folder / "filters.png")
+def save_samples(folder: Path = FIGURES, side: int = 320) -> None:
+    """scikit-image's free pictures that the report offers to try the network on, made smaller."""
+    from PIL import Image
+    from skimage import data
+
+    for name in SAMPLES:
+        pixels = data.chelsea() if name == "cat" else getattr(data, name)()
+        picture = Image.fromarray(pixels).convert("RGB")
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85)
+        write_whole(folder / f"sample-{name}.jpg", buffer.getvalue())
 
 
 def _picture(axes: Axes, picture: np.ndarray) -> None:
