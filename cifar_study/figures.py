@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -38,11 +39,26 @@ COLOURS = {
     8: "#882255",
 }
 RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
+TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 EPOCHS = 150
-LOSS_TOP = 2.5
+EPOCH_TICKS = tuple(range(0, EPOCHS + 1, 25))
 SMOOTHING = 10
 SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
 STYLE = Path(__file__).with_name("report.mplstyle")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A vertical axis from zero to its last tick; ``form`` writes the value ``x`` of a tick."""
+
+    title: str
+    label: str
+    ticks: tuple[float, ...]
+    form: str
+
+
+LOSS = Scale("Loss", "cross-entropy, nats", (0, 0.5, 1, 1.5, 2, 2.5), "{x:.1f}")
+ACCURACY = Scale("Accuracy", "share of pictures", (0, 0.2, 0.4, 0.6, 0.8, 1), "{x:.0%}")
 
 
 class Chart:
@@ -104,49 +120,44 @@ def _result(number: int, seed: int = 0) -> Result | None:
 
 def _draw_history(axes: Axes, result: Result, colour: str, train: str, test: str) -> None:
     epochs = [row.epoch for row in result.history]
-    for field, line in ((train, (0, (4, 2))), (test, "solid")):
+    for field, line in ((train, (0, TRAINING_DASHES)), (test, "solid")):
         values = [getattr(row, field) for row in result.history]
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
         axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
 
 
 def _history_axes(loss: Axes, accuracy: Axes) -> None:
-    loss.set(title="Loss", ylim=(0, LOSS_TOP), ylabel="cross-entropy, nats")
-    _epoch_axis(loss)
-    accuracy.set_title("Accuracy")
-    _accuracy_axes(accuracy, "share of pictures")
+    for axes, scale in ((loss, LOSS), (accuracy, ACCURACY)):
+        axes.set_title(scale.title)
+        _by_epoch(axes, scale, scale.label)
 
 
-def _accuracy_axes(axes: Axes, label: str) -> None:
-    """The axes of every chart of accuracy by epoch."""
-    axes.set(ylim=(0, 1), ylabel=label)
-    axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_yticks(np.linspace(0, 1, 6))
-    _epoch_axis(axes)
-
-
-def _epoch_axis(axes: Axes) -> None:
-    axes.set(xlim=(0, EPOCHS), xlabel="epoch")
-    axes.set_xticks(range(0, EPOCHS + 1, 25))
+def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
+    """The axes of every chart by epoch."""
+    axes.set(xlim=(0, EPOCHS), xlabel="epoch", ylim=(0, scale.ticks[-1]), ylabel=label)
+    axes.set_xticks(EPOCH_TICKS)
+    axes.set_yticks(scale.ticks)
+    axes.yaxis.set_major_formatter(scale.form)
 
 
 def _legend(results: Iterable[tuple[int, Result | None]]) -> list[Line2D]:
     results = list(results)
     handles = [
         Line2D(
-            [], [], color=COLOURS[number], label=f"{number} {STAGES[number].title}{_short(result)}"
+            [], [], color=COLOURS[number], label=f"{number} {STAGES[number].title}{progress(result)}"
         )
         for number, result in results
     ]
     grey = "#555555"
     return [
         *handles,
-        Line2D([], [], color=grey, linestyle=(0, (4, 2)), label="training"),
+        Line2D([], [], color=grey, linestyle=(0, TRAINING_DASHES), label="training"),
         Line2D([], [], color=grey, label="test"),
     ]
 
 
-def _short(result: Result | None) -> str:
+def progress(result: Result | None) -> str:
+    """What a legend adds to the title of a stage that is not trained to its end."""
     if result is None:
         return " (not trained)"
     return "" if result.complete else f" ({result.epochs_done} of {result.epochs_planned} epochs)"
@@ -163,17 +174,16 @@ def all_test_curves(seed: int = 0) -> Chart:
                 values = running_mean([row.test_accuracy for row in stand.result.history])
                 axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
                 ends.append((float(values[-1]), float(len(values)), number))
-        _accuracy_axes(axes, "test accuracy")
+        _by_epoch(axes, ACCURACY, "test accuracy")
         for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
                 f"{number} {STAGES[number].title}",
                 (epoch, value),
                 (EPOCHS + 2, height),
-                color=COLOURS[number],
                 fontsize=8,
                 va="center",
                 annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.5, "alpha": 0.5},
+                arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.8},
             )
     return Chart(figure)
 
