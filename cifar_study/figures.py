@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from IPython.display import Image, Markdown
+from IPython.display import Image, Markdown, display
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -74,9 +74,20 @@ class Chart:
         return {"image/svg+xml": buffer.getvalue()}
 
 
-def new_figure(*size: float) -> Figure:
-    """An empty figure in the report's style; call inside ``style.context(STYLE)``."""
-    return Figure(figsize=size or None)
+class Charts(tuple[Chart, ...]):
+    """Charts that a notebook shows one after the other; the page decides on rows and columns."""
+
+    def _ipython_display_(self) -> None:
+        for chart in self:
+            display(chart)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches; call inside ``style.context(STYLE)``.
+
+    A phone shows any width in about three and a half inches: the narrower, the larger the text.
+    """
+    return Figure(figsize=(width, height))
 
 
 def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
@@ -99,18 +110,21 @@ def _not_yet(number: int) -> Markdown:
     return Markdown(f"*Drawn once stage {number} is trained.*")
 
 
-def histories(*stages: int, seed: int = 0) -> Chart:
-    """Loss and accuracy by epoch, training and test, of one or more stages."""
+def histories(*stages: int, seed: int = 0) -> Charts:
+    """Loss and accuracy by epoch, training and test, of one or more stages: a chart for each."""
     results = [(number, _result(number, seed)) for number in stages]
+    return Charts(_history(results, scale) for scale in (LOSS, ACCURACY))
+
+
+def _history(results: list[tuple[int, Result | None]], scale: Scale) -> Chart:
     with style.context(STYLE):
-        figure = new_figure()
-        loss, accuracy = figure.subplots(1, 2)
+        figure = new_figure(3.8, 3.4)
+        axes = figure.subplots()
         for number, result in results:
             if result:
-                _draw_history(loss, result, COLOURS[number], "train_loss", "test_loss")
-                _draw_history(accuracy, result, COLOURS[number], "train_accuracy", "test_accuracy")
-        _history_axes(loss, accuracy)
-        figure.legend(handles=_legend(results), loc="outside upper center", ncols=4)
+                _draw_history(axes, result, COLOURS[number], scale.title.lower())
+        _by_epoch(axes, scale, scale.label)
+        figure.legend(handles=_legend(results), loc="outside upper left", ncols=2)
     return Chart(figure)
 
 
@@ -118,18 +132,12 @@ def _result(number: int, seed: int = 0) -> Result | None:
     return cache.reported(number, seed).result
 
 
-def _draw_history(axes: Axes, result: Result, colour: str, train: str, test: str) -> None:
+def _draw_history(axes: Axes, result: Result, colour: str, measure: str) -> None:
     epochs = [row.epoch for row in result.history]
-    for field, line in ((train, (0, TRAINING_DASHES)), (test, "solid")):
-        values = [getattr(row, field) for row in result.history]
+    for split, line in (("train", (0, TRAINING_DASHES)), ("test", "solid")):
+        values = [getattr(row, f"{split}_{measure}") for row in result.history]
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
         axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
-
-
-def _history_axes(loss: Axes, accuracy: Axes) -> None:
-    for axes, scale in ((loss, LOSS), (accuracy, ACCURACY)):
-        axes.set_title(scale.title)
-        _by_epoch(axes, scale, scale.label)
 
 
 def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
@@ -144,7 +152,10 @@ def _legend(results: Iterable[tuple[int, Result | None]]) -> list[Line2D]:
     results = list(results)
     handles = [
         Line2D(
-            [], [], color=COLOURS[number], label=f"{number} {STAGES[number].title}{progress(result)}"
+            [],
+            [],
+            color=COLOURS[number],
+            label=f"{number} {STAGES[number].title}{progress(result)}",
         )
         for number, result in results
     ]
@@ -166,7 +177,7 @@ def progress(result: Result | None) -> str:
 def all_test_curves(seed: int = 0) -> Chart:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
     with style.context(STYLE):
-        figure = new_figure(7.2, 4)
+        figure = new_figure(5.8, 3.6)
         axes = figure.subplots()
         ends: list[tuple[float, float, int]] = []
         for number, stand in cache.study(seed).items():
@@ -183,7 +194,12 @@ def all_test_curves(seed: int = 0) -> Chart:
                 fontsize=8,
                 va="center",
                 annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.8},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": COLOURS[number],
+                    "lw": 0.9,
+                    "linestyle": (0, (1, 3)),
+                },
             )
     return Chart(figure)
 
@@ -204,7 +220,7 @@ def network(number: int) -> Chart:
     """
     layers = count_layers(STAGES[number].network)
     with style.context(STYLE):
-        figure = new_figure(7.2, 2.6)
+        figure = new_figure(5.8, 2.5)
         axes = figure.subplots()
         x, left, shapes = 0.0, 0.0, []
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
@@ -224,7 +240,7 @@ def network(number: int) -> Chart:
             text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
             low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
             axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
-            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7)
+            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7.5)
         axes.set(xlim=(-2, max(x, 110)), ylim=(-34, 17))
         axes.axis("off")
         kinds = dict.fromkeys(_kind(layer) for layer in layers)
@@ -274,7 +290,7 @@ def confusion(number: int = 8, seed: int = 0) -> Chart | Markdown:
     np.add.at(counts, (labels, guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
-        figure = new_figure(6.2, 5.4)
+        figure = new_figure(5.2, 4.6)
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
@@ -296,23 +312,27 @@ def confusion(number: int = 8, seed: int = 0) -> Chart | Markdown:
     return Chart(figure)
 
 
-def trade_off() -> Chart:
+def trade_off() -> Charts:
     """Final test accuracy against parameters and against multiply-accumulates, by stage."""
-    stands = cache.study()
+    results = {number: stand.result for number, stand in cache.study().items() if stand.result}
+    return Charts(
+        (
+            _trade_off(results, "parameters", "parameters", (500, 1e6)),
+            _trade_off(results, "multiply_accumulates", "MACs for one picture", (2e5, 5e7)),
+        )
+    )
+
+
+def _trade_off(
+    results: dict[int, Result], field: str, label: str, limits: tuple[float, float]
+) -> Chart:
     with style.context(STYLE):
-        figure = new_figure(7.2, 3.2)
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, field, label, limits in (
-            (panels[0], "parameters", "parameters", (500, 1e6)),
-            (panels[1], "multiply_accumulates", "multiply-accumulates a picture", (2e5, 5e7)),
-        ):
-            for number, stand in stands.items():
-                if stand.result is None:
-                    continue
-                x, y = stand.result.record[field], stand.result.history[-1].test_accuracy
-                axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
-                axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
-            axes.set(xscale="log", xlabel=label, ylim=(0, 1), xlim=limits)
-        panels[0].set_ylabel("final test accuracy")
-        panels[0].yaxis.set_major_formatter("{x:.0%}")
+        figure = new_figure(3.8, 3.2)
+        axes = figure.subplots()
+        for number, result in results.items():
+            x, y = result.record[field], result.history[-1].test_accuracy
+            axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
+            axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+        axes.set(xscale="log", xlabel=label, xlim=limits, ylim=(0, 1), ylabel="final test accuracy")
+        axes.yaxis.set_major_formatter(ACCURACY.form)
     return Chart(figure)
