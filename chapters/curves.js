@@ -29,9 +29,10 @@
   const html = maker("http://www.w3.org/1999/xhtml");
   const svg = maker("http://www.w3.org/2000/svg");
   const input = (type, attributes = {}) => html("input", { type, ...attributes });
-  const line = (split, colour, d) => svg("path", {
-    d, class: "curves-line", stroke: colour, "stroke-dasharray": splits[split].dashes.map((n) => 2 * n),
-  });
+  const line = (split, stroke, d) => {
+    const dashes = splits[split].dashes.map((length) => 2 * length); // a line is two pixels wide
+    return svg("path", { d, class: "curves-line", stroke, "stroke-dasharray": dashes });
+  };
   const sample = (split, colour) =>
     svg("svg", { class: "curves-sample", "aria-hidden": true }, line(split, colour, "M3 6H31"));
 
@@ -49,7 +50,7 @@
     box.disabled = runs.length === 0;
     return box;
   });
-  const slider = input("range", { class: "curves-epoch", "aria-label": "Epoch", min: 1, max: epochs });
+  const slider = input("range", { min: 1, max: epochs, class: "curves-epoch", "aria-label": "Epoch" });
   slider.value = Math.max(1, ...stages.map(({ runs }) =>
     meanOfRuns(runs.map((run) => run.history.test_loss)).length));
   const setAll = (text, checked) => {
@@ -77,7 +78,7 @@
   const chart = svg("svg", { role: "img" });
   const plot = html("div", { class: "curves-plot" }, chart, slider);
   const spoken = html("div", { class: "curves-spoken", "aria-live": "polite" });
-  const widget = html("div", { class: "curves", role: "group", "aria-label": "Histories to explore" },
+  const widget = html("div", { class: "curves", role: "group", "aria-label": "Histories" },
     html("div", { class: "curves-choices" },
       html("div", { role: "radiogroup", "aria-label": "Measure" },
         ...measureInputs.map((radio) => html("label", {}, radio, measures[radio.value].title))),
@@ -94,27 +95,30 @@
     const { title, label, ticks: heights, labels } = measures[measure()];
     const window = Number(smoothing.value);
     smoothingText.textContent = window > 1 ? `running mean of ${window} epochs` : "no smoothing";
-    curves = stages.flatMap((stage, i) => stageInputs[i].checked ? chosen(splitInputs).map((split) => {
+    const shownStages = stages.filter((_, i) => stageInputs[i].checked);
+    curves = shownStages.flatMap((stage) => chosen(splitInputs).map((split) => {
       const lists = stage.runs.map((run) => run.history[`${split}_${measure()}`]);
       return { stage, split, values: runningMean(meanOfRuns(lists), window) };
-    }) : []);
+    }));
 
     const width = plot.clientWidth;
     const height = Math.min(430, Math.max(280, 0.56 * width));
     const [left, right, top, bottom] = [52, width - 26, 14, height - 42];
     const x = (epoch) => left + (epoch / epochs) * (right - left);
     const y = (value) => bottom - (value / heights.at(-1)) * (bottom - top);
-    place = { x, y, top, bottom, epoch: (at) => Math.round(((at - left) / (right - left)) * epochs) };
+    const epochAt = (pixel) => Math.round(((pixel - left) / (right - left)) * epochs);
+    place = { x, y, top, bottom, epochAt };
 
+    const middle = { "text-anchor": "middle" };
     const axes = svg("g", { class: "curves-axes" },
       ...heights.flatMap((tick, i) => [
         svg("path", { d: `M${left} ${y(tick)}H${right}` }),
         svg("text", { x: left - 7, y: y(tick) + 4, "text-anchor": "end" }, labels[i])]),
       ...ticks.flatMap((tick) => [
         svg("path", { d: `M${x(tick)} ${top}V${bottom}` }),
-        svg("text", { x: x(tick), y: bottom + 17, "text-anchor": "middle" }, tick)]),
-      svg("text", { x: (left + right) / 2, y: bottom + 35, "text-anchor": "middle" }, "epoch"),
-      svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, label));
+        svg("text", { x: x(tick), y: bottom + 17, ...middle }, tick)]),
+      svg("text", { x: (left + right) / 2, y: bottom + 35, ...middle }, "epoch"),
+      svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, ...middle }, label));
     const lines = curves.map(({ stage, split, values }) => {
       const points = values.map((value, i) => `${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`);
       // The first point twice: a single one shows as a dot.
@@ -127,10 +131,11 @@
     chart.replaceChildren(inside, axes, svg("g", { "clip-path": "url(#curves-inside)" }, ...lines),
       ...endLabels(), svg("g", { class: "curves-mark" }));
     chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const shown = chosen(splitInputs).map((split) => splits[split].title).join(" and ");
+    const what = chosen(splitInputs).map((split) => splits[split].title).join(" and ");
+    const whose = shownStages.map(({ number }) => number).join(", ");
     chart.setAttribute("aria-label", curves.length
-      ? `Line chart of ${shown} ${title.toLowerCase()} by epoch, stages ${chosen(stageInputs).join(", ")}`
-      : "Empty chart: no stage or no split is chosen");
+      ? `Line chart of ${what} ${title.toLowerCase()} by epoch, stages ${whose}`
+      : "Empty chart: no stage, or neither training nor test, is chosen");
     // The middle of the thumb (16 pixels wide) stands below its epoch.
     slider.style.marginLeft = `${x(1) - 8}px`;
     slider.style.width = `${x(epochs) - x(1) + 16}px`;
@@ -143,19 +148,21 @@
       [stage, { x: place.x(values.length) + 5, y: Math.max(place.top, place.y(values.at(-1))) }]));
     const placed = [];
     return [...ends].sort(([, a], [, b]) => a.y - b.y).map(([{ number }, end]) => {
-      const near = () => placed.find((other) => Math.abs(other.x - end.x) < 14 && Math.abs(other.y - end.y) < 12);
+      const near = () => placed.find(({ x, y }) =>
+        Math.abs(x - end.x) < 14 && Math.abs(y - end.y) < 12);
       for (let other = near(); other; other = near()) end.y = other.y + 12;
       placed.push(end);
       return svg("text", { class: "curves-end", x: end.x, y: end.y + 4 }, number);
     });
   };
 
-  // The values at the epoch chosen, as drawn: dots in the chart, numbers in the table, words to hear.
+  // The values drawn at the epoch chosen: dots in the chart, numbers in the table, words to hear.
   let speak;
   const point = () => {
     const epoch = Number(slider.value);
     const first = Math.max(1, epoch + 1 - smoothing.value);
-    when.textContent = `Epoch ${epoch}${first < epoch ? `: mean of epochs ${first} to ${epoch}` : ""}`;
+    const range = first < epoch ? `: mean of epochs ${first} to ${epoch}` : "";
+    when.textContent = `Epoch ${epoch}${range}`;
     const x = place.x(epoch);
     const mark = chart.querySelector(".curves-mark");
     mark.replaceChildren(svg("path", { d: `M${x} ${place.top}V${place.bottom}` }));
@@ -164,7 +171,8 @@
       if (epoch > values.length) continue;
       const value = values[epoch - 1];
       texts.set(`${stage.number} ${split}`, format[measure()](value));
-      mark.append(svg("circle", { cx: x, cy: Math.max(place.top, place.y(value)), r: 4, fill: stage.colour }));
+      const cy = Math.max(place.top, place.y(value));
+      mark.append(svg("circle", { cx: x, cy, r: 4, fill: stage.colour }));
     }
     const words = [];
     stages.forEach((stage, i) => splitInputs.forEach(({ value: split }, j) => {
@@ -179,7 +187,7 @@
   };
 
   const follow = (event) => {
-    slider.value = place.epoch(event.clientX - chart.getBoundingClientRect().left);
+    slider.value = place.epochAt(event.clientX - chart.getBoundingClientRect().left);
     point();
   };
   chart.addEventListener("pointerdown", follow);
