@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from distributed import Client, LocalCluster, get_worker
 
-from cifar_study import cache, facts, trainer
+from cifar_study import cache, trainer
 from cifar_study.cache import Epoch
 from cifar_study.layers import count_layers
 from cifar_study.runs import Run
@@ -60,7 +60,7 @@ def costs(seeds: int) -> Iterable[tuple[str, str]]:
     """Hours of the whole sweep, from the seconds an epoch that the report shows."""
     jobs = []
     for number, stage in STAGES.items():
-        seconds = facts.epoch_seconds(sample(number))
+        seconds = sample(number).epoch_seconds
         if seconds is None:
             raise SystemExit(f"stage {number}: no time of an epoch in cache/; train an epoch of it")
         jobs += [seconds * stage.recipe.epochs / 3600] * seeds

@@ -8,15 +8,11 @@ stage has several seeds, its numbers are those of their mean history.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from cifar_study import cache
 from cifar_study.cache import Epoch
 from cifar_study.data import TEST, TRAIN
-from cifar_study.errors import StudyError
 from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
@@ -101,7 +97,7 @@ class Facts:
     @property
     def seconds(self) -> str:
         """Wall time of an epoch, test pass included."""
-        value = epoch_seconds(self.sample)
+        value = self.sample.epoch_seconds
         return seconds(value) if value else ABSENT
 
     @property
@@ -201,26 +197,9 @@ def trained() -> str:
     return f"from {seeds}" if seeds.endswith("s") else "once, from one seed"
 
 
-def timing() -> dict[str, Any] | None:
-    """What ``--timing`` measured; None where it did not, or where the file is damaged."""
-    try:
-        return cache.read_timing()
-    except StudyError:  # tables.standing says so
-        return None
-
-
-def epoch_seconds(sample: Sample) -> float | None:
-    """An epoch's seconds as measured in one sitting, else their median while training."""
-    measured = {} if sample.run.trial else (timing() or {}).get("stages", {})
-    if entry := measured.get(str(sample.run.stage.number)):
-        return entry["seconds"]
-    medians = [result.record["median_seconds"] for result in sample.counted]
-    return statistics.fmean(medians) if medians else None
-
-
 def time_ratio(numerator: int, denominator: int) -> str:
     """How many times the epoch time of one stage is that of another: "6.3 times"."""
-    one, other = (epoch_seconds(sample(number)) for number in (numerator, denominator))
+    one, other = (sample(number).epoch_seconds for number in (numerator, denominator))
     return times(one / other) if one and other else ABSENT
 
 

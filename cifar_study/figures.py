@@ -8,12 +8,13 @@ glance.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from IPython.display import Image, Markdown
+from IPython.display import Image, Markdown, display
 from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -41,10 +42,24 @@ COLOURS = {
 RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
 GREY = "#555555"
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
-LOSS_TOP = 2.5
+TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
 SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
 STYLE = Path(__file__).with_name("report.mplstyle")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A vertical axis from zero to its last tick; ``form`` writes the value ``x`` of a tick."""
+
+    title: str
+    label: str
+    ticks: tuple[float, ...]
+    form: str
+
+
+LOSS = Scale("Loss", "cross-entropy, nats", (0, 0.5, 1, 1.5, 2, 2.5), "{x:.1f}")
+ACCURACY = Scale("Accuracy", "share of pictures", (0, 0.2, 0.4, 0.6, 0.8, 1), "{x:.0%}")
 
 
 class Chart:
@@ -60,9 +75,20 @@ class Chart:
         return {"image/svg+xml": buffer.getvalue()}
 
 
-def new_figure(*size: float) -> Figure:
-    """An empty figure in the report's style; call inside ``style.context(STYLE)``."""
-    return Figure(figsize=size or None)
+class Charts(tuple[Chart, ...]):
+    """Charts that a notebook shows one after the other; the page decides on rows and columns."""
+
+    def _ipython_display_(self) -> None:
+        for chart in self:
+            display(chart)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches; call inside ``style.context(STYLE)``.
+
+    A phone shows any width in about three and a half inches: the narrower, the larger the text.
+    """
+    return Figure(figsize=(width, height))
 
 
 def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
@@ -85,28 +111,32 @@ def _not_yet(number: int) -> Markdown:
     return Markdown(f"*Drawn once stage {number} is trained.*")
 
 
-def histories(*stages: int) -> Chart:
-    """Loss and accuracy by epoch, training and test, of one or more stages.
+def histories(*stages: int) -> Charts:
+    """Loss and accuracy by epoch, training and test, of one or more stages: a chart for each.
 
     Of several seeds, the mean, in a band from the least to the greatest.
     """
     samples = [sample(number) for number in stages]
+    return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
+
+
+def _history(samples: list[Sample], scale: Scale) -> Chart:
     with style.context(STYLE):
-        figure = new_figure()
-        loss, accuracy = figure.subplots(1, 2)
+        figure = new_figure(3.8, 3.4)
+        axes = figure.subplots()
         for one in samples:
             if one.counted:
-                _draw_history(loss, one, "train_loss", "test_loss")
-                _draw_history(accuracy, one, "train_accuracy", "test_accuracy")
-        _history_axes(loss, accuracy)
-        figure.legend(handles=_legend(samples), loc="outside upper center", ncols=4)
+                _draw_history(axes, one, scale.title.lower())
+        _by_epoch(axes, scale, scale.label)
+        figure.legend(handles=_legend(samples), loc="outside upper left", ncols=2)
     return Chart(figure)
 
 
-def _draw_history(axes: Axes, sample: Sample, train: str, test: str) -> None:
+def _draw_history(axes: Axes, sample: Sample, measure: str) -> None:
     epochs = [row.epoch for row in sample.history]
     colour = COLOURS[sample.run.stage.number]
-    for field, line in ((train, (0, (4, 2))), (test, "solid")):
+    for split, line in (("train", (0, TRAINING_DASHES)), ("test", "solid")):
+        field = f"{split}_{measure}"
         values = [getattr(row, field) for row in sample.history]
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
         axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
@@ -127,43 +157,36 @@ def _draw_band(axes: Axes, sample: Sample, field: str) -> None:
         )
 
 
-def _history_axes(loss: Axes, accuracy: Axes) -> None:
-    loss.set(title="Loss", ylim=(0, LOSS_TOP), ylabel="cross-entropy, nats")
-    _epoch_axis(loss)
-    accuracy.set_title("Accuracy")
-    _accuracy_axes(accuracy, "share of pictures")
+def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
+    """The axes of every chart by epoch."""
+    ticks = epoch_ticks()
+    axes.set(xlim=(0, ticks[-1]), xlabel="epoch", ylim=(0, scale.ticks[-1]), ylabel=label)
+    axes.set_xticks(ticks)
+    axes.set_yticks(scale.ticks)
+    axes.yaxis.set_major_formatter(scale.form)
 
 
-def _accuracy_axes(axes: Axes, label: str) -> None:
-    """The axes of every chart of accuracy by epoch."""
-    axes.set(ylim=(0, 1), ylabel=label)
-    axes.yaxis.set_major_formatter("{x:.0%}")
-    axes.set_yticks(np.linspace(0, 1, 6))
-    _epoch_axis(axes)
-
-
-def _epoch_axis(axes: Axes) -> None:
-    last = _last_epoch()
-    axes.set(xlim=(0, last), xlabel="epoch")
-    axes.set_xticks(range(0, last + 1, max(1, last // 6)))
-
-
-def _last_epoch() -> int:
-    """The longest stage's epochs, where the axes of all stages end."""
-    return max(reported_run(stage).planned for stage in STAGES.values())
+def epoch_ticks() -> tuple[int, ...]:
+    """From zero to the epochs of the longest stage, where the axes of all stages end."""
+    last = max(reported_run(stage).planned for stage in STAGES.values())
+    step = max(1, last // 6)
+    return tuple(range(0, last + step, step))
 
 
 def _legend(samples: list[Sample]) -> list[Artist]:
     handles: list[Artist] = [
         Line2D(
-            [], [], color=COLOURS[stage.number], label=f"{stage.number} {stage.title}{_short(one)}"
+            [],
+            [],
+            color=COLOURS[stage.number],
+            label=f"{stage.number} {stage.title}{progress(one)}",
         )
         for one in samples
         for stage in [one.run.stage]
     ]
     return [
         *handles,
-        Line2D([], [], color=GREY, linestyle=(0, (4, 2)), label="training"),
+        Line2D([], [], color=GREY, linestyle=(0, TRAINING_DASHES), label="training"),
         Line2D([], [], color=GREY, label="test"),
         *_band_key(samples),
     ]
@@ -176,8 +199,8 @@ def _band_key(samples: Iterable[Sample]) -> list[Artist]:
     return [Patch(color=GREY, alpha=BAND, linewidth=0, label="least to greatest seed")]
 
 
-def _short(sample: Sample) -> str:
-    """What a legend says of a stage that is not one whole run."""
+def progress(sample: Sample) -> str:
+    """What a legend adds to the title of a stage that is not one whole run."""
     if not sample.counted:
         return " (not trained)"
     parts = []
@@ -192,7 +215,7 @@ def all_test_curves() -> Chart:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
     samples = [one for one in map(sample, STAGES) if one.counted]
     with style.context(STYLE):
-        figure = new_figure(7.2, 4)
+        figure = new_figure(5.8, 3.6)
         axes = figure.subplots()
         ends: list[tuple[float, float, int]] = []
         for one in samples:
@@ -201,7 +224,7 @@ def all_test_curves() -> Chart:
             axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
             _draw_band(axes, one, "test_accuracy")
             ends.append((float(values[-1]), float(len(values)), number))
-        _accuracy_axes(axes, "test accuracy")
+        _by_epoch(axes, ACCURACY, "test accuracy")
         if key := _band_key(samples):
             key[0].set_label(f"least to greatest of {how_many(samples)}")
             axes.legend(handles=key, loc="lower right")
@@ -209,12 +232,16 @@ def all_test_curves() -> Chart:
             axes.annotate(
                 f"{number} {STAGES[number].title}",
                 (epoch, value),
-                (_last_epoch() * 1.01 + 0.5, height),
-                color=COLOURS[number],
+                (epoch_ticks()[-1] * 1.01 + 0.5, height),
                 fontsize=8,
                 va="center",
                 annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": COLOURS[number], "lw": 0.5, "alpha": 0.5},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": COLOURS[number],
+                    "lw": 0.9,
+                    "linestyle": (0, (1, 3)),
+                },
             )
     return Chart(figure)
 
@@ -235,7 +262,7 @@ def network(number: int) -> Chart:
     """
     layers = count_layers(STAGES[number].network)
     with style.context(STYLE):
-        figure = new_figure(7.2, 2.6)
+        figure = new_figure(5.8, 2.5)
         axes = figure.subplots()
         x, left, shapes = 0.0, 0.0, []
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
@@ -255,7 +282,7 @@ def network(number: int) -> Chart:
             text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
             low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
             axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
-            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7)
+            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7.5)
         axes.set(xlim=(-2, max(x, 110)), ylim=(-34, 17))
         axes.axis("off")
         kinds = dict.fromkeys(_kind(layer) for layer in layers)
@@ -306,7 +333,7 @@ def confusion(number: int = 8) -> Chart | Markdown:
         np.add.at(counts, (labels, guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
-        figure = new_figure(6.2, 5.4)
+        figure = new_figure(5.2, 4.6)
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
@@ -328,29 +355,38 @@ def confusion(number: int = 8) -> Chart | Markdown:
     return Chart(figure)
 
 
-def trade_off() -> Chart:
-    """Final test accuracy against parameters and against multiply-accumulates, by stage."""
+def trade_off() -> Charts:
+    """Final test accuracy against parameters and against the time of training, by stage."""
     samples = [one for one in map(sample, STAGES) if one.counted]
+    return Charts(
+        (
+            _trade_off(samples, "parameters", lambda one: one.counted[0].record["parameters"]),
+            _trade_off(samples, "hours of training", _hours),
+        )
+    )
+
+
+def _hours(sample: Sample) -> float:
+    return sample.epochs_done * (sample.epoch_seconds or 0) / 3600
+
+
+def _trade_off(samples: list[Sample], label: str, cost: Callable[[Sample], float]) -> Chart:
     with style.context(STYLE):
-        figure = new_figure(7.2, 3.2)
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, field, label, limits in (
-            (panels[0], "parameters", "parameters", (500, 1e6)),
-            (panels[1], "multiply_accumulates", "multiply-accumulates a picture", (2e5, 5e7)),
-        ):
-            for one in samples:
-                number = one.run.stage.number
-                x, y = one.counted[0].record[field], one.history[-1].test_accuracy
-                axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
-                axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
-                if one.several:
-                    ends = one.values("test_accuracy")[:, -1]
-                    axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
-            axes.set(xscale="log", xlabel=label, ylim=(0, 1), xlim=limits)
-        panels[0].set_ylabel("final test accuracy")
-        panels[0].yaxis.set_major_formatter("{x:.0%}")
+        figure = new_figure(3.8, 3.2)
+        axes = figure.subplots()
+        for one in samples:
+            number = one.run.stage.number
+            x, y = cost(one), one.history[-1].test_accuracy
+            axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
+            axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            if one.several:
+                ends = one.values("test_accuracy")[:, -1]
+                axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
+        axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
+        axes.margins(x=0.15)
+        axes.yaxis.set_major_formatter(ACCURACY.form)
         if any(one.several for one in samples):
-            label = f"mean, and least to greatest of {how_many(samples)}"
-            panels[1].plot([], [], "o", color=GREY, label=label)
-            panels[1].legend(loc="lower right")
+            key = f"mean, and least to greatest of {how_many(samples)}"
+            axes.plot([], [], "o", color=GREY, label=key)
+            axes.legend(loc="lower right")
     return Chart(figure)

@@ -180,6 +180,8 @@ def draw_filters(run: Run, folder: Path = FIGURES) -> None:
         for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
             _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
         _save(figure, folder / "filters.png")
+
+
 def save_samples(folder: Path = FIGURES, side: int = 320) -> None:
     """scikit-image's free pictures that the report offers to try the network on, made smaller."""
     from PIL import Image

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from cifar_study import cache
 from cifar_study.cache import Epoch, Result, Status
+from cifar_study.errors import StudyError
 from cifar_study.runs import ROOT, Run, reported_run
 from cifar_study.stages import STAGES
 
@@ -68,6 +70,15 @@ class Sample:
             for rows in zip(*histories, strict=True)
         ]
 
+    @property
+    def epoch_seconds(self) -> float | None:
+        """An epoch's seconds as measured in one sitting, else their median while training."""
+        measured = {} if self.run.trial else (timing() or {}).get("stages", {})
+        if entry := measured.get(str(self.run.stage.number)):
+            return entry["seconds"]
+        medians = [result.record["median_seconds"] for result in self.counted]
+        return statistics.fmean(medians) if medians else None
+
     def values(self, field: str) -> np.ndarray:
         """One column of the history for each seed that counts: ``float`` (seeds, epochs)."""
         return np.array([[getattr(row, field) for row in r.history] for r in self.counted])
@@ -77,6 +88,14 @@ def sample(number: int, root: Path = ROOT) -> Sample:
     """Every seed of a stage in the study, or in the trial that is reported on."""
     run = reported_run(STAGES[number], root=root)
     return Sample([cache.status(replace(run, seed=seed)) for seed in cache.seeds(run)])
+
+
+def timing() -> dict[str, Any] | None:
+    """What ``--timing`` measured; None where it did not, or where the file is damaged."""
+    try:
+        return cache.read_timing()
+    except StudyError:  # tables.standing says so
+        return None
 
 
 def half_width(values: Sequence[float], confidence: float = 0.95) -> float:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from cifar_study import facts
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
-from cifar_study.figures import COLOURS, STYLE, Chart, new_figure
+from cifar_study.figures import COLOURS, STYLE, Chart, Charts, new_figure
 from cifar_study.runs import ROOT
 from cifar_study.stages import STAGES
 
@@ -95,40 +95,55 @@ def ratios(stages: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def growth(path: Path = RESULTS) -> Chart | Markdown:
+def growth(path: Path = RESULTS) -> Charts | Markdown:
     """Seconds an epoch against arithmetic, and seconds against pictures, on logarithmic axes."""
     try:
         scaling = read_results(path).get("scaling", {})
     except StudyError as error:
         return Markdown(f"*{error}*")
+    return Charts((_by_stage(scaling.get("stages", {})), _by_pictures(scaling.get("sizes", {}))))
+
+
+def _by_stage(stages: dict[str, Any]) -> Chart:
     with style.context(STYLE):
-        figure = new_figure(7.2, 3.2)
-        left, right = figure.subplots(1, 2)
-        for number, entry in in_order(scaling.get("stages", {})):
+        figure = new_figure(3.8, 3.2)
+        axes = figure.subplots()
+        for number, entry in in_order(stages):
             for name, marker in (("engine", "o"), ("engine-jobs", "s")):
                 if name in entry:
                     median = statistics.median(entry[name])
-                    _point(left, entry["macs"] / 1e6, median, number, marker)
-        for number, sizes in in_order(scaling.get("sizes", {})):
-            pictures, medians = zip(
-                *((size, statistics.median(values)) for size, values in in_order(sizes)),
-                strict=True,
-            )
-            right.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
-            reach = np.array([pictures[0], pictures[-1]])
-            right.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
-        left.set(xlabel="million multiply-accumulates a picture", ylabel="seconds for an epoch")
-        right.set(xlabel="training pictures", ylabel="seconds")
-        for axes in (left, right):
-            axes.set(xscale="log", yscale="log")
-        for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:,g}")
-            axis.set_minor_locator(NullLocator())
-        right.xaxis.set_major_locator(FixedLocator(list(pictures) if right.lines else []))
-        if right.lines:
-            right.legend()
+                    _point(axes, entry["macs"] / 1e6, median, number, marker)
+        _logarithmic(axes)
+        axes.set(xlabel="million MACs for a picture", ylabel="seconds for an epoch")
     return Chart(figure)
+
+
+def _by_pictures(sizes: dict[str, Any]) -> Chart:
+    with style.context(STYLE):
+        figure = new_figure(3.8, 3.2)
+        axes = figure.subplots()
+        ticks: set[int] = set()
+        for number, times in in_order(sizes):
+            pictures = [size for size, _ in in_order(times)]
+            medians = [statistics.median(values) for _, values in in_order(times)]
+            axes.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
+            reach = np.array([pictures[0], pictures[-1]])
+            axes.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
+            ticks |= set(pictures)
+        _logarithmic(axes)
+        axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+        axes.set(xlabel="training pictures", ylabel="seconds")
+        if ticks:
+            axes.legend()
+    return Chart(figure)
+
+
+def _logarithmic(axes: Axes) -> None:
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_locator(NullLocator())
 
 
 def _point(axes: Axes, x: float, y: float, number: int, marker: str) -> None:

@@ -322,7 +322,7 @@ def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) 
         assert f"{path}: nothing was measured yet; run: make bench" in shown.data
     path.write_text(json.dumps(RESULTS))
     assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–2.00)"
-    by_stage, by_pictures = measured.growth(path).figure.axes
+    by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth(path))
     points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
     assert points == {(20.83456, 7.5), (20.83456, 4.5)}
     assert by_pictures.lines[0].get_xydata().tolist() == [[1600, 0.5], [3200, 1.0]]

@@ -1,0 +1,77 @@
+"""The histories as a chart to explore: their data, and the script and style that show it.
+
+The page gets everything in one piece and loads nothing. Without a script, and
+on paper, the static chart that is named stays.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from IPython.display import Markdown
+
+from cifar_study import figures
+from cifar_study.cache import Result
+from cifar_study.figures import ACCURACY, LOSS, Scale
+from cifar_study.seeds import sample
+from cifar_study.stages import STAGES
+
+PAGES = Path("chapters")  # curves.js and curves.css lie there
+
+
+def explorer(figure: str) -> Markdown:
+    """A chart of all histories that takes the place of the figure labelled ``figure`` on screens.
+
+    It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
+    """
+    style, script = ((PAGES / f"curves.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    # In a script element only "<" could end the data early.
+    content = json.dumps(data(figure), separators=(",", ":")).replace("<", r"\u003c")
+    return Markdown(
+        "````{=html}\n"
+        f"<style>\n{style}</style>\n"
+        f'<script type="application/json" id="curves-data">{content}</script>\n'
+        f"<script>\n{script}</script>\n"
+        "````"
+    )
+
+
+def data(figure: str) -> dict[str, Any]:
+    """What ``curves.js`` draws: axes, splits and, for each stage, its runs (none, one or more).
+
+    A run's ``history`` has a list of values for each field of ``history.csv``, digit for digit.
+    """
+    return {
+        "figure": figure,
+        "ticks": figures.epoch_ticks(),
+        "smoothing": figures.SMOOTHING,
+        "measures": {"accuracy": _axis(ACCURACY), "loss": _axis(LOSS)},
+        "splits": {
+            "train": {"title": "training", "dashes": figures.TRAINING_DASHES},
+            "test": {"title": "test", "dashes": ()},
+        },
+        "stages": [
+            {
+                "number": number,
+                "title": stage.title,
+                "note": figures.progress(one).strip(),
+                "colour": figures.COLOURS[number],
+                "runs": [_run(result) for result in one.counted],
+            }
+            for number, stage in STAGES.items()
+            for one in [sample(number)]
+        ],
+    }
+
+
+def _axis(scale: Scale) -> dict[str, Any]:
+    labels = [scale.form.format(x=tick) for tick in scale.ticks]
+    return {"title": scale.title, "label": scale.label, "ticks": scale.ticks, "labels": labels}
+
+
+def _run(result: Result) -> dict[str, Any]:
+    fields = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    history = {field: [getattr(row, field) for row in result.history] for field in fields}
+    return {"seed": result.record["seed"], "history": history}
