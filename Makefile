@@ -1,6 +1,8 @@
-# make report   the report in _book/, by Quarto where it is, else as the plain edition
-# make test     every test
-# Both set up what they need in .venv/ and leave nothing else behind.
+# make report    the report in _book/, by Quarto where it is, else as the plain edition
+# make preview   the report in a browser; what is saved shows at once
+# make pdf       the report as report.pdf
+# make test      every test
+# All set up what they need in .venv/ and leave nothing else behind.
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,14 +17,18 @@ SIDE_BY_SIDE := --numprocesses logical --dist loadfile
 
 LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
+NEEDS_QUARTO = command -v $(QUARTO) >/dev/null || { \
+  echo "make $@ needs Quarto and found none on the path: install it from https://quarto.org" >&2; exit 2; }
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview quarto test browser test-fast lint bench clean
+.PHONY: report plain preview pdf quarto test browser test-fast lint bench clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
 report: $(VENV)/.report
-	@if command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(MAKE) --no-print-directory quarto; \
+	@if $(BIN)/python chapters/fresh.py check; \
+	then echo "_book is up to date"; \
+	elif command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(MAKE) --no-print-directory quarto; \
 	then $(QUARTO) render; \
 	else \
 	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
@@ -38,7 +44,14 @@ plain: $(VENV)/.report
 	@rm -rf _book && $(BIN)/python -m plain
 
 preview: $(VENV)/.report
+	@$(NEEDS_QUARTO)
 	@$(QUARTO) preview
+
+# Typst comes with Quarto. When it fails it leaves its source behind.
+pdf: $(VENV)/.report
+	@$(NEEDS_QUARTO)
+	@trap 'rm -rf _pdf index.typ index_files' EXIT; trap 'exit 130' INT TERM; \
+	  $(QUARTO) render --profile pdf --to typst && mv _pdf/report.pdf report.pdf && echo "wrote report.pdf"
 
 test: $(VENV)/.all browser
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -73,7 +86,7 @@ $(BENCH)/.all: benchmarks/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf _book .quarto
+	rm -rf _book _pdf report.pdf .quarto _freeze
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

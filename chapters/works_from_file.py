@@ -1,12 +1,14 @@
 """After a render: make the pages work when they are opened as files, without a server.
 
 Browsers refuse to load script modules from a file. Quarto's page script is one
-and imports a second; here both become one ordinary script. Quarto runs this
+and imports a second; here both become one ordinary script. They refuse to fetch
+the search index, too; pages opened as files load it as a script. Quarto runs this
 itself (``post-render`` in ``_quarto.yml``); it uses the standard library only.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,6 +16,16 @@ from pathlib import Path
 MODULE = re.compile(
     r'<script src="([^"]*site_libs/quarto-html/)(\S+?)\.js" type="module"></script>'
 )
+# Fills the search of Quarto's quarto-search.js, which asks for search.json only without it.
+INDEX = """fuseIndex = new Fuse([], kFuseIndexOptions);
+for (const section of %s) fuseIndex.add(section);
+"""
+LOAD_INDEX = """if (location.protocol === "file:") {
+  const index = document.createElement("script");
+  index.src = document.currentScript.src.replace(/[^/]*$/, "search-index.js");
+  document.head.append(index);
+}
+"""
 
 
 def main() -> None:
@@ -32,7 +44,11 @@ def main() -> None:
     )
     if imports != 1 or re.search(r"^(import|export) ", script, flags=re.MULTILINE):
         return  # another version of Quarto: its pages need a server
-    (libraries / "quarto-page.js").write_text(f"(() => {{\n{script}\n}})();\n", encoding="utf-8")
+    sections = json.loads((output / "search.json").read_text(encoding="utf-8"))
+    (libraries / "search-index.js").write_text(INDEX % json.dumps(sections), encoding="utf-8")
+    (libraries / "quarto-page.js").write_text(
+        f"{LOAD_INDEX}(() => {{\n{script}\n}})();\n", encoding="utf-8"
+    )
     for page in output.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         classic = MODULE.sub(

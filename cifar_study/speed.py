@@ -13,7 +13,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from cifar_study import facts
+from cifar_study import facts, seeds
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.figures import COLOURS, STYLE, Chart, Charts, new_figure
@@ -44,7 +44,7 @@ def read_results(path: Path = RESULTS) -> dict[str, Any]:
 
 def times() -> Markdown:
     """Every stage's epoch as measured in one sitting, and on what."""
-    timing = facts.timing()
+    timing = seeds.timing()
     if timing is None:
         return Markdown("*not measured yet; run: python -m cifar_study.train --timing*")
     rows = [

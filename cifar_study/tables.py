@@ -16,7 +16,7 @@ from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_parameters
-from cifar_study.seeds import Sample, sample, written
+from cifar_study.seeds import Sample, sample, timing, written
 from cifar_study.stages import CLASSES, STAGES
 
 
@@ -139,9 +139,9 @@ def machines(*numbers: int) -> Markdown:
         for result in sample(number).counted
         for session in result.record["sessions"]
     )
-    if timing := facts.timing():
-        times = f"medians of {timing['repeats']} turns in one sitting"
-        lines[f"Times are {times}, on: {_machine(timing['machine'])}."] = None
+    if measured := timing():
+        times = f"medians of {measured['repeats']} turns in one sitting"
+        lines[f"Times are {times}, on: {_machine(measured['machine'])}."] = None
     else:
         lines["Times are medians over the epochs trained, whatever else the machine did."] = None
     return Markdown("\n".join(f"- {line}" for line in lines))

@@ -45,7 +45,14 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
         "lang": book.lang,
         "cites": bool(book.bibliography),
         "chapters": [
-            {"path": c.path, "part": c.part, "appendix": c.appendix, "title": c.title, "text": text}
+            {
+                "path": c.path,
+                "part": c.part,
+                "appendix": c.appendix,
+                "title": c.title,
+                "text": text,
+                "source": c.text,
+            }
             for c, text in zip(book.chapters, texts, strict=True)
         ],
     }

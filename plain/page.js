@@ -35,7 +35,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 // The chapter being read is marked in the contents.
-const links = all("a", menu);
+const links = all("nav a");
 const heads = links.map((link) => byId(decodeURIComponent(link.hash.slice(1))));
 let current = null;
 const follow = () => {
@@ -57,6 +57,46 @@ addEventListener("scroll", () => {
   requestAnimationFrame(() => { waiting = false; follow(); });
 }, { passive: true });
 follow();
+
+// Search: the sections that hold all the words take the place of the contents.
+const search = byId("page-search");
+const [field, said, hits] = search.children;
+const textOf = (head, i) => {
+  const range = document.createRange();
+  const chapter = head.closest(".chapter");
+  range.setStartBefore(head);
+  if (chapter.contains(heads[i + 1] ?? null)) range.setEndBefore(heads[i + 1]);
+  else range.setEndAfter(chapter.lastChild);
+  return range.toString().replace(/\s+/g, " ");
+};
+let texts; // of the sections, read when they are first asked for
+const hit = (index, word) => {
+  const text = texts[index];
+  const at = text.toLowerCase().indexOf(word);
+  const link = make("a", { href: links[index].hash, textContent: links[index].textContent });
+  const place = make("small", { textContent: "… " + text.slice(Math.max(0, at - 30), at) });
+  const mark = make("mark", { textContent: text.slice(at, at + word.length) });
+  place.append(mark, text.slice(at + word.length, at + word.length + 60) + " …");
+  link.append(place);
+  const item = make("li");
+  item.append(link);
+  return item;
+};
+search.hidden = false;
+field.addEventListener("input", () => {
+  texts ??= heads.map(textOf);
+  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = words.length
+    ? [...texts.keys()].filter((i) => words.every((word) => texts[i].toLowerCase().includes(word)))
+    : [];
+  search.parentElement.classList.toggle("searching", words.length > 0);
+  said.textContent = words.length ? found.length + " sections found" : "";
+  said.classList.toggle("unseen", found.length > 0 || !words.length);
+  hits.replaceChildren(...found.map((i) => hit(i, words[0])));
+});
+field.addEventListener("keydown", (event) => {
+  if (event.key === "Enter") hits.querySelector("a")?.click();
+});
 
 // Code: one button for all folds.
 const folds = all("details.code-fold");

@@ -164,6 +164,8 @@ local function on_link(chapter, link)
     other = pandoc.List(book.chapters):find_if(function(c)
       return resolve_path({ path = '' }, '/' .. c.path) == full
     end)
+  elseif not chapter.ids[id] then -- as in Quarto, a label is found in any chapter
+    other = pandoc.List(book.chapters):find_if(function(c) return c.ids[id] end)
   end
   if not other or id ~= '' and not other.ids[id] then
     report(chapter, 'link to ' .. target .. ' leads nowhere; link to a chapter, a heading or the web')
@@ -206,6 +208,12 @@ local function contents()
   end))
 end
 
+-- What a chapter with computations was written as.
+local function source(chapter)
+  return raw('<details class="source"><summary>Source of this chapter</summary><pre><code>'
+    .. escape(chapter.source) .. '</code></pre></details>')
+end
+
 local function pager(before, after)
   local function link(chapter, class, word)
     if not chapter then return '' end
@@ -237,6 +245,7 @@ function Reader(input)
       Link = function(link) return on_link(chapter, link) end,
     }
     body:insert(pandoc.Div(blocks, { class = 'section chapter' })) -- notes end with the section
+    if (chapter.source or ''):match '{python}' then body:insert(source(chapter)) end
     body:insert(pager(book.chapters[i - 1], book.chapters[i + 1]))
   end
   if #elements.problems > 0 then

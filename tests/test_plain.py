@@ -162,6 +162,7 @@ def test_links_between_chapters_stay_on_the_page(page):
     targets = {a.text: a["href"] for a in page.one("main").find("a") if "href" in a.attributes}
     assert targets["the figures"] == "#sec-figures"
     assert targets["a section of the tables"] == "#sec-wide"
+    assert targets["a label"] == "#sec-wide"
     own = page.one(id=targets["this section"][1:])
     assert own.text == "2.2 What to remember"  # chapter 1 has a section of this name, too
 
@@ -175,6 +176,13 @@ def test_cells_fold_and_hide(page, text):
     assert [li.text for li in page.find("li")].count("cat has 3 letters") == 1  # output: asis
     assert 'print("shown, not run")' in text
     assert "`{python} 1 + 1` stays as it is here" in text
+
+
+def test_chapters_with_computations_show_their_source(page):
+    sources = [node.text for node in page.find("details", css="source")]
+    assert len(sources) == 4  # all but the references
+    assert "# Preface {.unnumbered}" in sources[0]
+    assert '`{python} "snake_case_*name*"`' in sources[0]
 
 
 def test_callouts_tabs_and_visibility(page, text):
@@ -318,6 +326,23 @@ def test_folds_open_one_by_one_and_all_at_once(visit):
     assert tab.locator("details.code-fold:not([open])").count() == 0
     tab.get_by_role("button", name="Hide all code").click()
     assert tab.locator("details.code-fold[open]").count() == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_search_lists_the_sections_that_hold_all_words(visit, width):
+    tab = visit(width)
+    if width < 1000:
+        tab.get_by_role("navigation").locator("summary").click()
+    field = tab.get_by_role("searchbox")
+    hits = tab.get_by_role("search").get_by_role("link")
+    field.fill("footnote zebra")
+    assert tab.get_by_text("0 sections found").is_visible()
+    field.fill("footnote stays")
+    assert hits.count() == 1
+    assert "A footnote stays with its chapter" in hits.inner_text()
+    field.press("Enter")
+    assert tab.url.endswith("#sec-code")  # notes stand at the end, in the last section
 
 
 @pytest.mark.browser

@@ -87,23 +87,24 @@ def test_the_interval_is_students(three: seeds.Sample) -> None:
 
 
 def test_charts_show_the_mean_in_a_band(three: seeds.Sample) -> None:
-    chart = figures.histories(4)
-    _, accuracy = chart.figure.axes
-    assert [len(axes.collections) for axes in chart.figure.axes] == [2, 2]  # training and test
+    charts = figures.histories(4)
+    both = [chart.figure.axes[0] for chart in charts]
+    assert [len(axes.collections) for axes in both] == [2, 2]  # training and test
+    accuracy = both[1]
     edges = accuracy.collections[1].get_paths()[0].vertices
     at_end = edges[edges[:, 0] == 3][:, 1]
     # The running means of the seeds at their end: 1.4 / 3, 1.42 / 3, 1.5 / 3.
     assert (at_end.min(), at_end.max()) == pytest.approx((1.4 / 3, 1.5 / 3))
     mean = accuracy.lines[3].get_ydata()
     assert mean == pytest.approx([0.2, (0.2 + 0.6) / 2, (0.2 + 0.6 + 0.64) / 3])
-    said = [text.get_text() for text in chart.figure.legends[0].get_texts()]
+    said = [text.get_text() for text in charts[1].figure.legends[0].get_texts()]
     assert said == ["4 two blocks, ReLU (3 seeds)", "training", "test", "least to greatest seed"]
 
     [axes] = figures.all_test_curves().figure.axes
     assert len(axes.collections) == 1
     assert axes.get_legend().get_texts()[0].get_text() == "least to greatest of 3 seeds"
 
-    bars = figures.trade_off().figure.axes[0].collections[0].get_segments()
+    bars = figures.trade_off()[0].figure.axes[0].collections[0].get_segments()
     assert bars[0][:, 1] == pytest.approx([0.60, 0.70])
 
 
@@ -136,7 +137,7 @@ def test_where_no_seed_is_complete_those_that_got_furthest_count() -> None:
     leave(4, 2, COMPLETE[2][:2])
     fact = facts.stage(4)
     assert (fact.test_accuracy, fact.epochs, fact.seeds) == ("65.0%", "2 of 3 epochs", "2 of 3")
-    said = [text.get_text() for text in figures.histories(4).figure.legends[0].get_texts()]
+    said = [text.get_text() for text in figures.histories(4)[0].figure.legends[0].get_texts()]
     assert said[0] == "4 two blocks, ReLU (2 of 3 epochs, 2 seeds)"
     assert (
         "seeds 0-2 not complete, what is shown is of seeds 1-2, trained for 2 of 3 epochs; "
@@ -169,7 +170,7 @@ def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:
     leave(1, 7, COMPLETE[1])
     assert facts.stage(1).test_accuracy == "62.0%"
     assert tables.standing(1).data.count("\n- ") == 1  # that it is a trial
-    assert "(not trained)" not in figures.histories(1)._repr_mimebundle_()["image/svg+xml"]
+    assert "(not trained)" not in figures.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
 
 
 def test_stages_may_have_different_numbers_of_seeds(three: seeds.Sample) -> None:

@@ -1,0 +1,85 @@
+"""Keeps the report fresh: results of chapters are used again only while nothing they saw changed.
+
+Quarto keeps what a chapter's cells gave in ``_freeze/`` and uses it while the
+chapter's own text is the same (``freeze: auto``). The cells also see the
+package, the caches, the pictures and the installed libraries. So all of that is
+hashed before a render, and where the hash is another one than before, the kept
+results go. After a whole render, the hash of everything is left in the book, so
+that ``make report`` knows when there is nothing to do.
+
+Quarto runs this itself: ``pre-render`` and ``post-render`` in ``_quarto.yml``.
+The standard library is enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from importlib.metadata import distributions
+from pathlib import Path
+
+FROZEN = Path("_freeze")
+BOOK = Path("_book")
+STAMP = ".made-from"
+UNSEEN = {"__pycache__", "lock", "resume.safetensors"}  # no cell looks at these
+
+
+def read_by_cells() -> list[Path]:
+    """The files that can reach a cell, the chapters themselves left out: Quarto looks at those."""
+    files = [*Path().glob("_quarto*.yml")]
+    unseen = UNSEEN if os.environ.get("CIFAR_STUDY_TRIAL") else UNSEEN | {"trials"}
+    for folder in ("cifar_study", "cache", "figures", "chapters"):
+        files += [path for path in Path(folder).rglob("*") if not unseen & set(path.parts)]
+    return sorted(path for path in files if path.suffix != ".qmd" and path.is_file())
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A hash of the files' names and contents, of the libraries, and of the study's settings."""
+    total = hashlib.sha256(sys.version.encode())
+    for installed in sorted(f"{found.name} {found.version}" for found in distributions()):
+        total.update(installed.encode())
+    for name, value in sorted(os.environ.items()):
+        if name.startswith("CIFAR_STUDY_"):
+            total.update(f"{name}={value}".encode())
+    for path in files:
+        total.update(path.as_posix().encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def everything() -> str:
+    """The hash of all that the book is made of."""
+    chapters = sorted([*Path().glob("*.qmd"), *Path("chapters").rglob("*.qmd")])
+    return digest([*read_by_cells(), *chapters])
+
+
+def before() -> None:
+    """Delete results that were made from something else, and note what they are made from now."""
+    inputs = digest(read_by_cells())
+    noted = FROZEN / "cells"
+    if not noted.exists() or noted.read_text() != inputs:
+        shutil.rmtree(FROZEN, ignore_errors=True)
+        FROZEN.mkdir()
+        noted.write_text(inputs)
+    (FROZEN / "book").write_text(everything())
+
+
+def after() -> None:
+    """Leave in a book that was rendered whole what it was made from, as noted before."""
+    output = Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", BOOK))
+    if os.environ.get("QUARTO_PROJECT_RENDER_ALL") and output.name == BOOK.name:
+        shutil.copy(FROZEN / "book", output / STAMP)
+
+
+def is_fresh() -> bool:
+    """Whether the book was rendered whole by Quarto, from what is here now."""
+    stamp = BOOK / STAMP
+    return stamp.exists() and stamp.read_text() == everything()
+
+
+if __name__ == "__main__":
+    step = {"before": before, "after": after, "check": lambda: sys.exit(not is_fresh())}
+    step[sys.argv[1]]()

@@ -1,0 +1,238 @@
+"""What Quarto makes beside the pages: the PDF, only what has to be made again, the preview."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, copy_project
+
+needs_quarto = pytest.mark.skipif(not shutil.which("quarto"), reason="no quarto on the path")
+ENVIRONMENT = os.environ | {"QUARTO_PYTHON": sys.executable}
+SMALL = """
+project:
+  type: book
+  output-dir: _book
+  execute-dir: project
+  pre-render: chapters/fresh.py before
+  post-render: chapters/fresh.py after
+  resources: [cifar_study/*.py, cache/*/*/history.csv]
+book:
+  title: Small
+  chapters: [index.qmd, chapters/q04-parameters.qmd, chapters/q08-more-filters.qmd]
+execute: {freeze: auto, daemon: false}
+format: {html: {theme: none}}
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with a short book of two chapters, which renders fast."""
+    copy = copy_project(tmp_path_factory.mktemp("small") / "project")
+    (copy / "_quarto.yml").write_text(SMALL)
+    (copy / "index.qmd").write_text("# Small {.unnumbered}\n")
+    return copy
+
+
+def render(project: Path) -> set[str]:
+    """Render the book; the chapters that were executed."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        ["quarto", "render"],
+        cwd=project,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    executed = set(re.findall(r"Executing '(q\d\d)", done.stderr))
+    print(f"rendered in {time.perf_counter() - began:.1f} s, executed {sorted(executed) or 'none'}")
+    return executed
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, path
+    path.write_text(text.replace(old, new))
+
+
+def fresh(project: Path, step: str) -> int:
+    script = [sys.executable, "chapters/fresh.py", step]
+    return subprocess.run(script, cwd=project, check=False).returncode
+
+
+@pytest.mark.long
+@needs_quarto
+def test_only_what_changed_is_executed_again(small: Path) -> None:
+    page = small / "_book" / "chapters" / "q08-more-filters.html"
+    assert render(small) == {"q04", "q08"}
+    assert fresh(small, "check") == 0
+    assert render(small) == set()
+
+    replace(small / "chapters/q08-more-filters.qmd", "Time follows neither", "Time obeys neither")
+    assert fresh(small, "check") == 1
+    assert render(small) == {"q08"}
+    assert "Time obeys neither" in page.read_text()
+
+    assert "987" not in page.read_text()
+    history = small / "cache/stage-1/seed-0/history.csv"
+    *rows, last = history.read_text().splitlines()
+    fields = last.split(",")
+    fields[4] = "0.9871"  # the test accuracy
+    text = "\n".join([*rows, ",".join(fields), ""])
+    history.write_text(text)
+    record = json.loads(history.with_name("result.json").read_text())
+    record["history_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    history.with_name("result.json").write_text(json.dumps(record))
+    assert "q08" in render(small)
+    assert "98.7%" in page.read_text()
+
+    assert "#abcdef" not in page.read_text()
+    replace(small / "cifar_study/figures.py", '"#332288"', '"#abcdef"')
+    replace(small / "cifar_study/facts.py", '.1f}%"', '.1f} per cent"')
+    assert render(small) == {"q04", "q08"}
+    assert "#abcdef" in page.read_text()
+    assert "98.7 per cent" in page.read_text()
+
+
+@pytest.fixture
+def preview(small: Path) -> Iterator[str]:
+    """The address of a preview of the small book."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        ["quarto", "preview", "--no-browser", "--port", str(port)],
+        cwd=small,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # it starts children, and all have to end
+    )
+    yield f"http://127.0.0.1:{port}"
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+@pytest.mark.long
+@needs_quarto
+def test_the_preview_shows_an_edit_of_the_package(small: Path, preview: str) -> None:
+    address = f"{preview}/chapters/q04-parameters.html"
+
+    def wait_for(words: str) -> None:
+        began = time.perf_counter()
+        while time.perf_counter() - began < 240:
+            try:
+                with urllib.request.urlopen(address, timeout=240) as answer:
+                    if words in answer.read().decode():
+                        print(f"saw {words!r} after {time.perf_counter() - began:.1f} s")
+                        return
+            except (urllib.error.URLError, ConnectionError):
+                pass  # not up yet
+            time.sleep(0.3)
+        raise AssertionError(f"{words} is not shown")
+
+    wait_for("0.4 million")
+    time.sleep(1.1)  # files are told apart by their times in whole seconds
+    replace(small / "cifar_study/facts.py", ':.1f} million"', ':.1f} millions"')
+    wait_for("0.4 millions")
+
+
+CHANGES = {
+    "a history": "cache/stage-2/seed-0/history.csv",
+    "parameters": "cache/stage-8/seed-0/model.safetensors",
+    "the package": "cifar_study/tables.py",
+    "the style": "cifar_study/report.mplstyle",
+    "a picture": "figures/photo.png",
+    "the project": "_quarto.yml",
+    "a new file": "cifar_study/new.py",
+}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_project(tmp_path_factory.mktemp("copy") / "project")
+
+
+@pytest.mark.parametrize("name", CHANGES.values(), ids=CHANGES)
+def test_results_made_from_something_else_go(copy: Path, name: str) -> None:
+    fresh(copy, "before")
+    kept = copy / "_freeze" / "result"
+    kept.touch()
+    (copy / "cache" / "stage-2" / "seed-0" / "lock").touch()
+    with (copy / "chapters" / "q08-more-filters.qmd").open("a") as chapter:
+        chapter.write("More.\n")  # a chapter's own text is Quarto's affair
+    fresh(copy, "before")
+    assert kept.exists()
+    with (copy / name).open("ab") as file:
+        file.write(b"\n")
+    fresh(copy, "before")
+    assert not kept.exists()
+
+
+def make(target: str, project: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """Run the Makefile with the libraries of this process."""
+    for name in ("Makefile", "requirements.txt", "_quarto-pdf.yml"):
+        shutil.copy(PROJECT / name, project)
+    return subprocess.run(
+        [shutil.which("make"), "-o", f"{sys.prefix}/.report", target, f"VENV={sys.prefix}"],
+        cwd=project,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize("target", ["pdf", "preview"])
+def test_without_quarto_one_line_says_so(copy: Path, target: str) -> None:
+    folders = os.environ["PATH"].split(os.pathsep)
+    without = [folder for folder in folders if not (Path(folder) / "quarto").exists()]
+    done = make(target, copy, os.pathsep.join(without))
+    assert done.returncode == 2
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
+    assert len(said) == 1
+    assert said[0].startswith(f"make {target} needs Quarto")
+
+
+@pytest.mark.long
+@needs_quarto
+def test_the_report_as_pdf(tmp_path: Path) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    copy = copy_project(tmp_path / "project")
+    (copy / "_book").mkdir()
+    (copy / "_book" / "index.html").write_text("as before")
+    before = {path.name for path in copy.iterdir()}
+    done = make("pdf", copy, os.environ["PATH"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Unable to resolve crossref" not in done.stderr
+    made = {path.name for path in copy.iterdir()} - before
+    assert made - {"Makefile", "requirements.txt"} <= {
+        "report.pdf", "_quarto-pdf.yml", "_freeze", ".quarto", ".gitignore",
+    }  # fmt: skip
+    assert [path.name for path in (copy / "_book").iterdir()] == ["index.html"]
+
+    pages = pypdf.PdfReader(copy / "report.pdf").pages
+    text = "\n".join(page.extract_text() for page in pages)
+    chapters = "".join(path.read_text() for path in sorted((copy / "chapters").glob("q*.qmd")))
+    for kind, word in (("fig", "Figure"), ("tbl", "Table")):
+        labels = re.findall(rf"(?:label: |\{{#){kind}-", chapters)
+        captions = re.findall(rf"^{word} \d+\.\d+:", text, re.MULTILINE)
+        assert len(captions) == len(labels), captions
+    assert "Batch Normalization: Accelerating" in " ".join(text.split())  # the bibliography
+    assert "python -m" in text  # code inside prose
+    assert "return in Chapter 7." in " ".join(text.split())  # a cross-reference
