@@ -46,7 +46,7 @@ def three() -> seeds.Sample:
 
 def shown(*stages: int) -> list[str]:
     """All that the report says of these stages: bytes of charts, tables, notes, numbers."""
-    charts = [figures.histories(*stages), figures.all_test_curves(), figures.trade_off()]
+    charts = [*figures.histories(*stages), figures.all_test_curves(), *figures.trade_off()]
     fact = facts.stage(stages[0])
     numbers = [fact.test_accuracy, fact.gap, fact.best, fact.least_loss, fact.seconds, fact.epochs]
     return [
@@ -117,7 +117,7 @@ def test_the_confusion_is_that_of_all_seeds(three: seeds.Sample) -> None:
 def test_a_half_trained_seed_changes_nothing_but_is_named() -> None:
     leave(4, 0, COMPLETE[0])
     alone, nothing = shown(4, 5), tables.standing(4).data
-    assert "seed" not in " ".join(alone[3:])
+    assert "seed" not in " ".join(alone[5:])
     assert nothing.count("\n- ") == 1  # that it is a trial
     leave(4, 1, COMPLETE[1][:2])
     assert shown(4, 5) == alone
