@@ -17,7 +17,7 @@ from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
 from cifar_study.seeds import Sample, half_width, how_many, sample
-from cifar_study.stages import CLASSES, STAGES, Stage
+from cifar_study.stages import CLASSES, STAGES, Stage, get_stage
 
 ABSENT = "–"
 
@@ -188,7 +188,7 @@ class Facts:
 
 def stage(number: int) -> Facts:
     """The numbers of a stage, for inline use in a chapter."""
-    return Facts(STAGES[number], sample(number))
+    return Facts(get_stage(number), sample(number))
 
 
 def trained() -> str:

@@ -38,6 +38,9 @@ COLOURS = {
     6: "#CC6677",
     7: "#AA4499",
     8: "#882255",
+    9: "#44AA99",
+    10: "#555555",
+    11: "#A0A0A0",
 }
 RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
 GREY = "#555555"

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from cifar_study.stages import Block, Network
+from cifar_study.stages import Block, Network, Peer
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
@@ -57,13 +57,15 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def build_model(network: Network, seed: int = 0) -> nn.Sequential:
+def build_model(network: Network | Peer, seed: int = 0) -> nn.Sequential:
     """The network with its starting weights: Glorot-uniform, biases zero, drawn from ``seed``.
 
     Takes pictures (N, 3, H, W) with values 0…255 and returns logits
     (N, classes); H = W = ``network.input_size``, or any size the poolings
-    leave a pixel of where that is None.
+    leave a pixel of where that is None. A peer starts as timm starts it.
     """
+    if isinstance(network, Peer):
+        return nn.Sequential(OrderedDict(rescale=Rescale(), network=_build_peer(network, seed)))
     layers: OrderedDict[str, nn.Module] = OrderedDict(rescale=Rescale())
     channels, side = 3, network.input_size or 1
     for number, block in enumerate(network.blocks, start=1):
@@ -82,3 +84,13 @@ def build_model(network: Network, seed: int = 0) -> nn.Sequential:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
     return model
+
+
+def _build_peer(peer: Peer, seed: int) -> nn.Module:
+    import timm  # here, as it takes seconds and the study's own stages do without
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model(
+            peer.model, pretrained=False, num_classes=peer.classes, **dict(peer.options)
+        )

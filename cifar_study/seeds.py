@@ -18,7 +18,7 @@ from cifar_study import cache
 from cifar_study.cache import Epoch, Result, Status
 from cifar_study.errors import StudyError
 from cifar_study.runs import ROOT, Run, reported_run
-from cifar_study.stages import STAGES
+from cifar_study.stages import get_stage
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Sample:
 
 def sample(number: int, root: Path = ROOT) -> Sample:
     """Every seed of a stage in the study, or in the trial that is reported on."""
-    run = reported_run(STAGES[number], root=root)
+    run = reported_run(get_stage(number), root=root)
     return Sample([cache.status(replace(run, seed=seed)) for seed in cache.seeds(run)])
 
 

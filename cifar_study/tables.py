@@ -17,7 +17,7 @@ from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_parameters
 from cifar_study.seeds import Sample, sample, timing, written
-from cifar_study.stages import CLASSES, STAGES
+from cifar_study.stages import CLASSES, STAGES, get_stage
 
 
 def _markdown(frame: pd.DataFrame, numeric: Iterable[str] = ()) -> Markdown:
@@ -189,7 +189,7 @@ def standing(*numbers: int) -> Markdown:
     """A note that says which of the stages are not complete and current; empty if all are."""
     samples = {number: sample(number) for number in numbers}
     lines = [
-        f"**Stage {number}, {STAGES[number].title}**: {line}"
+        f"**Stage {number}, {get_stage(number).title}**: {line}"
         for number, one in samples.items()
         for line in _incomplete(one)
     ]

@@ -17,7 +17,7 @@ from cifar_study import cache
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.runs import ROOT, Run
-from cifar_study.stages import STAGES, get_stage
+from cifar_study.stages import PEERS, STAGES, Stage, get_stage
 
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
 
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         prog="python -m cifar_study.train",
         description="Train stages of the study from their last finished epoch.",
-        epilog="Stages: " + "; ".join(f"{stage.number} {stage.title}" for stage in STAGES.values()),
+        epilog=f"Stages: {_named(STAGES)}. For scale, and not among all: {_named(PEERS)}.",
     )
     add = parse.add_argument
     add("--stage", nargs="+", metavar="N", help="stages to train, or all")
@@ -152,10 +152,16 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _named(stages: dict[int, Stage]) -> str:
+    return "; ".join(f"{number} {stage.title}" for number, stage in stages.items())
+
+
 def _runs(options: argparse.Namespace) -> list[Run]:
     wanted = options.stage or ["all"]
     if "all" in wanted:
         stages = list(STAGES.values())
+        if options.status and not options.stage and options.width == 1:
+            stages += PEERS.values()
     else:
         try:
             stages = [get_stage(int(number)) for number in dict.fromkeys(wanted)]

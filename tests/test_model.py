@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_study.layers import count_layers
 from cifar_study.model import build_model, conv_block
-from cifar_study.stages import STAGES, Block
+from cifar_study.stages import PEERS, STAGES, Block
 
 torch.set_num_threads(1)
 NUMBERS = list(range(1, 9))
@@ -143,3 +143,16 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(rate: float) -> None:
     dropped.sum().backward()
     torch.testing.assert_close(values.grad, dropped.detach())
     assert not torch.equal(drop(values), dropped)
+
+
+@pytest.mark.parametrize("number", PEERS)
+def test_a_peer_has_the_size_that_its_entry_declares(number: int) -> None:
+    peer = PEERS[number].network
+    model = build_model(peer, seed=1).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == peer.parameters
+    with FlopCounterMode(display=False) as counter:
+        assert model(pictures(1)).shape == (1, 10)
+    assert counter.get_total_flops() == 2 * peer.macs
+    again, other = build_model(peer, seed=1).state_dict(), build_model(peer, seed=2).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in again.items())

@@ -8,7 +8,7 @@ import pytest
 
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_layers, count_parameters
-from cifar_study.stages import CLASSES, STAGES, Stage, get_stage, scale_width
+from cifar_study.stages import CLASSES, PEERS, STAGES, Stage, get_stage, scale_width
 
 # Counted by hand: a 3×3 convolution has 3·3·in·out weights and out biases.
 BLOCK_20 = (3 * 3 * 3 * 20 + 20) + (3 * 3 * 20 * 20 + 20)  # 560 + 3,620
@@ -111,7 +111,7 @@ def test_a_stage_cannot_be_changed_in_passing() -> None:
         STAGES[1].recipe.momentum = 0.5  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("number", [0, 9, -1, 1000])
+@pytest.mark.parametrize("number", [0, 12, -1, 1000])
 def test_an_unknown_stage_is_an_error_that_lists_the_known(number: int) -> None:
     with pytest.raises(StudyError, match=f"--stage {number}.*1, 2, 3, 4, 5, 6, 7, 8"):
         get_stage(number)
@@ -126,3 +126,11 @@ def test_half_the_width_halves_the_filters_and_nothing_else() -> None:
 
 def test_a_block_keeps_one_filter_at_any_width() -> None:
     assert [block.filters for block in scale_width(STAGES[1], 0.001).network.blocks] == [1]
+
+
+def test_peers_are_apart_from_the_study_and_keep_their_width() -> None:
+    assert not STAGES.keys() & PEERS.keys()
+    assert get_stage(9) is PEERS[9]
+    assert scale_width(PEERS[9], 1.0) == PEERS[9]
+    with pytest.raises(StudyError, match=r"--width 0\.5: stage 9 has the width timm gives it"):
+        scale_width(PEERS[9], 0.5)

@@ -601,7 +601,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ("--stage 9", "--stage 9: there is no such stage"),
+        ("--stage 12", "--stage 12: there is no such stage"),
         ("--stage x", "--stage x: give numbers, or all"),
         ("--stage 1 2.5", "--stage 1 2.5: give numbers"),
         ("--stage", "--stage: expected at least one"),
