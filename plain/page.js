@@ -182,12 +182,11 @@ all("main figure img, main .chapter p > img:only-child").forEach((image) => {
 lightbox.addEventListener("click", () => lightbox.close());
 
 // A table that is wider than its box is scrolled with the keyboard, too.
-const fitTables = () => all(".table-scroll, pre").forEach((box) => {
-  if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-  else box.removeAttribute("tabindex");
-});
-addEventListener("resize", fitTables);
-fitTables();
+const reach = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
+  if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+  else target.removeAttribute("tabindex");
+}));
+all(".table-scroll, pre").forEach((box) => reach.observe(box));
 
 // On paper nothing can be opened.
 addEventListener("beforeprint", () => all(".callout details").forEach((fold) => { fold.open = true; }));

@@ -9,14 +9,16 @@ from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = [pytest.mark.browser, pytest.mark.long]
 
-UNFOLD = """() => {
+UNFOLD = """async () => {
     document.querySelectorAll("details").forEach(fold => fold.open = true);
     document.querySelectorAll(".callout-collapse").forEach(fold => fold.classList.add("show"));
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
 }"""
 
 
 def serious(page) -> list[str]:
     """What axe calls serious or critical: rule, element and reason of each finding."""
+    page.evaluate(UNFOLD)
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     return [
         f"{rule['id']}: {node['target']}: {node['failureSummary']}"
@@ -34,7 +36,6 @@ def test_nothing_serious_on_any_page(book: Path, browser, scheme: str) -> None:
     for path in sorted(book.rglob("*.html")):
         page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(path.as_uri())
-        page.evaluate(UNFOLD)
         troubles[path.name, "desk"] = serious(page)
         page.set_viewport_size({"width": 390, "height": 844})
         troubles[path.name, "phone"] = serious(page)

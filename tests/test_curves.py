@@ -241,6 +241,7 @@ def test_on_paper_and_without_scripts_the_static_chart_shows(book: Path, browser
 def test_it_fits_the_page(book: Path, browser, width: int) -> None:
     page = open_chapter(book, browser, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    Chart(page).box("training").check()
     box = page.locator(".curves").bounding_box()
     table = page.locator(".curves table").bounding_box()
     assert table["width"] <= box["width"] + 1
