@@ -239,6 +239,16 @@ class DataFacts:
     test_each: str = count(TEST // len(CLASSES))
     side: str = str(SIDE)
 
+    @property
+    def fingerprint(self) -> str:
+        """How the SHA-256 of pixels and labels begins, as stored with the results."""
+        stored = {
+            result.record["data"]["fingerprint"]
+            for number in STAGES
+            for result in sample(number).counted
+        }
+        return " and ".join(f"{value[:12]}…" for value in sorted(stored)) or ABSENT
+
 
 def data() -> DataFacts:
     """The numbers of the data set, for inline use in a chapter."""
