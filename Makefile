@@ -97,8 +97,8 @@ $(VENV)/.report: requirements.txt | $(BIN)/python
 	@touch $@
 
 # quarto-cli fetches Quarto while it installs and is tried on its own.
-$(VENV)/.all: requirements.txt | $(BIN)/python
+$(VENV)/.all: requirements.txt requirements-cluster.txt | $(BIN)/python
 	@echo "setting up $(VENV) with everything (several gigabytes: torch)"
 	@grep -v quarto-cli requirements.txt > $(VENV)/requirements.txt
-	@$(PIP) --requirement $(VENV)/requirements.txt
+	@$(PIP) --requirement $(VENV)/requirements.txt --requirement requirements-cluster.txt
 	@touch $(VENV)/.report $@

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
+import sys
 import threading
 import uuid
 from argparse import Namespace
@@ -122,13 +123,14 @@ def _connected(address: str) -> Iterator[distributed.Client]:
         ) from None
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        start = f"dask worker {address} --no-nanny --nthreads 1"
         if any(worker["nthreads"] > 1 for worker in workers):
             raise StudyError(
                 f"--scheduler {address}: has workers of several threads, but a job needs a "
-                "process of its own; start them with: dask worker --nthreads 1 --nworkers auto"
+                f"process of its own; start them with: {start}"
             )
         if not workers:
-            print(f"{address}: no worker yet; start some with: dask worker {address} --nthreads 1")
+            print(f"no worker yet; start some with: {start}", file=sys.stderr)
         yield client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -86,8 +87,22 @@ class Sample:
 
 def sample(number: int, root: Path = ROOT) -> Sample:
     """Every seed of a stage in the study, or in the trial that is reported on."""
-    run = reported_run(get_stage(number), root=root)
-    return Sample([cache.status(replace(run, seed=seed)) for seed in cache.seeds(run)])
+    first = reported_run(get_stage(number), root=root)
+    runs = [replace(first, seed=seed) for seed in cache.seeds(first)]
+    return Sample([_status(run, _stamp(run)) for run in runs])
+
+
+@functools.cache
+def _status(run: Run, stamp: tuple) -> Status:
+    """The status of a run, read once: a page asks for the same hundred seeds many times."""
+    return cache.status(run)
+
+
+def _stamp(run: Run) -> tuple:
+    """What changes when a file of the run does."""
+    names = (cache.HISTORY, cache.RECORD, cache.MODEL, cache.PROBABILITIES)
+    stats = [path.stat() for path in map(run.folder.joinpath, names) if path.exists()]
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 def timing() -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import filelock
 import pytest
 from command import environment, start, train
+from conftest import copy_project, render, words
 from test_training import SMALL, group, refused, same_result, small_run, wait_for
 
 from cifar_study import cache
@@ -242,8 +244,40 @@ def test_workers_of_several_threads_are_refused(cluster: Cluster, tmp_path: Path
     refused = train(tmp_path, *STUDY, "--scheduler", cluster.address)
     cluster.kill(worker.pid)
     assert refused.returncode == 2
-    assert "dask worker --nthreads 1" in refused.stderr
+    assert f"dask worker {cluster.address} --no-nanny --nthreads 1" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_three_seeds_of_four_stages_render_with_bands(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.need(2)
+    project = copy_project(tmp_path / "project")
+    options = ("--stage", "1", "2", "3", "4", "--seeds", "0-2", "--epochs", "3", *SMALL)
+    done = train(project, *options, "--scheduler", cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(": complete, 3 epochs in ") == 12
+
+    trial = small_run(1, 3, tmp_path).trial
+    page = (render(project, "plain", CIFAR_STUDY_TRIAL=trial) / "index.html").read_text()
+    charts = [
+        base64.b64decode(chart).decode()
+        for chart in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    ]
+    banded = [chart for chart in charts if "PolyCollection" in chart]
+    assert len(banded) >= 5  # the histories of stages 1, 1 and 2, 3, 3 and 4, 4 and 5
+    text = words(project / "_book")
+    assert f"Shown here is the trial {trial}, not the study" in text
+    assert (
+        text.count("test accuracy, 95% interval") == 5
+    )  # of the tables that compare stages 1 to 4
+    assert "Each network was trained from 3 seeds" in text
+    finals = [
+        cache.read_result(replace(small_run(4, 3, project), seed=seed).folder).history[-1]
+        for seed in range(3)
+    ]
+    mean = sum(row.test_accuracy for row in finals) / 3
+    assert f"After 3 epochs two blocks with ReLU reach {100 * mean:.1f}%" in text
 
 
 @pytest.mark.long
