@@ -99,7 +99,9 @@ def page(built):
 
 @pytest.fixture(scope="module")
 def text(page):
-    return page.one("main").text
+    """What is read without unfolding the chapters' sources."""
+    parts = [part for part in page.one("main").children if isinstance(part, Node)]
+    return " ".join(part.text for part in parts if "source" not in part.classes)
 
 
 @pytest.mark.parametrize(
