@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from cifar_study import cache
 from cifar_study.layers import Layer, count_layers
@@ -363,17 +364,23 @@ def trade_off() -> Charts:
     samples = [one for one in map(sample, STAGES) if one.counted]
     return Charts(
         (
-            _trade_off(samples, "parameters", lambda one: one.counted[0].record["parameters"]),
-            _trade_off(samples, "hours of training", _hours),
+            _trade_off(samples, "parameters", _parameters, LogLocator()),
+            _trade_off(samples, "hours of training", _hours, LogLocator(subs=(1, 2, 5))),
         )
     )
+
+
+def _parameters(sample: Sample) -> int:
+    return sample.counted[0].record["parameters"]
 
 
 def _hours(sample: Sample) -> float:
     return sample.epochs_done * (sample.epoch_seconds or 0) / 3600
 
 
-def _trade_off(samples: list[Sample], label: str, cost: Callable[[Sample], float]) -> Chart:
+def _trade_off(
+    samples: list[Sample], label: str, cost: Callable[[Sample], float], ticks: LogLocator
+) -> Chart:
     with style.context(STYLE):
         figure = new_figure(3.8, 3.2)
         axes = figure.subplots()
@@ -387,6 +394,9 @@ def _trade_off(samples: list[Sample], label: str, cost: Callable[[Sample], float
                 axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
         axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
         axes.margins(x=0.15)
+        axes.xaxis.set_major_locator(ticks)
+        axes.xaxis.set_major_formatter("{x:,.9g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(ACCURACY.form)
         if any(one.several for one in samples):
             key = f"mean, and least to greatest of {how_many(samples)}"
