@@ -41,7 +41,7 @@ def trained_network(run: Run) -> nn.Sequential:
 def probabilities(model: nn.Module, pictures: np.ndarray) -> np.ndarray:
     """Class probabilities ``float32`` (N, classes) for ``uint8`` pictures (N, H, W, 3)."""
     batch = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
-    return model(batch).softmax(1).numpy()
+    return model(batch).float().softmax(1).numpy()
 
 
 def gradient_sizes(run: Run, data: Dataset, batches: int = 20) -> dict[str, float]:

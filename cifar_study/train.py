@@ -167,6 +167,11 @@ def _runs(options: argparse.Namespace) -> list[Run]:
             stages = [get_stage(int(number)) for number in dict.fromkeys(wanted)]
         except ValueError:
             raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
+    if options.width != 1 and (peers := [stage for stage in stages if stage.number in PEERS]):
+        raise StudyError(
+            f"--width {options.width:g}: stage {peers[0].number} has the width that timm gives it; "
+            "leave the option or the stage out"
+        )
     runs = [
         Run(
             stage,

@@ -312,8 +312,8 @@ def test_tabs_follow_the_keyboard(visit):
     tab.get_by_role("tab", name="Training").focus()
     tab.keyboard.press("ArrowRight")
     assert tab.get_by_role("tab", selected=True).inner_text() == "Validation"
-    assert tab.get_by_text("Tab two has a list").is_visible()
-    assert not tab.get_by_text("Tab one has text").is_visible()
+    assert tab.locator("main p", has_text="Tab two has a list").is_visible()
+    assert not tab.locator("main p", has_text="Tab one has text").is_visible()
     tab.keyboard.press("End")
     assert tab.get_by_text("Tab three cites").is_visible()
 
@@ -411,4 +411,4 @@ def test_the_chapter_being_read_is_marked(visit):
 def test_without_scripts_everything_shows(visit):
     tab = visit(java_script_enabled=False)
     for words in ("Tab one has text", "Tab two has a list", "Tab three cites"):
-        assert tab.get_by_text(words).is_visible()
+        assert tab.locator("main p", has_text=words).is_visible()

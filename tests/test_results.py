@@ -49,8 +49,15 @@ def test_network_gives_the_answers_again(stand: cache.Status, real_folder: Path)
     assert np.array_equal(data.test_labels, LABELS)
     model = predict.trained_network(stand.run)
     torch.set_num_threads(1)
-    parts = np.array_split(data.test_images, 20)
-    answers = np.concatenate([predict.probabilities(model, part) for part in parts])
-    assert np.allclose(answers, stand.result.probabilities(), atol=1e-3)
+    # Answers of bfloat16 have three digits; other hardware rounds their sums elsewhere.
+    precision = getattr(torch, stand.result.record["sessions"][-1]["precision"])
+    rough = precision != torch.float32
+    with torch.autocast("cpu", precision, enabled=rough):
+        parts = np.array_split(data.test_images, 20)
+        answers = np.concatenate([predict.probabilities(model, part) for part in parts])
+    difference = np.abs(answers - stand.result.probabilities())
+    assert difference.max() < (0.3 if rough else 1e-3)
+    assert difference.mean() < (0.003 if rough else 1e-5)
     accuracy = float((answers.argmax(1) == LABELS).mean())
-    assert accuracy == pytest.approx(stand.result.history[-1].test_accuracy, abs=0.0005)
+    tolerance = 0.003 if rough else 0.0005
+    assert accuracy == pytest.approx(stand.result.history[-1].test_accuracy, abs=tolerance)

@@ -602,6 +602,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     ("options", "named"),
     [
         ("--stage 12", "--stage 12: there is no such stage"),
+        ("--stage 9 --width 0.5", "--width 0.5: stage 9 has the width that timm gives it"),
         ("--stage x", "--stage x: give numbers, or all"),
         ("--stage 1 2.5", "--stage 1 2.5: give numbers"),
         ("--stage", "--stage: expected at least one"),
@@ -686,4 +687,5 @@ def test_the_table_of_status(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert [line.split()[-1] for line in lines] == ["absent", "absent", "complete"] + ["absent"] * 3
 
     assert main(["--status", *where]) == 0  # the study itself: nothing yet
-    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[1:]] == ["absent"] * 8
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split()[-1] for line in lines] == ["absent"] * 11  # the eight and the peers
