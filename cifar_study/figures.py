@@ -204,7 +204,7 @@ def all_test_curves() -> Chart:
         _accuracy_axes(axes, "test accuracy")
         if key := _band_key(samples):
             key[0].set_label(f"least to greatest of {how_many(samples)}")
-            axes.legend(handles=key, loc="lower right")
+            figure.legend(handles=key, loc="outside upper center")
         for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
                 f"{number} {STAGES[number].title}",
@@ -351,6 +351,6 @@ def trade_off() -> Chart:
         panels[0].yaxis.set_major_formatter("{x:.0%}")
         if any(one.several for one in samples):
             label = f"mean, and least to greatest of {how_many(samples)}"
-            panels[1].plot([], [], "o", color=GREY, label=label)
-            panels[1].legend(loc="lower right")
+            handles = [Line2D([], [], color=GREY, marker="o", linewidth=3, label=label)]
+            figure.legend(handles=handles, loc="outside upper center")
     return Chart(figure)
