@@ -351,6 +351,6 @@ def trade_off() -> Chart:
         panels[0].yaxis.set_major_formatter("{x:.0%}")
         if any(one.several for one in samples):
             label = f"mean, and least to greatest of {how_many(samples)}"
-            handles = [Line2D([], [], color=GREY, marker="o", linewidth=3, label=label)]
-            figure.legend(handles=handles, loc="outside upper center")
+            panels[1].plot([], [], "o", color=GREY, label=label)
+            panels[1].legend(loc="lower right")
     return Chart(figure)
