@@ -119,7 +119,8 @@ class Facts:
     def _plus_minus(self, value: Callable[[list[Epoch]], float]) -> str:
         if not self.sample.several:
             return ""
-        return f" ± {100 * half_width([value(one.history) for one in self.sample.counted]):.1f}"
+        width = half_width([value(one.history) for one in self.sample.counted])
+        return f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{100 * width:.1f}"
 
     @property
     def test_accuracy(self) -> str:

@@ -231,7 +231,7 @@ def all_test_curves() -> Chart:
         _by_epoch(axes, ACCURACY, "test accuracy")
         if key := _band_key(samples):
             key[0].set_label(f"least to greatest of {how_many(samples)}")
-            axes.legend(handles=key, loc="lower right")
+            figure.legend(handles=key, loc="outside upper center")
         for height, (value, epoch, number) in zip(_spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
                 f"{number} {STAGES[number].title}",

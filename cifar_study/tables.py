@@ -178,7 +178,8 @@ def compare(*numbers: int) -> Markdown:
             }
         )
     frame = pd.DataFrame(rows)
-    if several:
+    if several:  # the best epoch of a mean says little, and the page is narrow
+        frame = frame.drop(columns="best (epoch)")
         frame = frame.rename(columns={"test accuracy": "test accuracy, 95% interval"})
     else:
         frame = frame.drop(columns="seeds")
