@@ -276,7 +276,7 @@ class Engine:
         """The machine and versions that training runs on, as recorded in every result."""
         return {
             "device": self.device.type,
-            "processor": _processor(self.device),
+            "processor": processor_name(self.device),
             "precision": str(self.precision).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
@@ -294,7 +294,8 @@ def load_weights(model: nn.Module, state: dict[str, np.ndarray]) -> None:
         raise ValueError(" ".join(str(error).split())) from None
 
 
-def _processor(device: torch.device) -> str:
+def processor_name(device: torch.device) -> str:
+    """What the hardware calls itself, as recorded with every session of training."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -82,7 +82,7 @@ def _train(
 ) -> None:
     import torch  # here, as it takes seconds: a run that is complete never needs it
 
-    from cifar_study.engine import Engine, _processor, choose_device, choose_precision
+    from cifar_study.engine import Engine, processor_name, choose_device, choose_precision
 
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
@@ -90,7 +90,7 @@ def _train(
     device = choose_device(hardware.device)
     precision = hardware.precision
     if precision == "auto":
-        precision = _kept_precision(saved.sessions, device.type, _processor(device))
+        precision = _kept_precision(saved.sessions, device.type, processor_name(device))
     engine = Engine(
         run.network,
         run.stage.recipe,

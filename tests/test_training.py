@@ -292,7 +292,7 @@ def test_precision_is_measured_once_on_the_same_hardware(
     assert train_one_epoch() == [(1, "bfloat16")]
     assert train_one_epoch() == [(1, "bfloat16")]
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(engine, "_processor", lambda _device: "another processor")
+        elsewhere.setattr(engine, "processor_name", lambda _device: "another processor")
         assert train_one_epoch() == [(1, "bfloat16"), (3, "float32")]
     assert train_one_epoch() == [(1, "bfloat16"), (3, "float32"), (4, "bfloat16")]
     assert asked == ["auto", "bfloat16", "auto", "bfloat16"]
