@@ -82,7 +82,7 @@ def _train(
 ) -> None:
     import torch  # here, as it takes seconds: a run that is complete never needs it
 
-    from cifar_study.engine import Engine, processor_name, choose_device, choose_precision
+    from cifar_study.engine import Engine, choose_device, choose_precision, processor_name
 
     if hardware.threads:
         torch.set_num_threads(hardware.threads)
