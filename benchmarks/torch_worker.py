@@ -79,13 +79,15 @@ def convolutions(sample: Sample, precision: torch.dtype) -> Measure:
             values.requires_grad_(bool(calls))  # nothing asks for the gradient by the pixels
             calls.append((layer, values, torch.ones_like(output, dtype=precision)))
 
-        for layer in model.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                layer.register_forward_hook(keep)
+        hooks = [
+            layer.register_forward_hook(keep)
+            for layer in model.modules()
+            if isinstance(layer, nn.Conv2d | nn.Linear)
+        ]
         pictures = torch.from_numpy(sample.first(recipe.batch_size).train_images)
         model(pictures.permute(0, 3, 1, 2))
-        for layer, _, _ in calls:
-            layer._forward_hooks.clear()
+        for hook in hooks:
+            hook.remove()
         return recipe.batch_size, [(layer.to(precision), *rest) for layer, *rest in calls]
 
     def measure(stage: int, images: int) -> float:

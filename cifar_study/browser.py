@@ -20,10 +20,9 @@ from IPython.display import Markdown
 from cifar_study import cache, facts
 from cifar_study.figures import OTHER, RIGHT
 from cifar_study.layers import count_layers
-from cifar_study.runs import FIGURES
+from cifar_study.runs import FIGURES, PAGES
 from cifar_study.stages import CLASSES, Network
 
-PAGES = Path("chapters")
 # The free pictures that a reader can try (figures/sample-….jpg), and the class of each.
 SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
 SIDES = (32, 128)  # pixels of the longer side: at the start, and at most

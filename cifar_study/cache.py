@@ -34,7 +34,7 @@ from cifar_study.errors import StudyError
 from cifar_study.files import write_whole
 from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.runs import ROOT, Run, reported_run
-from cifar_study.stages import STAGES, get_stage
+from cifar_study.stages import get_stage
 
 FORMAT = 1
 
@@ -411,11 +411,6 @@ def seeds(run: Run) -> list[int]:
 def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:
     """The status of a stage's run in the study, or in the trial that is reported on."""
     return status(reported_run(get_stage(number), seed, root))
-
-
-def study(seed: int = 0, root: Path = ROOT) -> dict[int, Status]:
-    """The status of every stage, as :func:`reported` gives it."""
-    return {number: reported(number, seed, root) for number in STAGES}
 
 
 def read_timing(root: Path = ROOT) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ on paper, the static chart that is named stays.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from IPython.display import Markdown
@@ -15,10 +14,9 @@ from IPython.display import Markdown
 from cifar_study import figures
 from cifar_study.cache import Result
 from cifar_study.figures import ACCURACY, LOSS, Scale
+from cifar_study.runs import PAGES
 from cifar_study.seeds import sample
 from cifar_study.stages import STAGES
-
-PAGES = Path("chapters")  # curves.js and curves.css lie there
 
 
 def explorer(figure: str) -> Markdown:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cifar_study.cache import Epoch
 from cifar_study.data import TEST, TRAIN
@@ -243,12 +244,13 @@ class DataFacts:
     @property
     def fingerprint(self) -> str:
         """How the SHA-256 of pixels and labels begins, as stored with the results."""
-        stored = {
-            result.record["data"]["fingerprint"]
-            for number in STAGES
-            for result in sample(number).counted
-        }
+        stored = {data["fingerprint"] for data in stored_data()}
         return " and ".join(f"{value[:12]}…" for value in sorted(stored)) or ABSENT
+
+
+def stored_data() -> list[dict[str, Any]]:
+    """What the results that count say of the pictures they were trained on."""
+    return [result.record["data"] for number in STAGES for result in sample(number).counted]
 
 
 def data() -> DataFacts:

@@ -375,7 +375,7 @@ def _parameters(sample: Sample) -> int:
 
 
 def _hours(sample: Sample) -> float:
-    return sample.epochs_done * (sample.epoch_seconds or 0) / 3600
+    return sample.epochs_done * sample.epoch_seconds / 3600
 
 
 def _trade_off(

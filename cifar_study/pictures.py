@@ -171,9 +171,7 @@ def draw_filters(run: Run, folder: Path = FIGURES) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
     from cifar_study.predict import trained_network
 
-    weights = next(
-        values for name, values in trained_network(run).named_parameters() if values.dim() == 4
-    )
+    weights = next(values for values in trained_network(run).parameters() if values.dim() == 4)
     filters = weights.detach().permute(0, 2, 3, 1).numpy()
     with style.context(STYLE):
         figure = new_figure(7.2, 1.7)

@@ -13,6 +13,7 @@ from cifar_study.stages import Network, Stage, scale_width
 
 ROOT = Path("cache")
 FIGURES = Path("figures")
+PAGES = Path("chapters")  # scripts and styles of the interactive parts lie there as well
 # Raised when the engine computes something else from the same stage and seed
 # (another order of batches, other starting weights), not when it gets faster.
 ARITHMETIC = 1

@@ -83,7 +83,7 @@ def one_hot_examples(labels: Iterable[int]) -> Markdown:
 
 def channel_means() -> Markdown:
     """The published channel means beside those stored with the results."""
-    stored = [result.record["data"] for number in STAGES for result in sample(number).counted]
+    stored = facts.stored_data()
     means = stored[0]["channel_means"] if stored else [None] * 3
     rows = [
         {

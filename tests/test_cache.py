@@ -578,5 +578,5 @@ def test_trials_are_not_among_the_seeds_of_a_stage(tmp_path: Path) -> None:
     write(Run(STAGES[1], seed=2, root=tmp_path), 1)
     (tmp_path / "stage-1" / "seed-old").mkdir()
     assert cache.seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]
-    assert cache.study(seed=2, root=tmp_path)[1].text == "at 1/150"
-    assert cache.study(seed=2, root=tmp_path)[2].text == "absent"
+    assert cache.reported(1, seed=2, root=tmp_path).text == "at 1/150"
+    assert cache.reported(2, seed=2, root=tmp_path).text == "absent"
