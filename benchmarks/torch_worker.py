@@ -20,7 +20,7 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import serve
 from benchmarks.sample import TEST_SHARE, Sample, read_sample
 from cifar_study.data import Dataset
-from cifar_study.engine import Engine
+from cifar_study.engine import Engine, keep_freed_memory
 from cifar_study.layers import count_macs
 from cifar_study.model import build_model
 from cifar_study.stages import STAGES, Network
@@ -68,6 +68,7 @@ def engine(sample: Sample, precision: torch.dtype) -> Measure:
 
 def convolutions(sample: Sample, precision: torch.dtype) -> Measure:
     """Seconds of the calls of the stage's convolutions and dense layer, forward and backward."""
+    keep_freed_memory()  # as the engine has it
 
     @cache
     def prepared(stage: int) -> tuple[int, list[tuple[nn.Module, Tensor, Tensor]]]:
