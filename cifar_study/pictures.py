@@ -169,10 +169,10 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
 
 def draw_filters(run: Run, folder: Path = FIGURES) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
-    from cifar_study.predict import trained_network
+    from cifar_study import cache
 
-    weights = next(values for values in trained_network(run).parameters() if values.dim() == 4)
-    filters = weights.detach().permute(0, 2, 3, 1).numpy()
+    weights, _ = cache.read_tensors(run.folder / cache.MODEL)
+    filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
     with style.context(STYLE):
         figure = new_figure(7.2, 1.7)
         for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):

@@ -15,7 +15,7 @@ from cifar_study.cache import Status
 from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
-from cifar_study.layers import count_layers, count_parameters
+from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.seeds import Sample, sample, timing, written
 from cifar_study.stages import CLASSES, STAGES, get_stage
 
@@ -168,8 +168,8 @@ def compare(*numbers: int) -> Markdown:
             {
                 "stage": f"{fact.stage.number} {fact.stage.title}",
                 "parameters": fact.parameters,
-                "MACs, millions": fact.macs.split()[0],
-                "epochs": fact.epochs.removesuffix(" epochs").replace(" of ", "/"),
+                "MACs, millions": f"{count_macs(fact.sample.run.network) / 1e6:.1f}",
+                "epochs": _epochs(fact.sample),
                 "time an epoch": fact.seconds,
                 "seeds": fact.seeds,
                 "test accuracy": fact.test_accuracy_interval,
@@ -184,6 +184,11 @@ def compare(*numbers: int) -> Markdown:
     else:
         frame = frame.drop(columns="seeds")
     return _markdown(frame, frame.columns[1:])
+
+
+def _epochs(sample: Sample) -> str:
+    done, planned = sample.epochs_done, sample.run.planned
+    return str(planned) if done >= planned else f"{done}/{planned}"
 
 
 def standing(*numbers: int) -> Markdown:

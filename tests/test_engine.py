@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 from dataclasses import replace
 
 import numpy as np
@@ -289,6 +291,16 @@ def test_a_recorded_step_leaves_no_trace_of_its_warming_up(number: int, data: Da
     assert sizes == [(48,), (8,)]  # once for each size of batch: 200 = 4 · 48 + 8
     for plain, recorded in zip(*ends, strict=True):
         assert np.array_equal(plain, recorded)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
+    engine = Engine(STAGES[2].network, Recipe(), data, limit=640)
+    engine.train_epoch(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    engine.train_epoch(2)
+    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; ten steps hold dozens.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1_280
 
 
 @pytest.mark.long
