@@ -33,7 +33,14 @@ def read_by_cells() -> list[Path]:
     unseen = UNSEEN if os.environ.get("CIFAR_STUDY_TRIAL") else UNSEEN | {"trials"}
     for folder in ("cifar_study", "cache", "figures", "chapters"):
         files += [path for path in Path(folder).rglob("*") if not unseen & set(path.parts)]
-    return sorted(path for path in files if path.suffix != ".qmd" and path.is_file())
+    return sorted(path for path in files if path.is_file() and not _of_quarto(path))
+
+
+def _of_quarto(path: Path) -> bool:
+    """Whether it is a chapter, or what a render puts beside it and may leave when cut off."""
+    return path.suffix in (".qmd", ".quarto_ipynb") or any(
+        part.endswith("_files") for part in path.parts
+    )
 
 
 def digest(files: Iterable[Path]) -> str:

@@ -27,7 +27,7 @@ project:
   execute-dir: project
   pre-render: chapters/fresh.py before
   post-render: chapters/fresh.py after
-  resources: [cifar_study/*.py, cache/*/*/history.csv]
+  resources: [/cifar_study/*.py, /cache/*/*/history.csv]
 book:
   title: Small
   chapters: [index.qmd, chapters/q04-parameters.qmd, chapters/q08-more-filters.qmd]
@@ -170,6 +170,10 @@ def test_results_made_from_something_else_go(copy: Path, name: str) -> None:
     (copy / "cache" / "stage-2" / "seed-0" / "lock").touch()
     with (copy / "chapters" / "q08-more-filters.qmd").open("a") as chapter:
         chapter.write("More.\n")  # a chapter's own text is Quarto's affair
+    left = copy / "chapters" / "q08-more-filters_files" / "chart.png"  # by a render cut off
+    left.parent.mkdir(exist_ok=True)
+    for path in (left, copy / "chapters" / "q08-more-filters.quarto_ipynb"):
+        path.write_text(name)
     fresh(copy, "before")
     assert kept.exists()
     with (copy / name).open("ab") as file:
