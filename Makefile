@@ -50,7 +50,7 @@ preview: $(VENV)/.report
 # Typst comes with Quarto. When it fails it leaves its source behind.
 pdf: $(VENV)/.report
 	@$(NEEDS_QUARTO)
-	@trap 'rm -rf _pdf index.typ index_files' EXIT; trap 'exit 130' INT TERM; \
+	@trap 'rm -rf _pdf index.typ index_files chapters/*_files' EXIT; trap 'exit 130' INT TERM; \
 	  $(QUARTO) render --profile pdf --to typst && mv _pdf/report.pdf report.pdf && echo "wrote report.pdf"
 
 test: $(VENV)/.all browser
