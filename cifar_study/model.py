@@ -89,6 +89,8 @@ def build_model(network: Network | Peer, seed: int = 0) -> nn.Sequential:
 def _build_peer(peer: Peer, seed: int) -> nn.Module:
     import timm  # here, as it takes seconds and the study's own stages do without
 
+    # On a CPU the fused attention's backward pass is two thirds of a step's time.
+    timm.layers.set_fused_attn(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return timm.create_model(
