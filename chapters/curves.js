@@ -142,18 +142,22 @@
     point();
   };
 
-  // The number of each stage at the end of its last curve, moved down where others are too near.
+  // Labels in their order, each moved on by `step` for as long as it is too near an earlier one.
+  const spread = (labels, step) => labels.forEach((label, i) => {
+    const near = () => labels.slice(0, i).find(({ x, y }) =>
+      Math.abs(x - label.x) < 14 && Math.abs(y - label.y) < Math.abs(step) - 0.1);
+    for (let other = near(); other; other = near()) label.y = other.y + step;
+  });
+
+  // The number of each stage at the end of its last curve, apart from each other, above the axis.
   const endLabels = () => {
-    const ends = new Map(curves.map(({ stage, values }) =>
-      [stage, { x: place.x(values.length) + 5, y: Math.max(place.top, place.y(values.at(-1))) }]));
-    const placed = [];
-    return [...ends].sort(([, a], [, b]) => a.y - b.y).map(([{ number }, end]) => {
-      const near = () => placed.find(({ x, y }) =>
-        Math.abs(x - end.x) < 14 && Math.abs(y - end.y) < 12);
-      for (let other = near(); other; other = near()) end.y = other.y + 12;
-      placed.push(end);
-      return svg("text", { class: "curves-end", x: end.x, y: end.y + 4 }, number);
-    });
+    const ends = new Map(curves.map(({ stage, values }) => [stage.number,
+      { number: stage.number, x: place.x(values.length) + 5, y: Math.max(place.top, place.y(values.at(-1))) }]));
+    const labels = [...ends.values()].sort((a, b) => a.y - b.y);
+    spread(labels, 12);
+    for (const label of labels) label.y = Math.min(label.y, place.bottom);
+    spread(labels.reverse(), -12);
+    return labels.map(({ number, x, y }) => svg("text", { class: "curves-end", x, y: y + 4 }, number));
   };
 
   // The values drawn at the epoch chosen: dots in the chart, numbers in the table, words to hear.

@@ -200,7 +200,7 @@ def _band_key(samples: Iterable[Sample]) -> list[Artist]:
     """The legend's entry for bands, where there are any."""
     if not any(one.several for one in samples):
         return []
-    return [Patch(color=GREY, alpha=BAND, linewidth=0, label="least to greatest seed")]
+    return [Patch(color=GREY, alpha=BAND, linewidth=0, label="range of seeds")]
 
 
 def progress(sample: Sample) -> str:
@@ -242,6 +242,7 @@ def all_test_curves() -> Chart:
                 annotation_clip=False,
                 arrowprops={
                     "arrowstyle": "-",
+                    "relpos": (0, 0.5),  # to the label's left end, not across its neighbours
                     "color": COLOURS[number],
                     "lw": 0.9,
                     "linestyle": (0, (1, 3)),
@@ -401,5 +402,5 @@ def _trade_off(
         if any(one.several for one in samples):
             key = f"mean, and least to greatest of {how_many(samples)}"
             axes.plot([], [], "o", color=GREY, label=key)
-            axes.legend(loc="lower right")
+            axes.legend(loc="upper left")
     return Chart(figure)

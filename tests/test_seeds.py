@@ -98,7 +98,7 @@ def test_charts_show_the_mean_in_a_band(three: seeds.Sample) -> None:
     mean = accuracy.lines[3].get_ydata()
     assert mean == pytest.approx([0.2, (0.2 + 0.6) / 2, (0.2 + 0.6 + 0.64) / 3])
     said = [text.get_text() for text in charts[1].figure.legends[0].get_texts()]
-    assert said == ["4 two blocks, ReLU (3 seeds)", "training", "test", "least to greatest seed"]
+    assert said == ["4 two blocks, ReLU (3 seeds)", "training", "test", "range of seeds"]
 
     figure = figures.all_test_curves().figure
     assert len(figure.axes[0].collections) == 1
