@@ -12,15 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cifar_study.cache import Epoch
-from cifar_study.data import TEST, TRAIN
-from cifar_study.figures import running_mean
+from cifar_study.data import TEST, TRAIN, test_labels
+from cifar_study.figures import photo, running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
 from cifar_study.seeds import Sample, half_width, how_many, sample
 from cifar_study.stages import CLASSES, STAGES, Stage, get_stage
 
 ABSENT = "–"
+ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 
 
 # --- how numbers are written -------------------------------------------------------------
@@ -251,6 +254,55 @@ class DataFacts:
 def stored_data() -> list[dict[str, Any]]:
     """What the results that count say of the pictures they were trained on."""
     return [result.record["data"] for number in STAGES for result in sample(number).counted]
+
+
+def among_first(number: int, guesses: int) -> str:
+    """The share of test pictures whose class is among the first guesses, over all seeds."""
+    given, labels = _given(number)
+    if not len(given):
+        return ABSENT
+    right = given[np.arange(len(given)), labels]
+    return percent(float(((given > right[:, None]).sum(1) < guesses).mean()))
+
+
+def confidence(number: int) -> str:
+    """The mean probability of the class named, over the test pictures named correctly."""
+    given, labels = _given(number)
+    right = given[given.argmax(1) == labels].max(1) if len(given) else given
+    return percent(float(right.mean())) if len(right) else ABSENT
+
+
+def mistakes_within(number: int, group: str) -> str:
+    """Of the mistakes about "animals" or "vehicles", the share that names another of the group."""
+    given, labels = _given(number)
+    animals = np.isin(np.arange(len(CLASSES)), [_class(name) for name in ANIMALS])
+    members = animals if group == "animals" else ~animals
+    guesses = given.argmax(1) if len(given) else labels
+    wrong = members[labels] & (guesses != labels)
+    return percent(float(members[guesses[wrong]].mean())) if wrong.any() else ABSENT
+
+
+def recognised(name: str = "cat") -> str:
+    """At which sizes the photo is taken for what it is: "at 64×43 and 96×64", "at no size"."""
+    given = photo()
+    sizes = [size for size, values in given.items() if values.index(max(values)) == _class(name)]
+    if not given:
+        return ABSENT
+    if len(sizes) in (0, len(given)):
+        return "at every size" if sizes else "at no size"
+    return "at " + " and ".join(filter(None, [", ".join(sizes[:-1]), sizes[-1]]))
+
+
+def _class(name: str) -> int:
+    return CLASSES.index(name)
+
+
+def _given(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The test set's probabilities (N, classes) and labels (N,), all seeds after each other."""
+    given = [result.probabilities() for result in sample(number).counted]
+    if not given:
+        return np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
+    return np.concatenate(given), np.tile(test_labels(len(given[0])), len(given))
 
 
 def data() -> DataFacts:

@@ -8,6 +8,7 @@ glance.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,8 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
+from cifar_study.data import test_labels
 from cifar_study.layers import Layer, count_layers
 from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, how_many, sample
@@ -49,6 +52,7 @@ BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
 SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
+PHOTO = "photo.json"  # what the network said of the photo, beside its picture
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -79,7 +83,7 @@ class Chart:
         return {"image/svg+xml": buffer.getvalue()}
 
 
-class Charts(tuple[Chart, ...]):
+class Charts(tuple[Chart | Markdown, ...]):
     """Charts that a notebook shows one after the other; the page decides on rows and columns."""
 
     def _ipython_display_(self) -> None:
@@ -111,6 +115,12 @@ def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
     return Image(path, width=SAVED_WIDTH)
 
 
+def photo(folder: Path = FIGURES) -> dict[str, list[float]]:
+    """The ten probabilities of the photo by its size, as saved with its picture; empty if not."""
+    path = folder / PHOTO
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def _not_yet(number: int) -> Markdown:
     return Markdown(f"*Drawn once stage {number} is trained.*")
 
@@ -130,21 +140,39 @@ def _history(samples: list[Sample], scale: Scale) -> Chart:
         axes = figure.subplots()
         for one in samples:
             if one.counted:
-                _draw_history(axes, one, scale.title.lower())
+                _draw_history(axes, one, scale)
         _by_epoch(axes, scale, scale.label)
-        figure.legend(handles=_legend(samples), loc="outside upper left", ncols=2)
+        columns = 1 if len(samples) > 2 else 2  # the longest titles leave no room beside them
+        figure.legend(handles=_legend(samples), loc="outside upper left", ncols=columns)
     return Chart(figure)
 
 
-def _draw_history(axes: Axes, sample: Sample, measure: str) -> None:
+def _draw_history(axes: Axes, sample: Sample, scale: Scale) -> None:
     epochs = [row.epoch for row in sample.history]
     colour = COLOURS[sample.run.stage.number]
     for split, line in (("train", (0, TRAINING_DASHES)), ("test", "solid")):
-        field = f"{split}_{measure}"
+        field = f"{split}_{scale.title.lower()}"
         values = [getattr(row, field) for row in sample.history]
-        axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.35, linestyle=line)
-        axes.plot(epochs, running_mean(values), color=colour, linestyle=line)
+        smooth = running_mean(values)
+        axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
+        axes.plot(epochs, smooth, color=colour, linestyle=line)
+        _note_end_above(axes, epochs[-1], smooth[-1], colour, scale)
         _draw_band(axes, sample, field)
+
+
+def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Scale) -> None:
+    """Say how high a curve ends that has left the chart; the axes stay those of all charts."""
+    if value > scale.ticks[-1]:
+        axes.annotate(
+            f"↑ {scale.form.format(x=value)}",
+            (epoch, scale.ticks[-1]),
+            (-2, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=colour,
+        )
 
 
 def _draw_band(axes: Axes, sample: Sample, field: str) -> None:
@@ -260,10 +288,23 @@ def _spread(heights: list[float], gap: float = 0.045) -> list[float]:
     return placed
 
 
+def _label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Names to the right of points (x on a logarithmic axis), apart where points lie close."""
+    columns: dict[float, list[str]] = {}
+    for name, (x, _) in sorted(points.items(), key=lambda item: item[1]):
+        near = next((other for other in columns if x < 1.2 * other), x)
+        columns.setdefault(near, []).append(name)
+    beside = offset_copy(axes.transData, axes.figure, 6, 0, units="points")
+    for names in columns.values():
+        for name, height in zip(names, _spread([points[n][1] for n in names], 0.055), strict=True):
+            axes.text(points[name][0], height, name, transform=beside, va="center", fontsize=8)
+
+
 def network(number: int) -> Chart:
     """What flows through a stage's network: each layer's output drawn to scale, with its shape.
 
-    Height is the side in pixels; width grows with the number of channels.
+    Height is the side in pixels, of the dense layer the number of its values; width grows
+    with the number of channels.
     """
     layers = count_layers(STAGES[number].network)
     with style.context(STYLE):
@@ -288,12 +329,13 @@ def network(number: int) -> Chart:
             low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
             axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
             axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7.5)
-        axes.set(xlim=(-2, max(x, 110)), ylim=(-34, 17))
+        axes.set(xlim=(-2, max(x, 62)), ylim=(-34, 17))
+        figure.set_figwidth(5.8 * min(1, max(x, 62) / 110))  # no empty half beside a small one
         axes.axis("off")
         kinds = dict.fromkeys(_kind(layer) for layer in layers)
         colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
         handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-        figure.legend(handles, list(kinds), loc="outside upper center", ncols=4)
+        figure.legend(handles, list(kinds), loc="outside upper left", ncols=4 if x > 80 else 2)
     return Chart(figure)
 
 
@@ -320,7 +362,7 @@ def _layer_colour(layer: Layer, number: int) -> str:
         "batch norm": "#EE9944",
         "max pooling": "#C3C8CE",
         "global average pooling": "#44AA99",
-        "dropout": "#333333",
+        "dropout": "#7B5EA7",
         "dense": "#222222",
     }[_kind(layer)]
 
@@ -333,9 +375,7 @@ def confusion(number: int = 8) -> Chart | Markdown:
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     for result in counted:
         guesses = result.probabilities().argmax(1)
-        # The test set is ordered by class and holds as many of each.
-        labels = np.repeat(np.arange(len(CLASSES)), len(guesses) // len(CLASSES))
-        np.add.at(counts, (labels, guesses), 1)
+        np.add.at(counts, (test_labels(len(guesses)), guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
         figure = new_figure(5.2, 4.6)
@@ -351,7 +391,7 @@ def confusion(number: int = 8) -> Chart | Markdown:
             axes.text(
                 column,
                 row,
-                f"{100 * share:.0f}" if share >= 0.005 else "·",
+                f"{100 * share:.0f}" if share > 0.005 else "·",
                 ha="center",
                 va="center",
                 fontsize=8,
@@ -385,16 +425,18 @@ def _trade_off(
     with style.context(STYLE):
         figure = new_figure(3.8, 3.2)
         axes = figure.subplots()
+        points = {}
         for one in samples:
             number = one.run.stage.number
             x, y = cost(one), one.history[-1].test_accuracy
             axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
-            axes.annotate(str(number), (x, y), (6, 4), textcoords="offset points", fontsize=8)
+            points[str(number)] = (x, y)
             if one.several:
                 ends = one.values("test_accuracy")[:, -1]
                 axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
         axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
         axes.margins(x=0.15)
+        _label_points(axes, points)
         axes.xaxis.set_major_locator(ticks)
         axes.xaxis.set_major_formatter("{x:,.9g}")
         axes.xaxis.set_minor_formatter(NullFormatter())

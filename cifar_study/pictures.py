@@ -7,6 +7,7 @@ the same thing twice gives the same bytes.
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 
 from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
-from cifar_study.figures import COLOURS, OTHER, RIGHT, STYLE, all_test_curves, new_figure
+from cifar_study.figures import COLOURS, OTHER, PHOTO, RIGHT, STYLE, all_test_curves, new_figure
 from cifar_study.files import write_whole
 from cifar_study.runs import FIGURES, Run
 from cifar_study.stages import CLASSES, STAGES
@@ -110,8 +111,8 @@ def draw_probabilities(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     after = cache.read_result(run.folder).probabilities()[list(SHOWN)]
     with style.context(STYLE):
         for name, values in (("before", before), ("after", after)):
-            figure = new_figure(8.4, 4.6)
-            halves = figure.subplots(2, 6, width_ratios=[1, 1.15] * 3).reshape(-1, 2)
+            figure = new_figure(5.4, 5.6)
+            halves = figure.subplots(3, 4, width_ratios=[1, 1.15] * 2).reshape(-1, 2)
             for (left, right), picture, label, row in zip(
                 halves, pictures, labels, values, strict=True
             ):
@@ -134,19 +135,23 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
     for side in PHOTO_SIDES:
         height = round(side * photo.height / photo.width)
         versions.append(
-            (f"{height}×{side}", np.asarray(photo.resize((side, height), Image.Resampling.LANCZOS)))
+            (f"{side}×{height}", np.asarray(photo.resize((side, height), Image.Resampling.LANCZOS)))
         )
     squeezed = photo.resize((32, 32), Image.Resampling.LANCZOS)
     versions.append(("squeezed", np.asarray(squeezed)))
     cat = CLASSES.index("cat")
+    given = {title: probabilities(model, picture[None])[0] for title, picture in versions}
+    write_whole(folder / PHOTO, json.dumps({t: p.tolist() for t, p in given.items()}).encode())
     with style.context(STYLE):
-        figure = new_figure(8.4, 4.2)
-        grid = figure.subplots(2, len(versions), height_ratios=[1, 1.9])
-        for column, (title, picture) in enumerate(versions):
-            top, bottom = grid[:, column]
+        columns = 3
+        figure = new_figure(5.4, 6.6)
+        grid = figure.subplots(4, columns, height_ratios=[1, 1.5] * 2)
+        for place, (title, picture) in enumerate(versions):
+            row, column = divmod(place, columns)
+            top, bottom = grid[2 * row : 2 * row + 2, column]
             _picture(top, picture)
             top.set_title(title, fontsize=9, loc="center")
-            _bars(bottom, probabilities(model, picture[None])[0], cat, names=column == 0)
+            _bars(bottom, given[title], cat, names=column == 0)
         _save(figure, folder / "photo.png")
 
 
@@ -159,8 +164,8 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
     with style.context(STYLE):
-        figure = new_figure(8.4, 3.8)
-        for axes, index in zip(figure.subplots(2, 6).flat, surest, strict=False):
+        figure = new_figure(5.4, 5.8)
+        for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
             _picture(axes, data.test_images[index])
             axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
             axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
@@ -211,7 +216,16 @@ def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> Non
     axes.grid(False, axis="y")
     axes.spines["bottom"].set_visible(False)
     best = int(values.argmax())
-    axes.text(min(values[best] + 0.03, 0.7), best, f"{values[best]:.0%}", va="center", fontsize=7)
+    inside = values[best] > 0.75  # where there is no room beside the bar
+    axes.text(
+        values[best] + (-0.03 if inside else 0.03),
+        best,
+        f"{values[best]:.0%}",
+        ha="right" if inside else "left",
+        va="center",
+        fontsize=7,
+        color="white" if inside and best == right else None,
+    )
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -46,7 +46,7 @@ def times() -> Markdown:
     """Every stage's epoch as measured in one sitting, and on what."""
     timing = seeds.timing()
     if timing is None:
-        return Markdown("*not measured yet; run: python -m cifar_study.train --timing*")
+        return Markdown("*Not measured yet; run:* `python -m cifar_study.train --timing`")
     rows = [
         [
             f"{number} {STAGES[number].title}",
@@ -95,12 +95,15 @@ def ratios(stages: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def growth(path: Path = RESULTS) -> Charts | Markdown:
-    """Seconds an epoch against arithmetic, and seconds against pictures, on logarithmic axes."""
+def growth(path: Path = RESULTS) -> Charts:
+    """Seconds an epoch against arithmetic, and seconds against pictures, on logarithmic axes.
+
+    Two notes in their places where nothing was measured, so that the page keeps its form.
+    """
     try:
         scaling = read_results(path).get("scaling", {})
     except StudyError as error:
-        return Markdown(f"*{error}*")
+        return Charts((Markdown(f"*{error}*"), Markdown("*Nothing was measured yet.*")))
     return Charts((_by_stage(scaling.get("stages", {})), _by_pictures(scaling.get("sizes", {}))))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from cifar_study import cache, facts
+from cifar_study import cache, facts, figures
 from cifar_study.cache import Status
 from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
@@ -30,10 +30,10 @@ def layers(number: int) -> Markdown:
     rows = [
         {
             "layer": layer.name,
-            "kind": layer.kind,
             "output": " × ".join(map(str, layer.shape)),
-            "how counted": layer.arithmetic,
             "parameters": facts.count(layer.parameters) if layer.parameters else "",
+            "how counted": layer.arithmetic,
+            "kind": layer.kind,
         }
         for layer in count_layers(STAGES[number].network)
     ]
@@ -41,10 +41,10 @@ def layers(number: int) -> Markdown:
     rows.append(
         {
             "layer": "**total**",
-            "kind": "",
             "output": "",
-            "how counted": "",
             "parameters": f"**{total}**",
+            "how counted": "",
+            "kind": "",
         }
     )
     return _markdown(pd.DataFrame(rows), ["parameters"])
@@ -96,6 +96,23 @@ def channel_means() -> Markdown:
         )
     ]
     return _markdown(pd.DataFrame(rows), ["published", "in the results"])
+
+
+def photo(name: str = "cat") -> Markdown:
+    """What the final network says of the photo at each size, and the probability of the truth."""
+    rows = [
+        {
+            "size": size,
+            "says": CLASSES[best],
+            "with": facts.percent(values[best]),
+            f"{name} has": facts.percent(values[CLASSES.index(name)]),
+        }
+        for size, values in figures.photo().items()
+        for best in [int(np.argmax(values))]
+    ]
+    if not rows:
+        return Markdown("*Known once stage 8 is trained.*")
+    return _markdown(pd.DataFrame(rows), ["with", f"{name} has"])
 
 
 def saved_parameters(number: int) -> Markdown:
@@ -167,20 +184,20 @@ def compare(*numbers: int) -> Markdown:
         rows.append(
             {
                 "stage": f"{fact.stage.number} {fact.stage.title}",
-                "parameters": fact.parameters,
-                "MACs, millions": f"{count_macs(fact.sample.run.network) / 1e6:.1f}",
-                "epochs": _epochs(fact.sample),
-                "time an epoch": fact.seconds,
-                "seeds": fact.seeds,
                 "test accuracy": fact.test_accuracy_interval,
                 "best (epoch)": fact.best,
                 "gap, points": fact.gap_interval,
+                "seeds": fact.seeds,
+                "epochs": _epochs(fact.sample),
+                "time an epoch": fact.seconds,
+                "parameters": fact.parameters,
+                "MACs, millions": f"{count_macs(fact.sample.run.network) / 1e6:.1f}",
             }
         )
     frame = pd.DataFrame(rows)
     if several:  # the best epoch of a mean says little, and the page is narrow
         frame = frame.drop(columns="best (epoch)")
-        frame = frame.rename(columns={"test accuracy": "test accuracy, 95% interval"})
+        frame = frame.rename(columns={"test accuracy": "mean test accuracy, 95% interval"})
     else:
         frame = frame.drop(columns="seeds")
     return _markdown(frame, frame.columns[1:])
