@@ -51,7 +51,7 @@ GREY = "#555555"
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
-SAVED_WIDTH = 720  # CSS pixels that a saved picture is shown in, at most
+SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photo, beside its picture
 STYLE = Path(__file__).with_name("report.mplstyle")
 
