@@ -51,7 +51,7 @@ class Dataset:
         )
 
 
-def test_labels(pictures: int) -> np.ndarray:
+def ordered_labels(pictures: int) -> np.ndarray:
     """The labels (N,) of a test set of N pictures, which is ordered by class, as many of each."""
     return np.repeat(np.arange(len(CLASSES)), pictures // len(CLASSES))
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cifar_study.cache import Epoch
-from cifar_study.data import TEST, TRAIN, test_labels
+from cifar_study.data import TEST, TRAIN, ordered_labels
 from cifar_study.figures import photo, running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
@@ -302,7 +302,7 @@ def _given(number: int) -> tuple[np.ndarray, np.ndarray]:
     given = [result.probabilities() for result in sample(number).counted]
     if not given:
         return np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
-    return np.concatenate(given), np.tile(test_labels(len(given[0])), len(given))
+    return np.concatenate(given), np.tile(ordered_labels(len(given[0])), len(given))
 
 
 def data() -> DataFacts:

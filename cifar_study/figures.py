@@ -26,7 +26,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
-from cifar_study.data import test_labels
+from cifar_study.data import ordered_labels
 from cifar_study.layers import Layer, count_layers
 from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, how_many, sample
@@ -40,10 +40,10 @@ COLOURS = {
     4: "#117733",
     5: "#DDAA33",
     6: "#CC6677",
-    7: "#AA4499",
+    7: "#44AA99",
     8: "#882255",
-    9: "#44AA99",
-    10: "#555555",
+    9: "#4477AA",
+    10: "#EE7733",
     11: "#A0A0A0",
 }
 RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
@@ -238,6 +238,8 @@ def progress(sample: Sample) -> str:
     parts = []
     if not sample.complete:
         parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
+    elif sample.run.planned < epoch_ticks()[-1]:
+        parts.append(f"{sample.run.planned} epochs")
     if sample.several:
         parts.append(how_many([sample]))
     return f" ({', '.join(parts)})" if parts else ""
@@ -375,7 +377,7 @@ def confusion(number: int = 8) -> Chart | Markdown:
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     for result in counted:
         guesses = result.probabilities().argmax(1)
-        np.add.at(counts, (test_labels(len(guesses)), guesses), 1)
+        np.add.at(counts, (ordered_labels(len(guesses)), guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
         figure = new_figure(5.2, 4.6)

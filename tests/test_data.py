@@ -510,3 +510,8 @@ def test_decoding_the_real_pictures_draws_no_bar_into_a_log(
     assert (rows.shape, train) == ((60_000, 3073), 50_000)
     assert hashlib.sha256(rows).hexdigest() == datasets.FINGERPRINT
     assert "\r" not in re.sub("\r\n", "\n", "".join(capfd.readouterr()))
+
+
+def test_the_labels_of_a_test_set_follow_from_its_order() -> None:
+    labels = datasets.synthetic().test_labels
+    assert np.array_equal(datasets.ordered_labels(len(labels)), labels)
