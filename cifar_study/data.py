@@ -51,9 +51,15 @@ class Dataset:
         )
 
 
-def ordered_labels(pictures: int) -> np.ndarray:
-    """The labels (N,) of a test set of N pictures, which is ordered by class, as many of each."""
-    return np.repeat(np.arange(len(CLASSES)), pictures // len(CLASSES))
+def ordered_labels(name: str, pictures: int) -> np.ndarray:
+    """The labels (N,) of a data set's test pictures, which follow from its order.
+
+    CIFAR-10's are ordered by class, as many of each; the drawn set's classes take turns.
+    """
+    classes = np.arange(len(CLASSES))
+    if name == "synthetic":
+        return np.resize(classes, pictures)
+    return np.repeat(classes, pictures // len(classes))
 
 
 def one_hot(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:

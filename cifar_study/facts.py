@@ -299,10 +299,11 @@ def _class(name: str) -> int:
 
 def _given(number: int) -> tuple[np.ndarray, np.ndarray]:
     """The test set's probabilities (N, classes) and labels (N,), all seeds after each other."""
-    given = [result.probabilities() for result in sample(number).counted]
-    if not given:
-        return np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
-    return np.concatenate(given), np.tile(ordered_labels(len(given[0])), len(given))
+    given, labels = [np.empty((0, len(CLASSES)))], [np.empty(0, dtype=int)]
+    for result in sample(number).counted:
+        given.append(result.probabilities())
+        labels.append(ordered_labels(result.record["data"]["name"], len(given[-1])))
+    return np.concatenate(given), np.concatenate(labels)
 
 
 def data() -> DataFacts:

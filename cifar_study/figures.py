@@ -377,7 +377,8 @@ def confusion(number: int = 8) -> Chart | Markdown:
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     for result in counted:
         guesses = result.probabilities().argmax(1)
-        np.add.at(counts, (ordered_labels(len(guesses)), guesses), 1)
+        labels = ordered_labels(result.record["data"]["name"], len(guesses))
+        np.add.at(counts, (labels, guesses), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
         figure = new_figure(5.2, 4.6)
