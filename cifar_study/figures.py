@@ -142,8 +142,10 @@ def _history(samples: list[Sample], scale: Scale) -> Chart:
             if one.counted:
                 _draw_history(axes, one, scale)
         _by_epoch(axes, scale, scale.label)
-        columns = 1 if len(samples) > 2 else 2  # the longest titles leave no room beside them
-        figure.legend(handles=_legend(samples), loc="outside upper left", ncols=columns)
+        handles = _legend(samples)
+        # The longest labels leave no room beside them.
+        long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
+        figure.legend(handles=handles, loc="outside upper left", ncols=1 if long else 2)
     return Chart(figure)
 
 

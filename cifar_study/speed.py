@@ -63,7 +63,8 @@ def table(path: Path = RESULTS) -> Markdown:
         results = read_results(path)
     except StudyError as error:
         return Markdown(f"*{error}*")
-    return Markdown(ratios(results.get("stages", {})))
+    # A range stays on one line.
+    return Markdown(ratios(results.get("stages", {})).replace("–", "–\N{WORD JOINER}"))
 
 
 def ratios(stages: dict[str, Any]) -> str:
@@ -187,5 +188,5 @@ def in_order(entries: dict[str, Any]) -> list[tuple[int, Any]]:
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table, numbers to the right of the first column."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    lines = [head, [":---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
