@@ -135,7 +135,7 @@ PEERS: dict[int, Stage] = {
             11,
             "timm test_vit2",
             "",
-            Peer("test_vit2", 349_130, 5_767_808, (("img_size", 32), ("patch_size", 8))),
+            Peer("test_vit2", 349_130, 6_063_744, (("img_size", 32), ("patch_size", 8))),
         ),
     )
 }

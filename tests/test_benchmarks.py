@@ -318,10 +318,10 @@ def test_results_that_are_not_results_are_an_error(tmp_path: Path, content: str)
 
 def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    for shown in (measured.table(path), measured.growth(path)):
+    for shown in (measured.table(path), measured.growth(path)[0]):
         assert f"{path}: nothing was measured yet; run: make bench" in shown.data
     path.write_text(json.dumps(RESULTS))
-    assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–2.00)"
+    assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
     by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth(path))
     points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
     assert points == {(20.83456, 7.5), (20.83456, 4.5)}
