@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cifar_study.cache import Epoch
-from cifar_study.data import TEST, TRAIN, ordered_labels
+from cifar_study.data import TEST, TRAIN
 from cifar_study.figures import photo, running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
@@ -258,7 +258,7 @@ def stored_data() -> list[dict[str, Any]]:
 
 def among_first(number: int, guesses: int) -> str:
     """The share of test pictures whose class is among the first guesses, over all seeds."""
-    given, labels = _given(number)
+    given, labels = sample(number).answers
     if not len(given):
         return ABSENT
     right = given[np.arange(len(given)), labels]
@@ -267,14 +267,14 @@ def among_first(number: int, guesses: int) -> str:
 
 def confidence(number: int) -> str:
     """The mean probability of the class named, over the test pictures named correctly."""
-    given, labels = _given(number)
+    given, labels = sample(number).answers
     right = given[given.argmax(1) == labels].max(1) if len(given) else given
     return percent(float(right.mean())) if len(right) else ABSENT
 
 
 def mistakes_within(number: int, group: str) -> str:
     """Of the mistakes about "animals" or "vehicles", the share that names another of the group."""
-    given, labels = _given(number)
+    given, labels = sample(number).answers
     animals = np.isin(np.arange(len(CLASSES)), [_class(name) for name in ANIMALS])
     members = animals if group == "animals" else ~animals
     guesses = given.argmax(1) if len(given) else labels
@@ -295,15 +295,6 @@ def recognised(name: str = "cat") -> str:
 
 def _class(name: str) -> int:
     return CLASSES.index(name)
-
-
-def _given(number: int) -> tuple[np.ndarray, np.ndarray]:
-    """The test set's probabilities (N, classes) and labels (N,), all seeds after each other."""
-    given, labels = [np.empty((0, len(CLASSES)))], [np.empty(0, dtype=int)]
-    for result in sample(number).counted:
-        given.append(result.probabilities())
-        labels.append(ordered_labels(result.record["data"]["name"], len(given[-1])))
-    return np.concatenate(given), np.concatenate(labels)
 
 
 def data() -> DataFacts:

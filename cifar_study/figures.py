@@ -26,7 +26,6 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
-from cifar_study.data import ordered_labels
 from cifar_study.layers import Layer, count_layers
 from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, how_many, sample
@@ -109,16 +108,20 @@ def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray
 
 def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
-    path = folder / f"{name}.png"
-    if cache.reported(number).result is None or not path.exists():
-        return _not_yet(number)
-    return Image(path, width=SAVED_WIDTH)
+    path = _drawn(f"{name}.png", number, folder)
+    return Image(path, width=SAVED_WIDTH) if path else _not_yet(number)
 
 
 def photo(folder: Path = FIGURES) -> dict[str, list[float]]:
     """The ten probabilities of the photo by its size, as saved with its picture; empty if not."""
-    path = folder / PHOTO
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path = _drawn(PHOTO, 8, folder)
+    return json.loads(path.read_text(encoding="utf-8")) if path else {}
+
+
+def _drawn(file: str, number: int, folder: Path) -> Path | None:
+    """A file that was saved when a stage was trained; none while the stage has no result."""
+    path = folder / file
+    return path if path.exists() and cache.reported(number).result else None
 
 
 def _not_yet(number: int) -> Markdown:
@@ -373,14 +376,11 @@ def _layer_colour(layer: Layer, number: int) -> str:
 
 def confusion(number: int = 8) -> Chart | Markdown:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
-    counted = sample(number).counted
-    if not counted:
+    given, labels = sample(number).answers
+    if not len(given):
         return _not_yet(number)
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
-    for result in counted:
-        guesses = result.probabilities().argmax(1)
-        labels = ordered_labels(result.record["data"]["name"], len(guesses))
-        np.add.at(counts, (labels, guesses), 1)
+    np.add.at(counts, (labels, given.argmax(1)), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
         figure = new_figure(5.2, 4.6)

@@ -17,9 +17,10 @@ from scipy.special import stdtrit
 
 from cifar_study import cache
 from cifar_study.cache import Epoch, Result, Status
+from cifar_study.data import ordered_labels
 from cifar_study.errors import StudyError
 from cifar_study.runs import ROOT, Run, reported_run
-from cifar_study.stages import get_stage
+from cifar_study.stages import CLASSES, get_stage
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ class Sample:
             Epoch(rows[0].epoch, *np.mean([row[1:] for row in rows], axis=0).tolist())
             for rows in zip(*histories, strict=True)
         ]
+
+    @cached_property
+    def answers(self) -> tuple[np.ndarray, np.ndarray]:
+        """The test set's probabilities (N, classes) and labels (N,), one seed after the other."""
+        given, labels = [np.empty((0, len(CLASSES)))], [np.empty(0, dtype=int)]
+        for result in self.counted:
+            given.append(result.probabilities())
+            labels.append(ordered_labels(result.record["data"]["name"], len(given[-1])))
+        return np.concatenate(given), np.concatenate(labels)
 
     @property
     def epoch_seconds(self) -> float | None:

@@ -143,5 +143,6 @@ def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition
     text = words(book)
     assert "not trained yet" in text
     assert text.count("Drawn once stage 8 is trained.") == 4  # photo, mistakes, filters, confusion
+    assert "Known once stage 8 is trained." in text  # what it says of the photo
     assert "recipe.momentum 0.9 → 0.8" in text
     assert "history.csv: line 1 is not the header" in text

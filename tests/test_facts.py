@@ -9,6 +9,7 @@ import pytest
 
 from cifar_study import facts, figures, tables
 from cifar_study.runs import ROOT
+from cifar_study.seeds import Sample
 from cifar_study.stages import CLASSES
 
 CAT, DEER, DOG, SHIP, TRUCK, CAR = (
@@ -25,7 +26,7 @@ def five_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
         given[row, most], given[row, next_most] = 0.6, 0.3
     given[4, TRUCK] = 0.8
-    monkeypatch.setattr(facts, "_given", lambda number: (given, np.array(labels)))
+    monkeypatch.setattr(Sample, "answers", (given, np.array(labels)))
 
 
 def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
@@ -38,7 +39,7 @@ def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> 
 
 def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.empty((0, 10)), np.empty(0, dtype=int)
-    monkeypatch.setattr(facts, "_given", lambda number: nothing)
+    monkeypatch.setattr(Sample, "answers", nothing)
     assert facts.among_first(8, 3) == facts.confidence(8) == facts.ABSENT
     assert facts.mistakes_within(8, "animals") == facts.ABSENT
 
