@@ -299,8 +299,9 @@ def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
     engine.train_epoch(1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     engine.train_epoch(2)
-    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; ten steps hold dozens.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1_280
+    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages. Handed back and asked for
+    # anew it is several in each of the ten steps; kept, a heap in pieces may lack one or two.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 10 * 1_280
 
 
 @pytest.mark.long
