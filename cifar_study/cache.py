@@ -116,9 +116,7 @@ def _sorted_header(content: bytes) -> bytes:
 
 
 def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    if metadata:
-        digest.update(json.dumps(metadata, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         array = tensors[name]
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -207,9 +205,7 @@ def read_tensors(
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        sealed = metadata.pop("sha256", None)
-        # Files of the first days sealed their arrays alone.
-        whole = sealed in (_checksum(tensors, metadata), _checksum(tensors, {}))
+        whole = metadata.pop("sha256", None) == _checksum(tensors, metadata)
     except FileNotFoundError:
         raise StudyError(f"{path}: missing; {_retrain(path.parent)}") from None
     # The reader is Rust code behind several exception types of its own.
@@ -284,6 +280,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "sessions": list,
     "data": dict,
     "history_sha256": str,
+    "record_sha256": str,
 }
 
 
@@ -308,10 +305,9 @@ def read_record(path: Path) -> dict[str, Any]:
             raise StudyError(
                 f"{path}: field {field!r} is missing or damaged; {_retrain(path.parent)}"
             )
-    # Files of the first days have no seal; a name that got damaged is no field at all.
-    unknown = set(record) - {"format", "record_sha256", *FIELDS}
-    seal = _seal(record)
-    if unknown or record.get("record_sha256", seal) != seal:
+    # A name that got damaged is no field at all.
+    unknown = set(record) - {"format", *FIELDS}
+    if unknown or record["record_sha256"] != _seal(record):
         raise StudyError(
             f"{path}: a value or a name was changed after it was written; {_retrain(path.parent)}"
         )
