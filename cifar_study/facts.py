@@ -8,7 +8,7 @@ stage has several seeds, its numbers are those of their mean history.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,14 @@ def times(ratio: float) -> str:
 def millions(value: float) -> str:
     """A count in millions: 20.8 million."""
     return f"{value / 1e6:.1f} million"
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """A machine as a result records it: processor, threads where they are said, precision."""
+    words = [record["processor"]]
+    if threads := record.get("threads"):
+        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}"])
 
 
 # --- what a stage gave, as text for the prose --------------------------------------------

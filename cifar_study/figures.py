@@ -408,10 +408,11 @@ def confusion(number: int = 8) -> Chart | Markdown:
 def trade_off() -> Charts:
     """Final test accuracy against parameters and against the time of training, by stage."""
     samples = [one for one in map(sample, STAGES) if one.counted]
+    timed = [one for one in samples if one.epoch_seconds]
     return Charts(
         (
             _trade_off(samples, "parameters", _parameters, LogLocator()),
-            _trade_off(samples, "hours of training", _hours, LogLocator(subs=(1, 2, 5))),
+            _trade_off(timed, "hours of training", _hours, LogLocator(subs=(1, 2, 5))),
         )
     )
 

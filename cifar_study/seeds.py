@@ -83,10 +83,13 @@ class Sample:
 
     @property
     def epoch_seconds(self) -> float | None:
-        """An epoch's seconds as measured in one sitting, else their median while training."""
-        measured = {} if self.run.trial else (timing() or {}).get("stages", {})
-        if entry := measured.get(str(self.run.stage.number)):
-            return entry["seconds"]
+        """An epoch's seconds as measured in one sitting, else their median while training.
+
+        None for a stage that the sitting left out: times of two machines are not compared.
+        """
+        if not self.run.trial and (measured := timing()):
+            entry = measured["stages"].get(str(self.run.stage.number))
+            return entry and entry["seconds"]
         medians = [result.record["median_seconds"] for result in self.counted]
         return statistics.fmean(medians) if medians else None
 

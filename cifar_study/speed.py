@@ -18,7 +18,7 @@ from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.figures import COLOURS, STYLE, Chart, Charts, new_figure
 from cifar_study.runs import ROOT
-from cifar_study.stages import STAGES
+from cifar_study.stages import get_stage
 
 FORMAT = 1
 RESULTS = ROOT / "speed.json"
@@ -49,12 +49,26 @@ def times() -> Markdown:
         return Markdown("*Not measured yet; run:* `python -m cifar_study.train --timing`")
     rows = [
         [
-            f"{number} {STAGES[number].title}",
+            f"{number} {get_stage(number).title}",
             *(facts.seconds(entry[key]) for key in ("seconds", "least", "most")),
         ]
         for number, entry in in_order(timing["stages"])
     ]
     return Markdown(markdown(["stage", "median", "least", "most"], rows))
+
+
+def timed_on() -> str:
+    """The machine of the sitting, or a dash."""
+    timing = seeds.timing()
+    return facts.machine(timing["machine"]) if timing else ABSENT
+
+
+def compared_on(path: Path = RESULTS) -> str:
+    """The machine of the comparison with others, or a dash."""
+    try:
+        return facts.machine(read_results(path)["machine"])
+    except StudyError:  # the table says so
+        return ABSENT
 
 
 def table(path: Path = RESULTS) -> Markdown:

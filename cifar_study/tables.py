@@ -151,25 +151,17 @@ def saved_parameters(number: int) -> Markdown:
 def machines(*numbers: int) -> Markdown:
     """Which machines trained the stages, and how the times of this report were taken."""
     lines = dict.fromkeys(
-        f"Trained on: {_machine(session)}."
+        f"Trained on: {facts.machine(session)}."
         for number in numbers
         for result in sample(number).counted
         for session in result.record["sessions"]
     )
     if measured := timing():
         times = f"medians of {measured['repeats']} turns in one sitting"
-        lines[f"Times are {times}, on: {_machine(measured['machine'])}."] = None
+        lines[f"Times are {times}, on: {facts.machine(measured['machine'])}."] = None
     else:
         lines["Times are medians over the epochs trained, whatever else the machine did."] = None
     return Markdown("\n".join(f"- {line}" for line in lines))
-
-
-def _machine(description: dict) -> str:
-    threads = description["threads"]
-    return (
-        f"{description['processor']}, {threads} thread{'s' if threads > 1 else ''}, "
-        f"{description['precision']}, PyTorch {description['torch']}"
-    )
 
 
 def compare(*numbers: int) -> Markdown:

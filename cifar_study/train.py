@@ -160,7 +160,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
     wanted = options.stage or ["all"]
     if "all" in wanted:
         stages = list(STAGES.values())
-        if options.status and not options.stage and options.width == 1:
+        if (options.status or options.timing) and not options.stage and options.width == 1:
             stages += PEERS.values()
     else:
         try:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command import train
 
-from cifar_study import cache, facts, tables
+from cifar_study import cache, facts, figures, tables
+from cifar_study.cache import Epoch
 from cifar_study.errors import StudyError
+from cifar_study.runs import Run
+from cifar_study.stages import STAGES
 
 
 @pytest.fixture
@@ -44,6 +48,20 @@ def test_the_report_takes_its_times_from_there(here: Path) -> None:
     assert facts.stage(2).seconds == "–"
     assert facts.time_ratio(4, 1) == "1.0 times"
     assert "on: a chip, 1 thread, float32, PyTorch 9" in tables.machines(1).data
+
+
+def test_a_stage_that_the_sitting_left_out_has_no_time(here: Path) -> None:
+    for number in (1, 2):
+        run = Run(STAGES[number])
+        made = {"sessions": [], "data": {"name": "cifar10", "fingerprint": "f"}}
+        rows, given = [Epoch(1, 2.0, 0.3, 1.9, 0.4, 100.0)], np.eye(10, dtype=np.float32)
+        cache.publish(run, run.configuration("f"), rows, {}, given, made)
+    assert facts.stage(2).seconds == "100 s"
+    (here / "cache" / "timing.json").write_text(stored(12.0))
+    # Times of two machines would stand side by side.
+    assert (facts.stage(1).seconds, facts.stage(2).seconds) == ("12 s", "–")
+    by_parameters, by_time = figures.trade_off()
+    assert [len(chart.figure.axes[0].lines) for chart in (by_parameters, by_time)] == [2, 1]
 
 
 @pytest.mark.parametrize(
