@@ -295,16 +295,19 @@ def _spread(heights: list[float], gap: float = 0.045) -> list[float]:
     return placed
 
 
-def _label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
-    """Names to the right of points (x on a logarithmic axis), apart where points lie close."""
+def label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
+    """Names to the right of points, apart where points lie close; for axes that are set up."""
+    axes.autoscale_view()
+    to_share = axes.transData + axes.transAxes.inverted()  # of the axes' width and height
+    places = {name: to_share.transform(point) for name, point in points.items()}
     columns: dict[float, list[str]] = {}
-    for name, (x, _) in sorted(points.items(), key=lambda item: item[1]):
-        near = next((other for other in columns if x < 1.2 * other), x)
+    for name, (x, _) in sorted(places.items(), key=lambda item: tuple(item[1])):
+        near = next((other for other in columns if x - other < 0.03), x)
         columns.setdefault(near, []).append(name)
-    beside = offset_copy(axes.transData, axes.figure, 6, 0, units="points")
+    beside = offset_copy(axes.transAxes, axes.figure, 6, 0, units="points")
     for names in columns.values():
-        for name, height in zip(names, _spread([points[n][1] for n in names], 0.055), strict=True):
-            axes.text(points[name][0], height, name, transform=beside, va="center", fontsize=8)
+        for name, height in zip(names, _spread([places[n][1] for n in names], 0.055), strict=True):
+            axes.text(places[name][0], height, name, transform=beside, va="center", fontsize=8)
 
 
 def network(number: int) -> Chart:
@@ -442,7 +445,7 @@ def _trade_off(
                 axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
         axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
         axes.margins(x=0.15)
-        _label_points(axes, points)
+        label_points(axes, points)
         axes.xaxis.set_major_locator(ticks)
         axes.xaxis.set_major_formatter("{x:,.9g}")
         axes.xaxis.set_minor_formatter(NullFormatter())

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from cifar_study import facts, seeds
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
-from cifar_study.figures import COLOURS, STYLE, Chart, Charts, new_figure
+from cifar_study.figures import COLOURS, STYLE, Chart, Charts, label_points, new_figure
 from cifar_study.runs import ROOT
 from cifar_study.stages import get_stage
 
@@ -126,13 +126,24 @@ def _by_stage(stages: dict[str, Any]) -> Chart:
     with style.context(STYLE):
         figure = new_figure(3.8, 3.2)
         axes = figure.subplots()
+        points = {}
         for number, entry in in_order(stages):
-            for name, marker in (("engine", "o"), ("engine-jobs", "s")):
+            for name, face in (("engine", COLOURS[number]), ("engine-jobs", "white")):
                 if name in entry:
-                    median = statistics.median(entry[name])
-                    _point(axes, entry["macs"] / 1e6, median, number, marker)
+                    point = entry["macs"] / 1e6, statistics.median(entry[name])
+                    axes.plot(
+                        *point,
+                        "o" if name == "engine" else "s",
+                        color=COLOURS[number],
+                        markerfacecolor=face,
+                        markersize=7,
+                    )
+                    if name == "engine":
+                        points[str(number)] = point
         _logarithmic(axes)
         axes.set(xlabel="million MACs for a picture", ylabel="seconds for an epoch")
+        axes.margins(y=0.12)  # for the numbers of points that share a place
+        label_points(axes, points)
     return Chart(figure)
 
 
@@ -162,14 +173,6 @@ def _logarithmic(axes: Axes) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:,g}")
         axis.set_minor_locator(NullLocator())
-
-
-def _point(axes: Axes, x: float, y: float, number: int, marker: str) -> None:
-    hollow = "white" if marker == "s" else COLOURS[number]
-    axes.plot(x, y, marker, color=COLOURS[number], markerfacecolor=hollow, markersize=7)
-    if marker == "o":
-        side = 6 if number % 2 else -11  # several stages share an x
-        axes.annotate(str(number), (x, y), (side, 4), textcoords="offset points", fontsize=8)
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> tuple[float, float, float]:
