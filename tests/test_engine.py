@@ -296,12 +296,14 @@ def test_a_recorded_step_leaves_no_trace_of_its_warming_up(number: int, data: Da
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
     engine = Engine(STAGES[2].network, Recipe(), data, limit=640)
-    engine.train_epoch(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    engine.train_epoch(2)
-    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages. Handed back and asked for
-    # anew it is several in each of the ten steps; kept, a heap in pieces may lack one or two.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 10 * 1_280
+    faults = []
+    for epoch in range(1, 5):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        engine.train_epoch(epoch)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; ten steps hold dozens.
+    # A heap in pieces may need an epoch or two until it has room for all of them.
+    assert min(faults[1:]) < 1_280
 
 
 @pytest.mark.long
