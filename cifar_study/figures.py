@@ -171,7 +171,7 @@ def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Sc
         axes.annotate(
             f"↑ {scale.form.format(x=value)}",
             (epoch, scale.ticks[-1]),
-            (-2, -3),
+            (-2, -3 - 11 * len(axes.texts)),  # below those of other curves
             textcoords="offset points",
             ha="right",
             va="top",
