@@ -301,6 +301,12 @@ def recognised(name: str = "cat") -> str:
     return "at " + " and ".join(filter(None, [", ".join(sizes[:-1]), sizes[-1]]))
 
 
+def photo_given(size: str, name: str = "cat") -> str:
+    """The probability that a class is given for the photo at one of its sizes."""
+    values = photo().get(size)
+    return percent(values[_class(name)]) if values else ABSENT
+
+
 def _class(name: str) -> int:
     return CLASSES.index(name)
 

@@ -119,7 +119,10 @@ STAGES: dict[int, Stage] = {
             8,
             "global average pooling",
             "12–13",
-            Network((*DROPPED[:-1], replace(DROPPED[-1], pool="global")), input_size=None),
+            Network(
+                (*DROPPED[:-1], replace(DROPPED[-1], pool="global")),
+                input_size=None,
+            ),
         ),
     )
 }

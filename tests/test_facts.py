@@ -61,6 +61,9 @@ def test_where_the_photo_is_recognised(
     monkeypatch.setattr(facts, "photo", lambda: given)
     monkeypatch.setattr(figures, "photo", lambda: given)
     assert facts.recognised() == said
+    for size, guess in best.items():
+        assert facts.photo_given(size) == ("55.0%" if guess == CAT else "5.0%")
+    assert facts.photo_given("1×1") == facts.ABSENT
     lines = tables.photo().data.splitlines()
     for line, (size, guess) in zip(lines[2:], best.items(), strict=True):
         cells = [cell.strip() for cell in line.split("|")[1:-1]]

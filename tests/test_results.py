@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ import torch
 from cifar_study import cache, predict
 from cifar_study import data as datasets
 from cifar_study.runs import Run
-from cifar_study.stages import STAGES
+from cifar_study.stages import CLASSES, PEERS, STAGES
 
 PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
+ALL = STAGES | PEERS
 
 
-@pytest.fixture(params=STAGES.values(), ids=lambda stage: f"stage {stage.number}")
+@pytest.fixture(params=ALL.values(), ids=lambda stage: f"stage {stage.number}")
 def stand(request: pytest.FixtureRequest) -> cache.Status:
     run = Run(request.param, root=PROJECT / "cache")
     return cache.status(run, datasets.FINGERPRINT)
@@ -40,6 +42,32 @@ def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
     assert np.allclose(answers.sum(1), 1, atol=1e-5)
     accuracy = float((answers.argmax(1) == LABELS).mean())
     assert accuracy == stand.result.history[-1].test_accuracy
+
+
+def test_what_the_chapters_conclude_in_words() -> None:
+    """Numbers in the prose follow the results by themselves; these words do not."""
+    runs = {number: Run(stage, root=PROJECT / "cache") for number, stage in ALL.items()}
+    histories = {number: cache.read_result(run.folder).history for number, run in runs.items()}
+    last = {number: history[-1] for number, history in histories.items()}
+    gap = {number: row.train_accuracy - row.test_accuracy for number, row in last.items()}
+    test = {
+        number: np.array([row.test_accuracy for row in history])
+        for number, history in histories.items()
+    }
+    end = {number: curve[-1] for number, curve in test.items()}
+    assert gap[1] < 0.01  # question 6: too small to learn by heart, and not at its end
+    assert test[1][-10:].mean() > test[1][-20:-10].mean()
+    assert end[2] > end[1]
+    assert end[3] < 0.11  # 9: at the level of chance
+    assert last[5].test_loss > 2.5  # far out of the chart
+    assert gap[5] > gap[4]  # 14: capacity alone
+    assert end[6] > end[5]  # the same depth pays
+    assert gap[7] < gap[6]
+    assert end[7] > end[6]
+    assert min(end[6], end[8]) > max(end[peer] for peer in PEERS)  # for scale
+    given = json.loads((PROJECT / "figures" / "photo.json").read_text(encoding="utf-8"))
+    cat = [given[size][CLASSES.index("cat")] for size in ("32×21", "squeezed", "96×64")]
+    assert cat == sorted(cat)  # 13: detail counts for more, and for more than the shape
 
 
 @pytest.mark.real_data
