@@ -102,6 +102,7 @@
     }));
 
     const width = plot.clientWidth;
+    if (!width) return; // on paper, where the static chart takes its place
     const height = Math.min(430, Math.max(280, 0.56 * width));
     const [left, right, top, bottom] = [52, width - 26, 14, height - 42];
     const x = (epoch) => left + (epoch / epochs) * (right - left);

@@ -225,13 +225,18 @@ def test_the_readout_equals_the_history(book: Path, browser) -> None:
 
 def test_on_paper_and_without_scripts_the_static_chart_shows(book: Path, browser) -> None:
     page = open_chapter(book, browser)
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
     static, live = page.locator("#fig-all img"), page.locator(".curves")
     assert live.is_visible()
     assert not static.is_visible()
     page.emulate_media(media="print")
     assert static.is_visible()
     assert not live.is_visible()
+    page.emulate_media(media="screen")
+    live.get_by_role("img").wait_for()
     page.context.close()
+    assert not troubles
     page = open_chapter(book, browser, java_script_enabled=False)
     assert page.locator("#fig-all img").is_visible()
     assert page.locator(".curves").count() == 0
