@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.model import build_model
-from cifar_study.stages import Network, Recipe
+from cifar_study.stages import Network, Peer, Recipe
 
 EVALUATION_BATCH = 500
 Progress = Callable[[float, float, float], None]
@@ -129,7 +129,7 @@ class Engine:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | Peer,
         recipe: Recipe,
         data: Dataset,
         *,

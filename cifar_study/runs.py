@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cifar_study.errors import StudyError
-from cifar_study.stages import Network, Stage, scale_width
+from cifar_study.stages import Network, Peer, Stage, scale_width
 
 ROOT = Path("cache")
 FIGURES = Path("figures")
@@ -42,7 +42,7 @@ class Run:
         return self.epochs or self.stage.recipe.epochs
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Network | Peer:
         """The network, at the width of the run."""
         return scale_width(self.stage, self.width).network
 
