@@ -16,7 +16,7 @@ import numpy as np
 
 from cifar_study.cache import Epoch
 from cifar_study.data import TEST, TRAIN
-from cifar_study.figures import photo, running_mean
+from cifar_study.figures import photo, running_mean, size_accuracies
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
 from cifar_study.seeds import Sample, half_width, how_many, sample
@@ -189,12 +189,12 @@ class Facts:
 
         return self._from_history(gain)
 
-    def first_epoch_above(self, accuracy: float) -> str:
-        """The first epoch with a test accuracy of at least ``accuracy``."""
+    def first_epoch_above(self, accuracy: float, split: str = "test") -> str:
+        """The first epoch with an accuracy of at least ``accuracy`` on "test" or "train"."""
 
         def first(history: list[Epoch]) -> str:
-            reached = (row.epoch for row in history if row.test_accuracy >= accuracy)
-            return str(next(reached, ABSENT))
+            values = ((row.epoch, getattr(row, f"{split}_accuracy")) for row in history)
+            return str(next((epoch for epoch, value in values if value >= accuracy), ABSENT))
 
         return self._from_history(first)
 
@@ -280,6 +280,19 @@ def confidence(number: int) -> str:
     return percent(float(right.mean())) if len(right) else ABSENT
 
 
+def confused(number: int, truth: str, guess: str) -> str:
+    """The share of a class's test pictures that are taken for another class."""
+    given, labels = sample(number).answers
+    guesses = given[labels == _class(truth)].argmax(1) if len(given) else given
+    return percent(float((guesses == _class(guess)).mean())) if len(guesses) else ABSENT
+
+
+def chance_within(group: str) -> str:
+    """The share of :func:`mistakes_within` if every wrong class were as likely."""
+    members = len(ANIMALS) if group == "animals" else len(CLASSES) - len(ANIMALS)
+    return percent((members - 1) / (len(CLASSES) - 1))
+
+
 def mistakes_within(number: int, group: str) -> str:
     """Of the mistakes about "animals" or "vehicles", the share that names another of the group."""
     given, labels = sample(number).answers
@@ -301,10 +314,16 @@ def recognised(name: str = "cat") -> str:
     return "at " + " and ".join(filter(None, [", ".join(sizes[:-1]), sizes[-1]]))
 
 
-def photo_given(size: str, name: str = "cat") -> str:
-    """The probability that a class is given for the photo at one of its sizes."""
+def photo_said(size: str) -> str:
+    """What the photo is taken for at one of its sizes, and with what probability."""
     values = photo().get(size)
-    return percent(values[_class(name)]) if values else ABSENT
+    return f"{CLASSES[values.index(max(values))]} with {percent(max(values))}" if values else ABSENT
+
+
+def at_width(width: int, shape: str = "square") -> str:
+    """The accuracy on test pictures scaled to that width, "square" or "flattened"."""
+    share = size_accuracies().get(shape, {}).get(width)
+    return ABSENT if share is None else percent(share)
 
 
 def _class(name: str) -> int:

@@ -22,11 +22,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
 from cifar_study.layers import Layer, count_layers
+from cifar_study.layouts import SIDE
 from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, how_many, sample
 from cifar_study.stages import CLASSES, STAGES
@@ -52,6 +53,7 @@ TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
 SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photo, beside its picture
+SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -116,6 +118,41 @@ def photo(folder: Path = FIGURES) -> dict[str, list[float]]:
     """The ten probabilities of the photo by its size, as saved with its picture; empty if not."""
     path = _drawn(PHOTO, 8, folder)
     return json.loads(path.read_text(encoding="utf-8")) if path else {}
+
+
+def sizes(folder: Path = FIGURES) -> Chart | Markdown:
+    """Accuracy on scaled test pictures by their width: with their proportions, and flattened."""
+    measured = size_accuracies(folder)
+    if not measured:
+        return _not_yet(8)
+    with style.context(STYLE):
+        figure = new_figure(5.8, 3.2)
+        axes = figure.subplots()
+        for shape, label, form in (
+            ("square", "square, as they are", "o-"),
+            ("flattened", "flattened to two thirds", "s:"),
+        ):
+            shares = measured[shape]
+            axes.plot(shares.keys(), shares.values(), form, color=COLOURS[8], label=label)
+        axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
+        axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
+        axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
+        axes.set_xticks(list(measured["square"]), measured["square"])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_yticks(ACCURACY.ticks)
+        axes.yaxis.set_major_formatter(ACCURACY.form)
+        axes.legend(loc="lower right")
+    return Chart(figure)
+
+
+def size_accuracies(folder: Path = FIGURES) -> dict[str, dict[int, float]]:
+    """The accuracies that were measured, by shape and width; empty if they were not."""
+    path = _drawn(SIZES, 8, folder)
+    measured = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return {
+        shape: {int(side): share for side, share in shares.items()}
+        for shape, shares in measured.items()
+    }
 
 
 def _drawn(file: str, number: int, folder: Path) -> Path | None:

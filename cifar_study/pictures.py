@@ -17,13 +17,23 @@ from matplotlib.figure import Figure
 
 from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
-from cifar_study.figures import COLOURS, OTHER, PHOTO, RIGHT, STYLE, all_test_curves, new_figure
+from cifar_study.figures import (
+    COLOURS,
+    OTHER,
+    PHOTO,
+    RIGHT,
+    SIZES,
+    STYLE,
+    all_test_curves,
+    new_figure,
+)
 from cifar_study.files import write_whole
 from cifar_study.runs import FIGURES, Run
 from cifar_study.stages import CLASSES, STAGES
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 PHOTO_SIDES = (32, 36, 48, 64, 96)
+TEST_SIDES = (16, 20, 24, 28, 32, 36, 40, 48, 64, 96)
 
 
 def draw_data(data: Dataset, folder: Path = FIGURES) -> None:
@@ -81,6 +91,7 @@ def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         draw_gradients(data, folder)
     if run.stage.number == 8:
         draw_photo(run, folder)
+        measure_sizes(run, data, folder)
         draw_mistakes(run, data, folder)
         draw_filters(run, folder)
 
@@ -155,6 +166,30 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
         _save(figure, folder / "photo.png")
 
 
+def measure_sizes(run: Run, data: Dataset, folder: Path = FIGURES, every: int = 5) -> None:
+    """The accuracy on test pictures that were scaled, by their width: as they are, and flattened.
+
+    Flattened ones lose a third of their height. Every fifth picture counts.
+    """
+    from PIL import Image
+
+    from cifar_study.predict import probabilities, trained_network
+
+    model = trained_network(run)
+    pictures = [Image.fromarray(picture) for picture in data.test_images[::every]]
+    labels = data.test_labels[::every]
+    shares: dict[str, dict[int, float]] = {"square": {}, "flattened": {}}
+    for side in TEST_SIDES:
+        for shape, height in (("square", side), ("flattened", round(side * 2 / 3))):
+            scaled = np.stack(
+                [picture.resize((side, height), Image.Resampling.LANCZOS) for picture in pictures]
+            )
+            parts = range(0, len(scaled), 200)  # few enough for any memory
+            given = [probabilities(model, scaled[start : start + 200]) for start in parts]
+            shares[shape][side] = float((np.concatenate(given).argmax(1) == labels).mean())
+    write_whole(folder / SIZES, json.dumps(shares).encode())
+
+
 def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """The test pictures that the network is surest of and wrong about, the surest first."""
     from cifar_study import cache
@@ -167,7 +202,8 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         figure = new_figure(5.4, 5.8)
         for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
             _picture(axes, data.test_images[index])
-            axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
+            title = f"{CLASSES[guesses[index]]}, {given[index].max():.1%}"
+            axes.set_title(title, fontsize=9, loc="center")
             axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
         _save(figure, folder / "mistakes.png")
 

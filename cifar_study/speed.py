@@ -46,7 +46,10 @@ def times() -> Markdown:
     """Every stage's epoch as measured in one sitting, and on what."""
     timing = seeds.timing()
     if timing is None:
-        return Markdown("*Not measured yet; run:* `python -m cifar_study.train --timing`")
+        return Markdown(
+            "*Not measured yet, so the times of the chapters are medians over the epochs as they "
+            "were trained. Measure them with:* `python -m cifar_study.train --timing`"
+        )
     rows = [
         [
             f"{number} {get_stage(number).title}",

@@ -16,7 +16,7 @@ from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_macs, count_parameters
-from cifar_study.seeds import Sample, sample, timing, written
+from cifar_study.seeds import Sample, sample, written
 from cifar_study.stages import CLASSES, STAGES, get_stage
 
 
@@ -149,19 +149,17 @@ def saved_parameters(number: int) -> Markdown:
 
 
 def machines(*numbers: int) -> Markdown:
-    """Which machines trained the stages, and how the times of this report were taken."""
-    lines = dict.fromkeys(
-        f"Trained on: {facts.machine(session)}."
+    """Which machine trained the stages, and from which epoch on."""
+    rows = [
+        (str(number), str(session["first_epoch"]), facts.machine(session))
         for number in numbers
         for result in sample(number).counted
         for session in result.record["sessions"]
-    )
-    if measured := timing():
-        times = f"medians of {measured['repeats']} turns in one sitting"
-        lines[f"Times are {times}, on: {facts.machine(measured['machine'])}."] = None
-    else:
-        lines["Times are medians over the epochs trained, whatever else the machine did."] = None
-    return Markdown("\n".join(f"- {line}" for line in lines))
+    ]
+    if not rows:
+        return Markdown("*Nothing is trained yet.*")
+    frame = pd.DataFrame(rows, columns=["stage", "from epoch", "machine"]).drop_duplicates()
+    return _markdown(frame, ["from epoch"])
 
 
 def compare(*numbers: int) -> Markdown:

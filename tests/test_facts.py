@@ -35,13 +35,20 @@ def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> 
     assert facts.confidence(8) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
     assert facts.mistakes_within(8, "animals") == "50.0%"  # a cat called a dog, a cat called a ship
     assert facts.mistakes_within(8, "vehicles") == "100.0%"  # a truck called an automobile
+    assert facts.confused(8, "cat", "dog") == "50.0%"
+    assert facts.confused(8, "deer", "dog") == "0.0%"
+
+
+def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
+    assert facts.chance_within("animals") == "55.6%"  # five of nine
+    assert facts.chance_within("vehicles") == "33.3%"  # three of nine
 
 
 def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.empty((0, 10)), np.empty(0, dtype=int)
     monkeypatch.setattr(Sample, "answers", nothing)
     assert facts.among_first(8, 3) == facts.confidence(8) == facts.ABSENT
-    assert facts.mistakes_within(8, "animals") == facts.ABSENT
+    assert facts.mistakes_within(8, "animals") == facts.confused(8, "cat", "dog") == facts.ABSENT
 
 
 @pytest.mark.parametrize(
@@ -62,8 +69,8 @@ def test_where_the_photo_is_recognised(
     monkeypatch.setattr(figures, "photo", lambda: given)
     assert facts.recognised() == said
     for size, guess in best.items():
-        assert facts.photo_given(size) == ("55.0%" if guess == CAT else "5.0%")
-    assert facts.photo_given("1×1") == facts.ABSENT
+        assert facts.photo_said(size) == f"{CLASSES[guess]} with 55.0%"
+    assert facts.photo_said("1×1") == facts.ABSENT
     lines = tables.photo().data.splitlines()
     for line, (size, guess) in zip(lines[2:], best.items(), strict=True):
         cells = [cell.strip() for cell in line.split("|")[1:-1]]

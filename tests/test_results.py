@@ -11,6 +11,7 @@ import torch
 
 from cifar_study import cache, predict
 from cifar_study import data as datasets
+from cifar_study.pictures import SHOWN
 from cifar_study.runs import Run
 from cifar_study.stages import CLASSES, PEERS, STAGES
 
@@ -18,6 +19,7 @@ PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
 ALL = STAGES | PEERS
+CAT = CLASSES.index("cat")
 
 
 @pytest.fixture(params=ALL.values(), ids=lambda stage: f"stage {stage.number}")
@@ -55,19 +57,51 @@ def test_what_the_chapters_conclude_in_words() -> None:
         for number, history in histories.items()
     }
     end = {number: curve[-1] for number, curve in test.items()}
-    assert gap[1] < 0.01  # question 6: too small to learn by heart, and not at its end
-    assert test[1][-10:].mean() > test[1][-20:-10].mean()
-    assert end[2] > end[1]
+    assert gap[1] < 0.01  # question 6: too small to learn by heart
+    for number in (1, 2):  # 6 and 8: not at their end
+        assert test[number][-10:].mean() > test[number][-20:-10].mean()
     assert end[3] < 0.11  # 9: at the level of chance
     assert last[5].test_loss > 2.5  # far out of the chart
+    least = min(histories[5], key=lambda row: row.test_loss)
+    assert end[5] > least.test_accuracy
+    known = [row.train_accuracy == 1 for row in histories[5]]
+    assert all(known[known.index(True) :])
     assert gap[5] > gap[4]  # 14: capacity alone
+    assert test[5].max() < test[4].max()
+    assert end[2] > end[1]
     assert end[6] > end[5]  # the same depth pays
     assert gap[7] < gap[6]
     assert end[7] > end[6]
     assert min(end[6], end[8]) > max(end[peer] for peer in PEERS)  # for scale
-    given = json.loads((PROJECT / "figures" / "photo.json").read_text(encoding="utf-8"))
-    cat = [given[size][CLASSES.index("cat")] for size in ("32×21", "squeezed", "96×64")]
-    assert cat == sorted(cat)  # 13: detail counts for more, and for more than the shape
+
+
+def test_what_the_chapters_say_of_single_pictures() -> None:
+    shown = answers(1)[list(SHOWN)].argmax(1)
+    expected = ("automobile", "automobile", "dog", "dog", "bird", "ship")  # question 7
+    assert [CLASSES[guess] for guess in shown] == list(expected)
+    given = answers(8)
+    wrong = given.argmax(1) != LABELS
+    surest = np.argmax(np.where(wrong, given.max(1), 0))  # 14: the frog that is labelled a cat
+    assert CLASSES[given[surest].argmax()] == "frog"
+    assert CLASSES[LABELS[surest]] == "cat"
+
+
+def test_what_the_chapters_say_of_sizes() -> None:
+    saved = {
+        name: json.loads((PROJECT / "figures" / f"{name}.json").read_text("utf-8"))
+        for name in ("photo", "sizes")
+    }
+    cats = [size for size, given in saved["photo"].items() if np.argmax(given) == CAT]
+    assert cats == ["48×32", "64×43", "96×64"]  # question 13
+    square = {int(width): share for width, share in saved["sizes"]["square"].items()}
+    assert max(square, key=square.get) == 32
+    larger = [share for width, share in square.items() if width >= 32]
+    assert larger == sorted(larger, reverse=True)
+    assert saved["sizes"]["flattened"]["32"] < square[32]
+
+
+def answers(number: int) -> np.ndarray:
+    return cache.read_result(Run(ALL[number], root=PROJECT / "cache").folder).probabilities()
 
 
 @pytest.mark.real_data

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from command import train
 
-from cifar_study import cache, facts, figures, tables
+from cifar_study import cache, facts, figures, speed, tables
 from cifar_study.cache import Epoch
 from cifar_study.errors import StudyError
 from cifar_study.runs import Run
@@ -47,7 +47,7 @@ def test_the_report_takes_its_times_from_there(here: Path) -> None:
     assert facts.stage(1).seconds == "12 s"
     assert facts.stage(2).seconds == "–"
     assert facts.time_ratio(4, 1) == "1.0 times"
-    assert "on: a chip, 1 thread, float32, PyTorch 9" in tables.machines(1).data
+    assert speed.timed_on() == "a chip, 1 thread, float32, PyTorch 9"
 
 
 def test_a_stage_that_the_sitting_left_out_has_no_time(here: Path) -> None:
@@ -74,3 +74,18 @@ def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) ->
         cache.read_timing(here / "cache")
     assert facts.stage(1).seconds == "–"
     assert "timing.json: damaged" in tables.standing(1).data
+
+
+def test_machines_are_those_that_trained(here: Path) -> None:
+    assert "Nothing is trained" in tables.machines(1, 2).data
+    chip = {"processor": "a chip", "precision": "float32", "torch": "9"}
+    sessions = [chip | {"first_epoch": 1}, chip | {"first_epoch": 3, "precision": "bfloat16"}]
+    run = Run(STAGES[2])
+    made = {"sessions": sessions, "data": {"name": "cifar10", "fingerprint": "f"}}
+    rows, given = [Epoch(1, 2.0, 0.3, 1.9, 0.4, 100.0)], np.eye(10, dtype=np.float32)
+    cache.publish(run, run.configuration("f"), rows, {}, given, made)
+    cells = [line.split("|")[1:-1] for line in tables.machines(1, 2).data.splitlines()[2:]]
+    assert [[cell.strip() for cell in row] for row in cells] == [
+        ["2", "1", "a chip, float32, PyTorch 9"],
+        ["2", "3", "a chip, bfloat16, PyTorch 9"],
+    ]
