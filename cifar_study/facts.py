@@ -280,6 +280,13 @@ def confidence(number: int) -> str:
     return percent(float(right.mean())) if len(right) else ABSENT
 
 
+def sure_mistakes(number: int, least: float = 0.9) -> str:
+    """Of the mistakes, the share that is made with a probability of more than ``least``."""
+    given, labels = sample(number).answers
+    wrong = given[given.argmax(1) != labels].max(1) if len(given) else given
+    return percent(float((wrong > least).mean())) if len(wrong) else ABSENT
+
+
 def confused(number: int, truth: str, guess: str) -> str:
     """The share of a class's test pictures that are taken for another class."""
     given, labels = sample(number).answers

@@ -202,8 +202,7 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         figure = new_figure(5.4, 5.8)
         for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
             _picture(axes, data.test_images[index])
-            title = f"{CLASSES[guesses[index]]}, {given[index].max():.1%}"
-            axes.set_title(title, fontsize=9, loc="center")
+            axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
             axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
         _save(figure, folder / "mistakes.png")
 

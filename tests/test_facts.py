@@ -37,6 +37,8 @@ def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> 
     assert facts.mistakes_within(8, "vehicles") == "100.0%"  # a truck called an automobile
     assert facts.confused(8, "cat", "dog") == "50.0%"
     assert facts.confused(8, "deer", "dog") == "0.0%"
+    assert facts.sure_mistakes(8, 0.59) == "100.0%"  # all three with 0.6
+    assert facts.sure_mistakes(8) == "0.0%"
 
 
 def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
@@ -48,6 +50,7 @@ def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> Non
     nothing = np.empty((0, 10)), np.empty(0, dtype=int)
     monkeypatch.setattr(Sample, "answers", nothing)
     assert facts.among_first(8, 3) == facts.confidence(8) == facts.ABSENT
+    assert facts.sure_mistakes(8) == facts.ABSENT
     assert facts.mistakes_within(8, "animals") == facts.confused(8, "cat", "dog") == facts.ABSENT
 
 
