@@ -149,7 +149,7 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
             (f"{side}×{height}", np.asarray(photo.resize((side, height), Image.Resampling.LANCZOS)))
         )
     squeezed = photo.resize((32, 32), Image.Resampling.LANCZOS)
-    versions.append(("squeezed", np.asarray(squeezed)))
+    versions.append(("32×32, squeezed", np.asarray(squeezed)))
     cat = CLASSES.index("cat")
     given = {title: probabilities(model, picture[None])[0] for title, picture in versions}
     write_whole(folder / PHOTO, json.dumps({t: p.tolist() for t, p in given.items()}).encode())

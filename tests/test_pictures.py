@@ -25,10 +25,3 @@ def test_scaled_pictures_are_counted_as_the_network_names_them(tmp_path: Path) -
     assert square["32"] == 1  # not scaled, it says the same again
     assert all(0 < flattened[width] < 1 for width in ("24", "32"))
     assert square.keys() == flattened.keys() == set(map(str, pictures.TEST_SIDES))
-
-
-def test_the_chart_of_sizes_shows_what_was_measured() -> None:
-    measured = json.loads((PROJECT / "figures" / figures.SIZES).read_text())
-    axes = figures.sizes().figure.axes[0]
-    for line, shares in zip(axes.lines, measured.values(), strict=False):
-        assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
