@@ -142,7 +142,8 @@ def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition
     book = render(copy, edition)
     text = words(book)
     assert "not trained yet" in text
-    assert text.count("Drawn once stage 8 is trained.") == 4  # photo, mistakes, filters, confusion
+    # The photo, sizes, confusion, mistakes and filters.
+    assert text.count("Drawn once stage 8 is trained.") == 5
     assert "Known once stage 8 is trained." in text  # what it says of the photo
     assert "recipe.momentum 0.9 → 0.8" in text
     assert "history.csv: line 1 is not the header" in text
