@@ -1,4 +1,4 @@
-"""The committed results: whole, current, and what the saved networks and answers say again."""
+"""The committed results: complete, current, and what the saved networks and answers say again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def stand(request: pytest.FixtureRequest) -> cache.Status:
     return cache.status(run, datasets.FINGERPRINT)
 
 
-def test_is_whole_and_current(stand: cache.Status) -> None:
-    assert stand.state in ("complete", "partial"), stand.text
-    assert 5 <= len(stand.result.history) <= stand.run.stage.recipe.epochs
+def test_is_complete_and_current(stand: cache.Status) -> None:
+    assert stand.state == "complete", stand.text
+    assert len(stand.result.history) == stand.run.stage.recipe.epochs
 
 
 def test_counts_the_parameters_of_its_network(stand: cache.Status) -> None:
