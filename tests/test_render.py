@@ -234,5 +234,5 @@ def test_the_report_as_pdf(tmp_path: Path) -> None:
         captions = re.findall(rf"^{word} \d+\.\d+:", text, re.MULTILINE)
         assert len(captions) == len(labels), captions
     assert "Batch Normalization: Accelerating" in " ".join(text.split())  # the bibliography
-    assert "python -m" in text  # code inside prose
+    assert "uoft-cs/cifar10" in text  # code inside prose
     assert "return in Chapter 7." in " ".join(text.split())  # a cross-reference
