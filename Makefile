@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What rendering needs; versions are those of requirements.txt.
-REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow tqdm \
-  ipykernel ipython nbclient nbformat PyYAML pypandoc_binary filelock
+REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow \
+  ipykernel ipython nbclient nbformat PyYAML pypandoc_binary
 
 # A worker a core; the tests of a file stay together, as they share what is costly.
 SIDE_BY_SIDE := --numprocesses logical --dist loadfile

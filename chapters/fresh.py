@@ -32,7 +32,7 @@ def read_by_cells() -> list[Path]:
     files = [*Path().glob("_quarto*.yml")]
     unseen = UNSEEN if os.environ.get("CIFAR_STUDY_TRIAL") else UNSEEN | {"trials"}
     for folder in ("cifar_study", "cache", "figures", "chapters"):
-        files += [path for path in Path(folder).rglob("*") if not unseen & set(path.parts)]
+        files += [path for path in Path(folder).rglob("[!.]*") if not unseen & set(path.parts)]
     return sorted(path for path in files if path.is_file() and not _of_quarto(path))
 
 

@@ -127,7 +127,9 @@
     const [width, height] = fit(picture, side.valueAsNumber);
     if (Math.min(width, height) < smallest) {
       throw new Refusal(`At this size the picture would have ${size(width, height)} pixels, and ` +
-        `the network needs ${size(smallest, smallest)}. Choose a longer side.`);
+        `the network needs ${size(smallest, smallest)}. ` +
+        (Math.min(...fit(picture, Number(side.max))) < smallest
+          ? "No side is long enough for so narrow a picture." : "Choose a longer side."));
     }
     const small = scale(picture, picture.width, picture.height, width, height);
     const pixels = small.getContext("2d").getImageData(0, 0, width, height);
@@ -198,7 +200,9 @@
     const words = `${side.value} pixels`;
     find(".photo-side span").textContent = words;
     side.setAttribute("aria-valuetext", words);
-    if (picture) attempt(answer);
+    if (!picture) return;
+    turn += 1; // what is still being computed is of another size
+    attempt(answer);
   });
   const samples = [...root.querySelectorAll("button[data-class]")];
   samples.forEach((button) => button.addEventListener("click", () => {

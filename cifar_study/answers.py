@@ -1,6 +1,7 @@
 """What the networks say of pictures, as text for the prose: guesses, mistakes, sizes.
 
-Shares are over the test set and all seeds that count; without a result they are a dash.
+Shares of guesses and mistakes are over the test set and all seeds that count; the photo
+and the sizes were measured with one seed. Without a result all are a dash.
 """
 
 from __future__ import annotations

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown
 
-from cifar_study import cache, facts
+from cifar_study import cache
+from cifar_study.facts import Facts
 from cifar_study.figures import OTHER, RIGHT
 from cifar_study.layers import count_layers
 from cifar_study.runs import FIGURES, PAGES
+from cifar_study.seeds import Sample
 from cifar_study.stages import CLASSES, Network
 
 # The free pictures that a reader can try (figures/sample-….jpg), and the class of each.
@@ -41,7 +43,7 @@ def photo(number: int, folder: Path = FIGURES) -> Markdown:
     start, most = SIDES
     library = PAGES / "tensorflow"
     page = Template((PAGES / "photo.html").read_text(encoding="utf-8")).substitute(
-        epochs=facts.stage(number).epochs,
+        epochs=Facts(stand.run.stage, Sample([stand])).epochs,
         samples="\n".join(_sample(folder, name) for name in SAMPLES),
         smallest=network["smallest"],
         start=start,

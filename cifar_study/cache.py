@@ -194,32 +194,29 @@ def _retrain(folder: Path) -> str:
 
 
 def read_tensors(
-    path: Path, expect: Mapping[str, str] | None = None
+    path: Path, expect: Mapping[str, str] | None = None, remedy: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays and metadata of a file written by :func:`write_tensors`, checksum verified.
 
     ``expect`` are metadata entries that must be as given. Whatever is wrong
-    with the file is a :class:`StudyError` that names it.
+    with the file is a :class:`StudyError` that names it and the ``remedy``.
     """
+    remedy = remedy or _retrain(path.parent)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         whole = metadata.pop("sha256", None) == _checksum(tensors, metadata)
     except FileNotFoundError:
-        raise StudyError(f"{path}: missing; {_retrain(path.parent)}") from None
+        raise StudyError(f"{path}: missing; {remedy}") from None
     # The reader is Rust code behind several exception types of its own.
     except Exception as error:
-        raise StudyError(
-            f"{path}: damaged ({_first_line(error)}); {_retrain(path.parent)}"
-        ) from None
+        raise StudyError(f"{path}: damaged ({_first_line(error)}); {remedy}") from None
     if not whole:
-        raise StudyError(f"{path}: damaged (its checksum differs); {_retrain(path.parent)}")
+        raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")
     for field, value in (expect or {}).items():
         if metadata.get(field) != value:
-            raise StudyError(
-                f"{path}: belongs to another run ({field} differs); {_retrain(path.parent)}"
-            )
+            raise StudyError(f"{path}: belongs to another run ({field} differs); {remedy}")
     return tensors, metadata
 
 

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from cifar_study.figures import COLOURS, STYLE, Chart, new_figure
 from cifar_study.layers import Layer, count_layers
-from cifar_study.stages import STAGES
+from cifar_study.seeds import sample
 
 
 def network(number: int) -> Chart:
@@ -17,7 +17,7 @@ def network(number: int) -> Chart:
     Height is the side in pixels, of the dense layer the number of its values; width grows
     with the number of channels.
     """
-    layers = count_layers(STAGES[number].network)
+    layers = count_layers(sample(number).run.network)
     with style.context(STYLE):
         figure = new_figure(5.8, 2.5)
         axes = figure.subplots()
@@ -72,7 +72,7 @@ def _layer_colour(layer: Layer, number: int) -> str:
         "convolution 3×3": COLOURS[number],
         "batch norm": "#EE9944",
         "max pooling": "#C3C8CE",
-        "global average pooling": "#44AA99",
+        "global average pooling": "#4A6274",
         "dropout": "#7B5EA7",
         "dense": "#222222",
     }[_kind(layer)]

@@ -1,8 +1,8 @@
 """The report's numbers as text: how they are written, and what each stage gave.
 
-Every number in the prose is asked for here, so that it is formatted once and
-can't be typed by hand. What is not there yet is written as an en dash. Where a
-stage has several seeds, its numbers are those of their mean history.
+Every number in the prose is formatted here, once, and none is typed by hand.
+What is not there yet is written as an en dash. Where a stage has several seeds,
+its numbers are those of their mean history.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
 from cifar_study.seeds import Sample, half_width, how_many, sample
-from cifar_study.stages import CLASSES, STAGES, Stage, get_stage
+from cifar_study.stages import CLASSES, STAGES, Network, Peer, Stage, get_stage
 
 ABSENT = "–"
 
@@ -215,13 +215,13 @@ def time_ratio(numerator: int, denominator: int) -> str:
 
 def parameter_ratio(numerator: int, denominator: int) -> str:
     """How many times the parameters of one stage are those of another."""
-    one, other = (count_parameters(STAGES[n].network) for n in (numerator, denominator))
+    one, other = (count_parameters(_network(n)) for n in (numerator, denominator))
     return times(one / other)
 
 
 def mac_ratio(numerator: int, denominator: int) -> str:
     """How many times the multiply-accumulates of one stage are those of another."""
-    one, other = (count_macs(STAGES[n].network) for n in (numerator, denominator))
+    one, other = (count_macs(_network(n)) for n in (numerator, denominator))
     return times(one / other)
 
 
@@ -274,7 +274,7 @@ def chance_loss() -> str:
 def layer_share(number: int, name: str) -> str:
     """The share of a stage's parameters that one layer has."""
     layer = _layer(number, name)
-    return percent(layer.parameters / count_parameters(STAGES[number].network))
+    return percent(layer.parameters / count_parameters(_network(number)))
 
 
 def layer_macs(number: int, name: str) -> str:
@@ -283,4 +283,8 @@ def layer_macs(number: int, name: str) -> str:
 
 
 def _layer(number: int, name: str) -> Layer:
-    return next(layer for layer in count_layers(STAGES[number].network) if layer.name == name)
+    return next(layer for layer in count_layers(_network(number)) if layer.name == name)
+
+
+def _network(number: int) -> Network | Peer:
+    return sample(number).run.network

@@ -1,4 +1,4 @@
-"""Charts from the cache: histories and results. Colours and axes are assigned here.
+"""Charts from the cache: histories and results. Colours of stages and axes are assigned here.
 
 A colour means a stage, a line's style means a split: test solid, training
 dashed. Every history has the same two axes, so any two charts compare at a
@@ -31,7 +31,7 @@ from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, how_many, sample
 from cifar_study.stages import CLASSES, STAGES
 
-# Paul Tol's "muted" scheme: told apart by the colour-blind and on paper.
+# From Paul Tol's schemes: told apart by the colour-blind and on paper.
 COLOURS = {
     1: "#332288",
     2: "#88CCEE",
@@ -53,6 +53,7 @@ SMOOTHING = 10
 SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photo, beside its picture
 SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
+DRAWN = "drawn.json"  # from which results the pictures were drawn
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -155,12 +156,22 @@ def size_accuracies(folder: Path = FIGURES) -> dict[str, dict[int, float]]:
 
 
 def _drawn(file: str, number: int, folder: Path) -> Path | None:
-    """A file that was saved when a stage was trained; none while the stage has no result."""
-    path = folder / file
-    return path if path.exists() and cache.reported(number).result else None
+    """A file that was drawn from the run that is reported; none where it was drawn from another."""
+    path, result = folder / file, cache.reported(number).result
+    if result is None or not path.exists():
+        return None
+    return path if drawn_from(folder).get(str(number)) == result.record["history_sha256"] else None
+
+
+def drawn_from(folder: Path = FIGURES) -> dict[str, str]:
+    """From which result of each stage the pictures were drawn: the checksum of its history."""
+    path = folder / DRAWN
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _not_yet(number: int) -> Markdown:
+    if cache.reported(number).result:
+        return Markdown(f"*Not drawn from this run of stage {number}.*")
     return Markdown(f"*Drawn once stage {number} is trained.*")
 
 

@@ -15,16 +15,19 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from cifar_study import cache
 from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
 from cifar_study.figures import (
     COLOURS,
+    DRAWN,
     OTHER,
     PHOTO,
     RIGHT,
     SIZES,
     STYLE,
     all_test_curves,
+    drawn_from,
     new_figure,
 )
 from cifar_study.files import write_whole
@@ -94,6 +97,9 @@ def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         measure_sizes(run, data, folder)
         draw_mistakes(run, data, folder)
         draw_filters(run, folder)
+    result = cache.read_result(run.folder)
+    drawn = drawn_from(folder) | {str(run.stage.number): result.record["history_sha256"]}
+    write_whole(folder / DRAWN, json.dumps(dict(sorted(drawn.items())), indent=1).encode())
 
 
 def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
@@ -114,7 +120,6 @@ def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
 
 def draw_probabilities(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """The same test pictures with their ten probabilities, untrained and trained."""
-    from cifar_study import cache
     from cifar_study.predict import fresh_network, probabilities
 
     pictures, labels = data.test_images[list(SHOWN)], data.test_labels[list(SHOWN)]
@@ -192,8 +197,6 @@ def measure_sizes(run: Run, data: Dataset, folder: Path = FIGURES, every: int = 
 
 def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """The test pictures that the network is surest of and wrong about, the surest first."""
-    from cifar_study import cache
-
     given = cache.read_result(run.folder).probabilities()
     guesses = given.argmax(1)
     wrong = np.flatnonzero(guesses != data.test_labels)
@@ -209,8 +212,6 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
 
 def draw_filters(run: Run, folder: Path = FIGURES) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
-    from cifar_study import cache
-
     weights, _ = cache.read_tensors(run.folder / cache.MODEL)
     filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
     with style.context(STYLE):

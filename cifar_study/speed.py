@@ -13,7 +13,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from cifar_study import facts, seeds
+from cifar_study import cache, facts, seeds
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.figures import COLOURS, STYLE, Chart, Charts, label_points, new_figure
@@ -44,7 +44,10 @@ def read_results(path: Path = RESULTS) -> dict[str, Any]:
 
 def times() -> Markdown:
     """Every stage's epoch as measured in one sitting, and on what."""
-    timing = seeds.timing()
+    try:
+        timing = cache.read_timing()
+    except StudyError as error:
+        return Markdown(f"*{error}*")
     if timing is None:
         return Markdown(
             "*Not measured yet, so the times of the chapters are medians over the epochs as they "

@@ -27,6 +27,7 @@ def _markdown(frame: pd.DataFrame, numeric: Iterable[str] = ()) -> Markdown:
 
 def layers(number: int) -> Markdown:
     """A stage's layers: what each yields, its parameters and how they are counted."""
+    network = sample(number).run.network
     rows = [
         {
             "layer": layer.name,
@@ -35,9 +36,9 @@ def layers(number: int) -> Markdown:
             "how counted": layer.arithmetic,
             "kind": layer.kind,
         }
-        for layer in count_layers(STAGES[number].network)
+        for layer in count_layers(network)
     ]
-    total = facts.count(count_parameters(STAGES[number].network))
+    total = facts.count(count_parameters(network))
     rows.append(
         {
             "layer": "**total**",
@@ -59,7 +60,7 @@ def recipe(number: int) -> Markdown:
         "momentum": f"{chosen.momentum:g}",
         "loss": "categorical cross-entropy",
         "batch": f"{chosen.batch_size} pictures, the last one of an epoch shorter",
-        "epochs": str(chosen.epochs),
+        "epochs": str(sample(number).run.planned),
         "order": "reshuffled every epoch",
         "starting weights": "Glorot-uniform, biases zero",
         "augmentation, weight decay, schedule": "none",
@@ -124,7 +125,7 @@ def saved_parameters(number: int) -> Markdown:
         stand.result.folder / cache.MODEL, cache.identity(stand.result.record)
     )
     rows, total = [], 0
-    for layer in count_layers(STAGES[number].network):
+    for layer in count_layers(stand.run.network):
         shapes = {
             kind: tensors[f"{layer.name}.{kind}"].shape
             for kind in ("weight", "bias")
@@ -206,7 +207,7 @@ def standing(*numbers: int) -> Markdown:
         for number, one in samples.items()
         for line in _incomplete(one)
     ]
-    if trial := next(iter(samples.values())).run.trial:
+    if trial := next(filter(None, (one.run.trial for one in samples.values())), ""):
         lines.insert(0, f"Shown here is the trial `{trial}`, not the study.")
     try:
         cache.read_timing()

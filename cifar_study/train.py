@@ -213,7 +213,8 @@ def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
     # One thread, as each of several jobs has; more would be another machine's time.
     hardware = Hardware(options.device, options.precision, threads=1)
     measured = timing.measure(runs, data.load(options.data), hardware)
-    cache.write_json(options.cache / cache.TIMING, measured)
+    # A trial's times lie with the trial.
+    cache.write_json(runs[0].folder.parent.parent / cache.TIMING, measured)
     for number, entry in measured["stages"].items():
         print(
             f"stage {number}: {entry['seconds']:.1f} s an epoch "
@@ -225,6 +226,11 @@ def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
 def _draw_figures(runs: list[Run], name: str) -> int:
     from cifar_study import data, pictures
 
+    if other := [run for run in runs if run.trial or run.seed or run.root != ROOT]:
+        raise StudyError(
+            f"--figures: {other[0].folder} is not of the study that figures/ shows; "
+            "leave the options of trials, --seed and --cache out"
+        )
     loaded = data.load(name)
     pictures.draw_data(loaded)
     for run in runs:

@@ -59,16 +59,14 @@ def train(
     number, and for a disk that can't be written.
     """
     with _hold(run, patience):
-        if restart:
-            _clear(run)
         configuration = run.configuration(data.fingerprint)
-        saved = _saved(run, configuration)
+        saved = None if restart else _saved(run, configuration)
         if saved and saved.unpublished:
             # A kill in the last moment left the epoch finished but not published.
             saved.publish(run, configuration, _facts(saved.sessions, data))
         if saved and len(saved.history) >= run.planned:
             return False
-        _train(run, data, hardware, tell, configuration, saved)
+        _train(run, data, hardware, tell, configuration, saved, restart)
     return True
 
 
@@ -79,6 +77,7 @@ def _train(
     tell: Callable[[Event], None],
     configuration: dict[str, Any],
     saved: _Saved | None,
+    restart: bool,
 ) -> None:
     import torch  # here, as it takes seconds: a run that is complete never needs it
 
@@ -137,6 +136,8 @@ def _train(
         done = _Saved(
             history, engine.model_state(), engine.momentum_state(), probabilities, sessions
         )
+        if restart and epoch == 1:  # not before there is something to take its place
+            _clear(run)
         done.write(run, configuration)
         done.publish(run, configuration, _facts(sessions, data))
         tell(Event(epoch, train_loss, train_accuracy, row))
@@ -226,7 +227,8 @@ def _saved(run: Run, configuration: dict[str, Any]) -> _Saved | None:
 
 def _from_resume(run: Run, configuration: dict[str, Any], published: cache.Result | None) -> _Saved:
     path = run.folder / RESUME
-    tensors, metadata = cache.read_tensors(path)
+    remedy = f"delete it to go on from {MODEL}"
+    tensors, metadata = cache.read_tensors(path, remedy=remedy)
     for field, value in _stamp(run, configuration).items():
         if metadata.get(field) != value:
             raise StudyError(
@@ -242,9 +244,7 @@ def _from_resume(run: Run, configuration: dict[str, Any], published: cache.Resul
         }
 
     if "history" not in tensors or "sessions" not in metadata:
-        raise StudyError(
-            f"{path}: is not a file that training goes on from; delete it to go on from {MODEL}"
-        )
+        raise StudyError(f"{path}: is not a file that training goes on from; {remedy}")
     history = [Epoch(int(row[0]), *map(float, row[1:])) for row in tensors["history"]]
     return _Saved(
         history,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
-from cifar_study import figures
-from cifar_study.runs import FIGURES, ROOT
+import pytest
+
+from cifar_study import facts, figures, tables
+from cifar_study.runs import FIGURES, ROOT, TRIAL_VARIABLE
+from cifar_study.stages import PEERS, STAGES
 
 
 def test_curves_that_leave_the_chart_say_where_they_end() -> None:
@@ -41,3 +44,31 @@ def test_the_chart_of_sizes_shows_what_was_measured() -> None:
     axes = figures.sizes().figure.axes[0]
     for line, shares in zip(axes.lines, measured.values(), strict=False):
         assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
+
+
+def test_every_stage_has_a_colour_of_its_own() -> None:
+    assert figures.COLOURS.keys() == STAGES.keys() | PEERS.keys()
+    assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
+
+
+def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert figures.photo()
+    other = figures.drawn_from() | {"8": "of another history"}
+    monkeypatch.setattr(figures, "drawn_from", lambda folder: other)
+    assert not figures.photo()
+    assert not figures.size_accuracies()
+    assert "Not drawn from this run of stage 8" in figures.saved("photo", 8).data
+
+
+def test_a_trial_of_another_width_is_counted_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRIAL_VARIABLE, "epochs-3_width-0.5")
+    # Two filters: (9·3·2 + 2) + (9·2·2 + 2) + (32·10 + 10) = 424; ten filters: 2,800.
+    assert "424" in tables.layers(1).data
+    assert facts.parameter_ratio(2, 1) == "6.6 times"
+    assert "| epochs" in tables.recipe(1).data
+    assert tables.recipe(1).data.split("| epochs")[1].split("|")[1].strip() == "3"
+
+
+def test_a_trial_is_named_whichever_stage_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRIAL_VARIABLE, "epochs-15")  # as many as stage 3 has in the study
+    assert "the trial `epochs-15`" in tables.standing(3, 4).data

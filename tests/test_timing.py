@@ -33,12 +33,13 @@ def stored(seconds: float, **change: object) -> str:
 def test_measured_times_are_stored_in_order(here: Path) -> None:
     done = train(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
     assert done.returncode == 0, done.stderr
-    timing = cache.read_timing(here / "cache")
+    timing = cache.read_timing(here / "cache" / "trials" / "data-synthetic")
     assert set(timing["stages"]) == {"1", "3"}
     # Stage 3 has 27 times the arithmetic of stage 1.
     assert timing["stages"]["3"]["least"] > timing["stages"]["1"]["least"] > 0
     assert timing["machine"]["threads"] == 1
     assert "stage 3:" in done.stdout
+    assert cache.read_timing(here / "cache") is None  # of a trial, not of the study
 
 
 def test_the_report_takes_its_times_from_there(here: Path) -> None:
@@ -72,6 +73,7 @@ def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) ->
     (here / "cache" / "timing.json").write_text(damage)
     with pytest.raises(StudyError, match=r"timing\.json: damaged .* --timing$"):
         cache.read_timing(here / "cache")
+    assert "timing.json: damaged" in speed.times().data
     assert facts.stage(1).seconds == "–"
     assert "timing.json: damaged" in tables.standing(1).data
 

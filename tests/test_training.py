@@ -331,6 +331,17 @@ def test_another_file_in_the_place_of_the_resume_file_is_named(other: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_resume_file_costs_no_finished_epoch(tmp_path: Path) -> None:
+    run = small_run(1, 3, tmp_path)
+    stopped_after(run, 2)
+    path = run.folder / cache.RESUME
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(StudyError, match=rf"damaged .*; delete it to go on from {cache.MODEL}$"):
+        train_here(run)
+    path.unlink()
+    assert [event.row.epoch for event in train_here(run) if event.row] == [3]
+
+
 def test_restart_trains_anew_to_the_same_end(tmp_path: Path) -> None:
     run = small_run(7, 2, tmp_path)
     train_here(run)
@@ -340,6 +351,15 @@ def test_restart_trains_anew_to_the_same_end(tmp_path: Path) -> None:
     assert [event.row.epoch for event in news if event.row] == [1, 2]
     assert files(run.folder)[cache.MODEL] == first[cache.MODEL]
     assert cache.status(run).text == "complete"
+
+
+def test_a_restart_that_cannot_begin_loses_nothing(tmp_path: Path) -> None:
+    run = small_run(1, 1, tmp_path)
+    train_here(run)
+    before = files(run.folder)
+    with pytest.raises(StudyError, match="--device mps"):
+        trainer.train(run, data.synthetic(), trainer.Hardware("mps"), print, restart=True)
+    assert files(run.folder) == before
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_last_good_state_kept(
@@ -626,6 +646,8 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
         ("--stage 1 --precision float8", "--precision: invalid choice"),
         ("--stage 1 --data nowhere", "nowhere: no such data folder"),
         ("--stage 1 --data .", ".: holds no CIFAR-10"),
+        ("--figures --data synthetic", "is not of the study that figures/ shows"),
+        ("--figures --seed 1", "is not of the study that figures/ shows"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_status_2(
