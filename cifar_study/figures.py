@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from IPython.display import Image, Markdown, display
@@ -116,8 +117,7 @@ def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
 
 def photo(folder: Path = FIGURES) -> dict[str, list[float]]:
     """The ten probabilities of the photo by its size, as saved with its picture; empty if not."""
-    path = _drawn(PHOTO, 8, folder)
-    return json.loads(path.read_text(encoding="utf-8")) if path else {}
+    return _measured(PHOTO, 8, folder)
 
 
 def sizes(folder: Path = FIGURES) -> Chart | Markdown:
@@ -147,12 +147,16 @@ def sizes(folder: Path = FIGURES) -> Chart | Markdown:
 
 def size_accuracies(folder: Path = FIGURES) -> dict[str, dict[int, float]]:
     """The accuracies that were measured, by shape and width; empty if they were not."""
-    path = _drawn(SIZES, 8, folder)
-    measured = json.loads(path.read_text(encoding="utf-8")) if path else {}
     return {
         shape: {int(side): share for side, share in shares.items()}
-        for shape, shares in measured.items()
+        for shape, shares in _measured(SIZES, 8, folder).items()
     }
+
+
+def _measured(file: str, number: int, folder: Path) -> dict[str, Any]:
+    """The numbers of a file that was saved beside the pictures; none where it is of another run."""
+    path = _drawn(file, number, folder)
+    return json.loads(path.read_text(encoding="utf-8")) if path else {}
 
 
 def _drawn(file: str, number: int, folder: Path) -> Path | None:
