@@ -1,53 +1,63 @@
 """Results on disk: where they lie, how they are written whole, how they are read and judged.
 
-A run is one stage trained from one seed. Its folder holds
+A run is one stage trained from one seed in one precision. Its folder holds
 
 - ``history.csv``: a row an epoch,
-- ``result.json``: what was trained, on what, by what, and how far,
-- ``model.safetensors`` and ``probabilities.safetensors``: the network and what
-  it says of every test picture,
-- ``resume.safetensors``: all that going on needs, ignored by git.
+- ``predictions.safetensors``: what the network says of every test picture, and the labels,
+- ``model.safetensors``: the network; git keeps that of seed 0,
+- ``checkpoint-N.safetensors``: all that going on after epoch N needs, gone once the run is complete,
+- ``result.json``: what was trained, on what, by what, how far, and the SHA-256 of each other file.
 
-An epoch is finished when ``resume.safetensors`` has been replaced; the other
-files are derived from it and written again if a kill came in between. Nothing
-is ever unpickled, and nothing here imports torch.
+An epoch is finished when ``result.json``, the last of them, is replaced. A kill
+in between leaves files that the old ``result.json`` does not know, and the old
+checkpoint to go on from. Nothing is ever unpickled, and nothing here imports torch.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
-import json
-import math
-import statistics
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import safetensors
+import pandas as pd
 import safetensors.numpy
 
 from cifar_study.errors import StudyError
-from cifar_study.files import write_whole
-from cifar_study.layers import count_layers, count_macs, count_parameters
+from cifar_study.files import (
+    first_line,
+    read_json,
+    sha256_of,
+    write_json,
+    write_whole,
+    writing,
+)
+from cifar_study.layers import count_parameters
 from cifar_study.runs import ROOT, Run, reported_run
 from cifar_study.stages import get_stage
 
-FORMAT = 1
+FORMAT = 2
+HISTORY, RECORD, TIMING = "history.csv", "result.json", "timing.json"
+MODEL, PREDICTIONS = "model.safetensors", "predictions.safetensors"
+COLUMNS = (
+    "epoch",
+    "running_loss",
+    "running_accuracy",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "seconds",
+)
+"""Of ``history.csv``: losses in nats, accuracies in [0, 1], wall seconds of a whole epoch.
 
-
-class Epoch(NamedTuple):
-    """One row of ``history.csv``: losses in nats, accuracies in [0, 1], wall seconds."""
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
+``train`` and ``test`` are those of the network as it is evaluated after the
+epoch; ``running`` is the mean over the epoch's steps, dropout at work.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,134 +66,121 @@ class Result:
 
     folder: Path
     record: Mapping[str, Any]
-    history: list[Epoch]
+    history: pd.DataFrame
+
+    @property
+    def seed(self) -> int:
+        """The seed it was trained from."""
+        return self.record["configuration"]["seed"]
+
+    @property
+    def precision(self) -> str:
+        """What convolutions were computed in, from the first epoch to the last."""
+        return self.record["configuration"]["precision"]
 
     @property
     def epochs_done(self) -> int:
         """Epochs that are finished."""
-        return self.record["epochs_done"]
+        return len(self.history)
 
     @property
     def epochs_planned(self) -> int:
         """Epochs that the run is to have."""
-        return self.record["epochs_planned"]
+        return self.record["configuration"]["recipe"]["epochs"]
 
     @property
     def complete(self) -> bool:
         """Whether all planned epochs are finished."""
         return self.epochs_done >= self.epochs_planned
 
-    def probabilities(self) -> np.ndarray:
-        """What the network says of every test picture: ``float32`` (N, classes)."""
-        path = self.folder / PROBABILITIES
-        tensors, _ = read_tensors(path, expect=identity(self.record))
-        if set(tensors) != {"probabilities"}:
-            raise StudyError(f"{path}: damaged (holds {sorted(tensors)}); {_retrain(self.folder)}")
-        return tensors["probabilities"]
+    def model(self) -> dict[str, np.ndarray]:
+        """The network's parameters and buffers by name."""
+        return read_tensors(self.folder / MODEL, self.record["files"].get(MODEL, ""))
+
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """The test pictures' class probabilities, ``float32`` (N, classes), and labels (N,)."""
+        tensors = read_tensors(self.folder / PREDICTIONS, self.record["files"][PREDICTIONS])
+        return tensors["probabilities"].astype(np.float32), tensors["labels"].astype(int)
 
 
-HISTORY, RECORD, TIMING = "history.csv", "result.json", "timing.json"
-MODEL, PROBABILITIES, RESUME = (
-    "model.safetensors",
-    "probabilities.safetensors",
-    "resume.safetensors",
-)
+@dataclass
+class Checkpoint:
+    """All that going on needs, and all that the files for the report are made of."""
+
+    history: pd.DataFrame
+    model: dict[str, np.ndarray]
+    momentum: dict[str, np.ndarray]
+    probabilities: np.ndarray
+    labels: np.ndarray
+    sessions: list[dict[str, Any]]
+
+    def save(self, run: Run, configuration: dict[str, Any], data: dict[str, Any]) -> None:
+        """Write every file of the run, ``result.json`` last; an older checkpoint goes then."""
+        done, folder = len(self.history), run.folder
+        contents = {
+            HISTORY: self.history.to_csv(index=False, lineterminator="\n").encode(),
+            PREDICTIONS: _tensors(probabilities=self.probabilities, labels=self.labels),
+            MODEL: _tensors(**self.model),
+        }
+        if done < run.planned:
+            contents[checkpoint_name(done)] = _tensors(
+                history=self.history.to_numpy(dtype=np.float64),
+                probabilities=self.probabilities,
+                labels=self.labels,
+                **{f"model.{name}": array for name, array in self.model.items()},
+                **{f"momentum.{name}": array for name, array in self.momentum.items()},
+            )
+        for name, content in contents.items():
+            write_whole(folder / name, content)
+        record = {
+            "format": FORMAT,
+            "stage": run.stage.number,
+            "title": run.stage.title,
+            "configuration": configuration,
+            "parameters": count_parameters(run.network),
+            "epochs_done": done,
+            "sessions": self.sessions,
+            "data": data,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        }
+        write_json(folder / RECORD, record)
+        for path in folder.glob(checkpoint_name("*")):
+            if path.name not in contents:
+                with writing(path):
+                    path.unlink()
+
+    @classmethod
+    def load(cls, folder: Path, record: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint that a record names; one that is missing or damaged is a StudyError."""
+        name = checkpoint_name(record["epochs_done"])
+        tensors = read_tensors(folder / name, record["files"].get(name, ""))
+
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            return {
+                name.removeprefix(prefix): array
+                for name, array in tensors.items()
+                if name.startswith(prefix)
+            }
+
+        return cls(
+            pd.DataFrame(tensors["history"], columns=COLUMNS).astype({"epoch": int}),
+            part("model."),
+            part("momentum."),
+            tensors["probabilities"],
+            tensors["labels"],
+            record["sessions"],
+        )
 
 
-# --- writing: whole or not at all ----------------------------------------------------------
+def checkpoint_name(epoch: int | str) -> str:
+    """The file to go on from after ``epoch``."""
+    return f"checkpoint-{epoch}.safetensors"
 
 
-def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as JSON that a person can read and compare."""
-    write_whole(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> None:
-    """Write named arrays and ``metadata`` with a checksum over both."""
-    tensors = {name: np.ascontiguousarray(array) for name, array in sorted(tensors.items())}
-    metadata = metadata | {"sha256": _checksum(tensors, metadata)}
-    write_whole(path, _sorted_header(safetensors.numpy.save(tensors, metadata)))
-
-
-def _sorted_header(content: bytes) -> bytes:
-    """The same file with its metadata in order: the library leaves the order to chance."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # arrays start at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
-
-
-def _checksum(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-    for name in sorted(tensors):
-        array = tensors[name]
-        digest.update(f"{name} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def history_csv(history: list[Epoch]) -> str:
-    """The text of ``history.csv``; ``repr`` keeps every digit, so reading gives the same floats."""
-    lines = [",".join(Epoch._fields)]
-    lines += [
-        ",".join([str(row.epoch), *map(repr, row[1:5]), f"{row.seconds:.3f}"]) for row in history
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def identity(record: Mapping[str, Any]) -> dict[str, str]:
-    """What says that a file of tensors belongs to a result."""
-    configuration = json.dumps(record["configuration"], sort_keys=True)
-    return {
-        "stage": str(record["stage"]),
-        "seed": str(record["seed"]),
-        "configuration": hashlib.sha256(configuration.encode()).hexdigest(),
-    }
-
-
-def publish(
-    run: Run,
-    configuration: dict[str, Any],
-    history: list[Epoch],
-    model: Mapping[str, np.ndarray],
-    probabilities: np.ndarray,
-    facts: dict[str, Any],
-) -> None:
-    """Write what the report reads: history, network and probabilities, then ``result.json``.
-
-    ``facts`` are the entries of ``result.json`` that only the engine knows:
-    ``sessions`` (which machine trained which epochs) and ``data``.
-    """
-    text = history_csv(history)
-    record = {
-        "format": FORMAT,
-        "stage": run.stage.number,
-        "title": run.stage.title,
-        "seed": run.seed,
-        "configuration": configuration,
-        "parameters": count_parameters(run.network),
-        "multiply_accumulates": count_macs(run.network),
-        "layers": [asdict(layer) for layer in count_layers(run.network)],
-        "epochs_done": len(history),
-        "epochs_planned": run.planned,
-        "median_seconds": round(statistics.median(row.seconds for row in history), 3),
-        **facts,
-        "history_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
-    record["record_sha256"] = _seal(record)
-    stamp = identity(record) | {"epoch": str(len(history))}
-    write_whole(run.folder / HISTORY, text.encode())
-    write_tensors(run.folder / MODEL, model, stamp)
-    write_tensors(run.folder / PROBABILITIES, {"probabilities": probabilities}, stamp)
-    write_json(run.folder / RECORD, record)
-
-
-def _seal(record: Mapping[str, Any]) -> str:
-    """A checksum over a record, so that a damaged or hand-edited number is noticed."""
-    rest = {field: value for field, value in record.items() if field != "record_sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+def _tensors(**arrays: np.ndarray) -> bytes:
+    return safetensors.numpy.save(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    )
 
 
 # --- reading: the right value or one clear error -------------------------------------------
@@ -193,152 +190,84 @@ def _retrain(folder: Path) -> str:
     return f"restore it from git, or delete {folder} and train the stage again"
 
 
-def read_tensors(
-    path: Path, expect: Mapping[str, str] | None = None, remedy: str = ""
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Arrays and metadata of a file written by :func:`write_tensors`, checksum verified.
-
-    ``expect`` are metadata entries that must be as given. Whatever is wrong
-    with the file is a :class:`StudyError` that names it and the ``remedy``.
-    """
-    remedy = remedy or _retrain(path.parent)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        whole = metadata.pop("sha256", None) == _checksum(tensors, metadata)
-    except FileNotFoundError:
-        raise StudyError(f"{path}: missing; {remedy}") from None
-    # The reader is Rust code behind several exception types of its own.
-    except Exception as error:
-        raise StudyError(f"{path}: damaged ({_first_line(error)}); {remedy}") from None
-    if not whole:
-        raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")
-    for field, value in (expect or {}).items():
-        if metadata.get(field) != value:
-            raise StudyError(f"{path}: belongs to another run ({field} differs); {remedy}")
-    return tensors, metadata
+def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
+    """The arrays of a file whose bytes have that checksum; any other is a :class:`StudyError`."""
+    _check(path, sha256)
+    return safetensors.numpy.load_file(path)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def read_history(path: Path) -> list[Epoch]:
-    """The rows of a ``history.csv``, checked: header, epochs in order, every value in its range."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        rows = list(csv.reader(io.StringIO(text, newline="")))
-    except FileNotFoundError:
-        raise StudyError(f"{path}: missing; {_retrain(path.parent)}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise StudyError(
-            f"{path}: unreadable ({_first_line(error)}); {_retrain(path.parent)}"
-        ) from None
-    if not rows or tuple(rows[0]) != Epoch._fields:
-        raise StudyError(
-            f"{path}: line 1 is not the header {','.join(Epoch._fields)}; {_retrain(path.parent)}"
-        )
-    history = []
-    for number, row in enumerate(rows[1:], start=1):
-        try:
-            entry = Epoch(int(row[0]), *map(float, row[1:]))
-            if not text.endswith("\n") or not _plausible(entry, number):
-                raise ValueError
-        except (ValueError, TypeError, IndexError):
-            raise StudyError(
-                f"{path}: line {number + 1} is damaged or out of order; {_retrain(path.parent)}"
-            ) from None
-        history.append(entry)
-    return history
-
-
-def _plausible(row: Epoch, number: int) -> bool:
-    return (
-        row.epoch == number
-        and all(map(math.isfinite, row[1:]))
-        and all(0 <= accuracy <= 1 for accuracy in (row.train_accuracy, row.test_accuracy))
-        and min(row.train_loss, row.test_loss, row.seconds) >= 0
-        and row.seconds == round(row.seconds, 3)
-    )
-
-
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "stage": int,
-    "title": str,
-    "seed": int,
-    "configuration": dict,
-    "parameters": int,
-    "multiply_accumulates": int,
-    "layers": list,
-    "epochs_done": int,
-    "epochs_planned": int,
-    "median_seconds": (int, float),
-    "sessions": list,
-    "data": dict,
-    "history_sha256": str,
-    "record_sha256": str,
-}
+def _check(path: Path, sha256: str) -> None:
+    remedy = _retrain(path.parent)
+    if sha256_of(path, remedy) != sha256:
+        raise StudyError(f"{path}: is not the file that {RECORD} was written with; {remedy}")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """A ``result.json`` with every field present and of its type, and no value changed."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(f"{path}: missing; {_retrain(path.parent)}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(
-            f"{path}: unreadable ({_first_line(error)}); {_retrain(path.parent)}"
-        ) from None
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    """A ``result.json``; one that changed or is of another format is a :class:`StudyError`."""
+    record = read_json(path, _retrain(path.parent))
+    if record.get("format") != FORMAT:
         raise StudyError(
             f"{path}: not a result of format {FORMAT}, which this version reads; "
             f"{_retrain(path.parent)}"
-        )
-    for field, kind in FIELDS.items():
-        value = record.get(field)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise StudyError(
-                f"{path}: field {field!r} is missing or damaged; {_retrain(path.parent)}"
-            )
-    # A name that got damaged is no field at all.
-    unknown = set(record) - {"format", *FIELDS}
-    if unknown or record["record_sha256"] != _seal(record):
-        raise StudyError(
-            f"{path}: a value or a name was changed after it was written; {_retrain(path.parent)}"
         )
     return record
 
 
 def read_result(folder: Path) -> Result | None:
-    """The result in ``folder``, None where there is none; half of one is a :class:`StudyError`."""
-    if not (folder / RECORD).exists() and (
-        not (folder / HISTORY).exists()
-        # The first epoch is being written, or was cut off before its record.
-        or len(read_history(folder / HISTORY)) == 1
-    ):
-        return None
-    record = read_record(folder / RECORD)
-    if folder.name != f"seed-{record['seed']}" or folder.parent.name != f"stage-{record['stage']}":
+    """The result in ``folder``, None where there is none; half of one is a :class:`StudyError`.
+
+    A run in training replaces its files one by one; a set that does not fit is
+    read again while its record changes.
+    """
+    before = None
+    while True:
+        # Without a record, the first epoch is being written or was cut off before it.
+        if not (folder / RECORD).exists() and not _later_files(folder):
+            return None
+        record = read_record(folder / RECORD)
+        if (folder.parent.name, folder.name) != (
+            f"stage-{record['stage']}",
+            f"seed-{record['configuration']['seed']}",
+        ):
+            raise StudyError(
+                f"{folder / RECORD}: is of stage {record['stage']}, seed "
+                f"{record['configuration']['seed']}, and does not belong here; {_retrain(folder)}"
+            )
+        try:
+            return Result(folder, record, _read_history(folder, record))
+        except StudyError:
+            if record == before:
+                raise
+        before = record
+        time.sleep(0.05)
+
+
+def _later_files(folder: Path) -> bool:
+    """Whether files are there that come to be after a record does."""
+    try:
+        return (folder / HISTORY).read_bytes().count(b"\n") > 2
+    except FileNotFoundError:
+        return False
+    except OSError as error:
         raise StudyError(
-            f"{folder / RECORD}: is of stage {record['stage']}, seed {record['seed']} "
-            f"and does not belong here; {_retrain(folder)}"
-        )
-    history = read_history(folder / HISTORY)
-    # A run in progress, or cut off, may have written its next row already.
-    done = record["epochs_done"]
-    shown = history_csv(history[:done])
-    if (
-        done < 1
-        or len(history) not in (done, done + 1)
-        or hashlib.sha256(shown.encode()).hexdigest() != record["history_sha256"]
-    ):
+            f"{folder / HISTORY}: unreadable ({first_line(error)}); {_retrain(folder)}"
+        ) from None
+
+
+def _read_history(folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
+    path = folder / HISTORY
+    if sha256_of(path, _retrain(folder)) != record["files"][HISTORY]:
         raise StudyError(
-            f"{folder / HISTORY}: is not the history that {RECORD} was written with "
-            f"({len(history)} rows for {done} epochs, or a changed value); {_retrain(folder)}"
+            f"{path}: is not the file that {RECORD} was written with; {_mend(folder, record)}"
         )
-    return Result(folder, record, history[:done])
+    return pd.read_csv(io.BytesIO(path.read_bytes()), float_precision="round_trip")
+
+
+def _mend(folder: Path, record: Mapping[str, Any]) -> str:
+    """What helps against files that do not fit: the checkpoint, where it is there."""
+    if (folder / checkpoint_name(record["epochs_done"])).exists():
+        return "train the stage again: it goes on from its last finished epoch"
+    return _retrain(folder)
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
@@ -357,13 +286,15 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix} {old} → {new}"
 
 
-def stale(run: Run, result: Result, fingerprint: str | None = None) -> str:
-    """Why ``result`` is not what ``run`` would give now; empty where it is.
+def stale(run: Run, record: Mapping[str, Any], fingerprint: str = "", precision: str = "") -> str:
+    """Why a record is not of what ``run`` would give now; empty where it is.
 
-    Without a ``fingerprint`` the data set is taken as the one recorded.
+    Without a ``fingerprint`` or ``precision`` those are taken as recorded.
     """
-    recorded = result.record["configuration"]
-    wanted = run.configuration(fingerprint or recorded.get("fingerprint", ""))
+    recorded = record["configuration"]
+    wanted = run.configuration(
+        fingerprint or recorded["fingerprint"], precision or recorded["precision"]
+    )
     return "; ".join(differences(recorded, wanted))
 
 
@@ -377,18 +308,19 @@ class Status:
     result: Result | None = None
 
 
-def status(run: Run, fingerprint: str | None = None) -> Status:
+def status(run: Run) -> Status:
     """Judge a run by its folder alone; damage is reported, not raised."""
     try:
         result = read_result(run.folder)
         if result:
-            read_tensors(run.folder / MODEL, identity(result.record))
-            result.probabilities()
+            for name, sha256 in result.record["files"].items():
+                if name != MODEL or (run.folder / MODEL).exists():  # git keeps that of seed 0
+                    _check(run.folder / name, sha256)
     except StudyError as error:
         return Status(run, "damaged", str(error))
     if result is None:
         return Status(run, "absent", "absent")
-    if reason := stale(run, result, fingerprint):
+    if reason := stale(run, result.record):
         return Status(run, "stale", f"stale: {reason}", result)
     if result.complete:
         return Status(run, "complete", "complete", result)

@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from torch import Tensor, nn
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.model import build_model
-from cifar_study.stages import Network, Peer, Recipe
+from cifar_study.stages import Network, ResNet, Recipe
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills a GPU
+TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
 Progress = Callable[[float, float, float], None]
 """Called while an epoch runs: share of it done, mean loss and accuracy so far."""
 
@@ -52,38 +54,43 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The dtype that convolutions compute in; weights and sums stay ``float32``.
 
-    ``auto`` takes bfloat16 where the hardware multiplies it natively and a
-    second's measurement shows it faster: emulated it is slower than float32,
-    and PyTorch has had releases without its fast bfloat16 convolutions.
+    ``auto`` is bfloat16 where the processor says that it multiplies it
+    natively, else float32, so it means the same whenever a run goes on.
+    bfloat16 on a processor without it is a :class:`StudyError`.
     """
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if device.type == "cuda":
-        fast = torch.cuda.get_device_capability(device) >= (8, 0)
-    elif device.type == "cpu":
-        fast = _bfloat16_is_faster()
-    else:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
-
-
-def _bfloat16_is_faster() -> bool:
-    """Whether a convolution's forward and backward pass gains from bfloat16 on this CPU."""
-
-    def seconds(dtype: torch.dtype) -> float:
-        conv = nn.Conv2d(40, 40, 3, padding="same").to(
-            dtype=dtype, memory_format=torch.channels_last
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "float32"
+    elif name == "bfloat16" and not has_bfloat16(device):
+        raise StudyError(
+            f"--precision bfloat16: {processor_name(device)} does not multiply it natively; "
+            "train on another machine, or a new run with --precision float32"
         )
-        pictures = torch.ones(32, 40, 16, 16, dtype=dtype).to(memory_format=torch.channels_last)
-        pictures.requires_grad_()
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            conv(pictures).sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times)
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
-    return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor lists instructions that multiply bfloat16 numbers."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split() if device.type == "cpu" else []
+    except OSError:  # not Linux
+        flags = []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def set_up_process(device: torch.device, threads: int | None = None) -> None:
+    """Set what holds for the whole process: threads, memory, deterministic and exact convolutions.
+
+    Without the settings for CUDA the same run twice gives other bits, and
+    convolutions in float32 are computed in TF32, which has 10 bits of mantissa.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def keep_freed_memory() -> None:
@@ -129,7 +136,7 @@ class Engine:
 
     def __init__(
         self,
-        network: Network | Peer,
+        network: Network | ResNet,
         recipe: Recipe,
         data: Dataset,
         *,
@@ -144,8 +151,6 @@ class Engine:
         self.precision = precision
         self.model = build_model(network, seed).to(self.device, memory_format=torch.channels_last)
         on_gpu = self.device.type == "cuda"
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
             lr=recipe.learning_rate,
@@ -156,31 +161,23 @@ class Engine:
             # What the first step would make, but there before a step is recorded.
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.record = record or (cuda_graph if on_gpu else None)
-        if on_gpu:  # the same run twice gives the same bits
-            torch.backends.cudnn.deterministic = True
         self.steps: dict[int, Callable[[], None]] = {}  # by the size of the batch
-        chosen = self._choose(data, limit)
+        chosen = choose_limited(data.train_labels, limit)
         self.train_images, self.train_labels = self._on_device(
-            data.train_images, data.train_labels, chosen
+            data.train_images[chosen], data.train_labels[chosen]
         )
         self.test_images, self.test_labels = self._on_device(data.test_images, data.test_labels)
-        # What a step reads and adds to stays on the device, at a fixed place.
-        self.order = torch.arange(len(self.train_labels), device=self.device)
-        self.position = torch.zeros((), device=self.device, dtype=torch.long)
+        sample = torch.from_numpy(choose_balanced(data.train_labels[chosen], TRAIN_SAMPLE))
+        self.sample = sample.to(self.device)
+        # What a step reads and adds to stays on the device, at a fixed place. A last batch
+        # that is shorter ends where the first batch begins, and reads no further.
+        pictures, size = len(self.train_labels), recipe.batch_size
+        self.order = torch.zeros(-(-pictures // size), size, device=self.device, dtype=torch.long)
+        self.position = torch.zeros(1, device=self.device, dtype=torch.long)
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), device=self.device, dtype=torch.long)
 
-    def _choose(self, data: Dataset, limit: int | None) -> np.ndarray | None:
-        """Which training pictures a limit leaves: a sample, as the set is ordered by class."""
-        if limit is None or limit >= len(data.train_labels):
-            return None
-        return np.sort(np.random.default_rng(0).permutation(len(data.train_labels))[:limit])
-
-    def _on_device(
-        self, images: np.ndarray, labels: np.ndarray, chosen: np.ndarray | None = None
-    ) -> tuple[Tensor, Tensor]:
-        if chosen is not None:
-            images, labels = images[chosen], labels[chosen]
+    def _on_device(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
         return (
             torch.from_numpy(images).to(self.device),
             torch.from_numpy(labels).to(self.device, torch.long),
@@ -189,9 +186,9 @@ class Engine:
     def train_epoch(self, epoch: int, progress: Progress | None = None) -> tuple[float, float]:
         """Train on every picture once; mean loss and accuracy as they were along the way."""
         self.model.train()
-        pictures, size = len(self.order), self.recipe.batch_size
+        pictures, size = len(self.train_labels), self.recipe.batch_size
         full, last = self._stepper(min(size, pictures)), self._stepper(pictures % size)
-        self.order.copy_(self._order(epoch))
+        self.order.view(-1)[:pictures] = self._order(epoch)
         for tally in (self.position, self.loss_sum, self.correct):
             tally.zero_()
         shown = time.monotonic()
@@ -224,15 +221,14 @@ class Engine:
 
     def _step(self, size: int) -> None:
         """Train on the next ``size`` pictures of the order; no value leaves the device."""
-        places = self.position + torch.arange(size, device=self.device)
-        batch = self.order[places % len(self.order)]  # warming up may go past the end
+        batch = self.order[self.position % len(self.order)][0, :size]  # warming up goes past
         pictures, labels = self.train_images[batch], self.train_labels[batch]
         logits = self._logits(pictures)
         loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.position += size
+        self.position += 1
         self.loss_sum += loss.detach() * size
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
@@ -244,17 +240,28 @@ class Engine:
         ):
             return self.model(pictures).float()
 
-    @torch.inference_mode()
     def evaluate(self) -> tuple[float, float, np.ndarray]:
         """Loss, accuracy and class probabilities (N, classes) over the whole test set."""
+        return self._evaluate(self.test_images, self.test_labels)
+
+    def evaluate_training(self) -> tuple[float, float]:
+        """Loss and accuracy over a fixed, balanced sample of the training pictures.
+
+        Taken exactly as those of the test set: without dropout, with the
+        running statistics of batch normalisation.
+        """
+        return self._evaluate(self.train_images[self.sample], self.train_labels[self.sample])[:2]
+
+    @torch.inference_mode()
+    def _evaluate(self, images: Tensor, labels: Tensor) -> tuple[float, float, np.ndarray]:
         self.model.eval()
-        logits = torch.cat(
-            [self._logits(part) for part in self.test_images.split(EVALUATION_BATCH)]
-        )
-        loss = nn.functional.cross_entropy(logits, self.test_labels).item()
-        probabilities = logits.softmax(1).cpu().numpy()
-        # From the probabilities, so that who recomputes it from them gets the same.
-        accuracy = float((probabilities.argmax(1) == self.test_labels.cpu().numpy()).mean())
+        size = EVALUATION_BATCH.get(self.device.type, 500)
+        logits = torch.cat([self._logits(part) for part in images.split(size)])
+        loss = nn.functional.cross_entropy(logits, labels).item()
+        # Half precision is what is stored; from it, so that who recomputes the accuracy
+        # from the stored probabilities gets the same.
+        probabilities = logits.softmax(1).half().cpu().numpy()
+        accuracy = float((probabilities.argmax(1) == labels.cpu().numpy()).mean())
         return loss, accuracy, probabilities
 
     def model_state(self) -> dict[str, np.ndarray]:
@@ -301,6 +308,24 @@ class Engine:
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
         }
+
+
+def choose_limited(labels: np.ndarray, limit: int | None) -> slice | np.ndarray:
+    """Which training pictures a limit leaves: a sample, as the set is ordered by class."""
+    if limit is None or limit >= len(labels):
+        return slice(None)
+    return np.sort(np.random.default_rng(0).permutation(len(labels))[:limit])
+
+
+def choose_balanced(labels: np.ndarray, size: int) -> np.ndarray:
+    """The places of about ``size`` pictures, as many of each class, the same at every call.
+
+    A class that has fewer gives all it has.
+    """
+    random = np.random.default_rng(0)
+    classes = np.unique(labels)
+    members = (random.permutation(np.flatnonzero(labels == label)) for label in classes)
+    return np.sort(np.concatenate([places[: size // len(classes)] for places in members]))
 
 
 def load_weights(model: nn.Module, state: dict[str, np.ndarray]) -> None:

@@ -18,7 +18,7 @@ from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
 from cifar_study.seeds import Sample, half_width, how_many, sample
-from cifar_study.stages import CLASSES, STAGES, Network, Peer, Stage, get_stage
+from cifar_study.stages import CLASSES, STAGES, Network, ResNet, Stage, get_stage
 
 ABSENT = "–"
 
@@ -286,5 +286,5 @@ def _layer(number: int, name: str) -> Layer:
     return next(layer for layer in count_layers(_network(number)) if layer.name == name)
 
 
-def _network(number: int) -> Network | Peer:
+def _network(number: int) -> Network | ResNet:
     return sample(number).run.network

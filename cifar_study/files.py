@@ -1,12 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON that is noticed when it changed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cifar_study.errors import StudyError
 
@@ -59,3 +62,41 @@ def sweep(folder: Path) -> None:
     for path in folder.glob(f".*{UNFINISHED}"):
         with writing(path):
             path.unlink()
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write an object as JSON that a person can read, with a SHA-256 over its other fields."""
+    sealed = value | {"sha256": _digest(value)}
+    write_whole(path, (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """What :func:`write_json` wrote; a file that is missing or changed is a :class:`StudyError`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: missing; {remedy}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
+    if not isinstance(value, dict) or value.pop("sha256", None) != _digest(value):
+        raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")
+    return value
+
+
+def sha256_of(path: Path, remedy: str) -> str:
+    """The SHA-256 of a file's bytes; one that is missing or unreadable is a :class:`StudyError`."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise StudyError(f"{path}: missing; {remedy}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -30,7 +30,7 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
     )
     runs = sorted(runs, key=lambda run: run.planned * count_macs(run.network), reverse=True)
     jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
-    hardware = Hardware(options.device, options.precision, max(1, cores // jobs))
+    hardware = Hardware(options.device, options.precision, max(1, cores // jobs), jobs)
     if options.scheduler:
         from cifar_study.cluster import train_on_cluster
 
@@ -97,24 +97,21 @@ class Reporter:
 
     def __call__(self, event: Event) -> None:
         """Show what an event of the run says."""
-        if event.note:
-            self._print(event.note)
-            return
         if self.start is None:
-            self.start = self.bar.initial = self.bar.n = math.floor(event.epochs)
-            if event.row:
-                self.start -= 1
+            # Where it began: news of an epoch's end is of one that was under way.
+            self.start = math.ceil(event.epochs) - 1
+            self.bar.initial = self.bar.n = self.start
         self.bar.update(event.epochs - self.bar.n)
         self.bar.set_postfix_str(f"loss {event.loss:.3f}, accuracy {event.accuracy:.1%}")
         if event.row and self.bar.disable:
-            row = event.row
-            speed = (time.monotonic() - self.began) / (row.epoch - self.start)
-            left = tqdm.format_interval(speed * (self.run.planned - row.epoch))
+            row, epoch = event.row, round(event.epochs)
+            speed = (time.monotonic() - self.began) / (epoch - self.start)
+            left = tqdm.format_interval(speed * (self.run.planned - epoch))
             self._print(
-                f"epoch {row.epoch}/{self.run.planned}, "
-                f"train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.1%}, "
-                f"test loss {row.test_loss:.4f} accuracy {row.test_accuracy:.1%}, "
-                f"{row.seconds:.1f} s, {left} left"
+                f"epoch {epoch}/{self.run.planned}, "
+                f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.1%}, "
+                f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:.1%}, "
+                f"{row['seconds']:.1f} s, {left} left"
             )
 
     def finish(self, trained: bool) -> None:

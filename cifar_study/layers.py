@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cifar_study.stages import Network, Peer
+from cifar_study.stages import Network, ResNet
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class Layer:
     macs: int = 0
 
 
-def count_layers(network: Network | Peer, height: int = 32, width: int = 32) -> list[Layer]:
+def count_layers(network: Network | ResNet, height: int = 32, width: int = 32) -> list[Layer]:
     """Every layer that computes, in order, for pictures of ``height`` × ``width`` pixels.
 
-    A peer counts as one layer, with what its description declares.
+    A residual network counts as one layer, with what its description declares.
     """
-    if isinstance(network, Peer):
+    if isinstance(network, ResNet):
         shape = (network.classes,)
-        return [Layer("network", network.model, shape, network.parameters, "", network.macs)]
+        return [Layer("network", "residual network", shape, network.parameters, "", network.macs)]
     layers = [Layer("input", "picture", (3, height, width))]
     channels = 3
     for number, block in enumerate(network.blocks, start=1):
@@ -87,11 +87,11 @@ def count_layers(network: Network | Peer, height: int = 32, width: int = 32) -> 
     return layers
 
 
-def count_parameters(network: Network | Peer) -> int:
+def count_parameters(network: Network | ResNet) -> int:
     """Trained parameters; the running means and variances of batch norm are not among them."""
     return sum(layer.parameters for layer in count_layers(network))
 
 
-def count_macs(network: Network | Peer) -> int:
+def count_macs(network: Network | ResNet) -> int:
     """Multiply-accumulates of convolutions and dense layer for one 32 × 32 picture, forward."""
     return sum(layer.macs for layer in count_layers(network))

@@ -7,7 +7,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from cifar_study.stages import Block, Network, Peer
+from cifar_study.stages import Block, Network, ResNet
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
@@ -20,24 +20,6 @@ class Rescale(nn.Module):
         if not pictures.is_floating_point():
             pictures = pictures.float()
         return pictures / 255
-
-
-class Dropout(nn.Dropout):
-    """Dropout whose random numbers cost a CPU half as much (PyTorch issue 138199).
-
-    Sixteen random bits decide on a value, so the rate is exact to 1/65536.
-    """
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Values of any shape in; while training, a share ``p`` of them zero, the rest scaled."""
-        if not self.training or values.device.type != "cpu":
-            return super().forward(values)
-        zeroed = round(self.p * 2**16)
-        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        bits = words.view(torch.int16)[: values.numel()]
-        scale = values.new_tensor(2**16 / (2**16 - zeroed))
-        mask = torch.where(bits >= zeroed - 2**15, scale, values.new_zeros(()))
-        return values * mask.as_strided(values.shape, values.stride())
 
 
 def conv_block(channels: int, block: Block) -> nn.Sequential:
@@ -53,19 +35,19 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
         layers[f"act{number}"] = ACTIVATIONS[block.activation]()
     layers["pool"] = nn.AdaptiveAvgPool2d(1) if block.pool == "global" else nn.MaxPool2d(block.pool)
     if block.dropout:
-        layers["drop"] = Dropout(block.dropout)
+        layers["drop"] = nn.Dropout(block.dropout)
     return nn.Sequential(layers)
 
 
-def build_model(network: Network | Peer, seed: int = 0) -> nn.Sequential:
+def build_model(network: Network | ResNet, seed: int = 0) -> nn.Sequential:
     """The network with its starting weights: Glorot-uniform, biases zero, drawn from ``seed``.
 
     Takes pictures (N, 3, H, W) with values 0…255 and returns logits
     (N, classes); H = W = ``network.input_size``, or any size the poolings
-    leave a pixel of where that is None. A peer starts as timm starts it.
+    leave a pixel of where that is None. A residual network starts as timm starts it.
     """
-    if isinstance(network, Peer):
-        return nn.Sequential(OrderedDict(rescale=Rescale(), network=_build_peer(network, seed)))
+    if isinstance(network, ResNet):
+        return nn.Sequential(OrderedDict(rescale=Rescale(), network=_build_resnet(network, seed)))
     layers: OrderedDict[str, nn.Module] = OrderedDict(rescale=Rescale())
     channels, side = 3, network.input_size or 1
     for number, block in enumerate(network.blocks, start=1):
@@ -86,13 +68,24 @@ def build_model(network: Network | Peer, seed: int = 0) -> nn.Sequential:
     return model
 
 
-def _build_peer(peer: Peer, seed: int) -> nn.Module:
-    import timm  # here, as it takes seconds and the study's own stages do without
+def _build_resnet(network: ResNet, seed: int) -> nn.Module:
+    from timm.models.resnet import BasicBlock  # here, as it takes seconds and few need it
+    from timm.models.resnet import ResNet as Residual
 
-    # On a CPU the fused attention's backward pass is two thirds of a step's time.
-    timm.layers.set_fused_attn(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return timm.create_model(
-            peer.model, pretrained=False, num_classes=peer.classes, **dict(peer.options)
+        model = Residual(
+            BasicBlock,
+            (network.depth,) * len(network.filters),
+            num_classes=network.classes,
+            channels=network.filters,
+            # The deep stem is the one whose width can be chosen; the paper's takes its place.
+            stem_type="deep",
+            stem_width=network.filters[0] // 2,
+            zero_init_last=False,
         )
+        model.conv1 = nn.Conv2d(3, network.filters[0], kernel_size=3, padding="same", bias=False)
+        model.maxpool = nn.Identity()
+        model.layer4 = nn.Identity()  # timm's has four groups
+        model.init_weights(zero_init_last=False)
+    return model

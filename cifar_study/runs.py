@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from cifar_study.errors import StudyError
-from cifar_study.stages import Network, Peer, Stage, scale_width
+from cifar_study.stages import Network, ResNet, Stage, scale_width
 
 ROOT = Path("cache")
 FIGURES = Path("figures")
 PAGES = Path("chapters")  # scripts and styles of the interactive parts lie there as well
 # Raised when the engine computes something else from the same stage and seed
 # (another order of batches, other starting weights), not when it gets faster.
-ARITHMETIC = 1
+ARITHMETIC = 2
 TRIAL_VARIABLE = "CIFAR_STUDY_TRIAL"
 
 
@@ -42,7 +42,7 @@ class Run:
         return self.epochs or self.stage.recipe.epochs
 
     @property
-    def network(self) -> Network | Peer:
+    def network(self) -> Network | ResNet:
         """The network, at the width of the run."""
         return scale_width(self.stage, self.width).network
 
@@ -87,7 +87,7 @@ class Run:
             words.append(f"--data {self.data}")
         return " ".join([*words, *more])
 
-    def configuration(self, fingerprint: str) -> dict[str, Any]:
+    def configuration(self, fingerprint: str, precision: str) -> dict[str, Any]:
         """All that decides what comes out, the hardware aside; JSON types only."""
         stage = scale_width(self.stage, self.width)
         return json.loads(
@@ -96,6 +96,7 @@ class Run:
                     "network": asdict(stage.network),
                     "recipe": asdict(stage.recipe) | {"epochs": self.planned},
                     "seed": self.seed,
+                    "precision": precision,
                     "limit": self.limit,
                     "fingerprint": fingerprint,
                     "arithmetic": ARITHMETIC,

@@ -13,12 +13,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from cifar_study import cache
 from cifar_study.data import Dataset
-from cifar_study.engine import Engine, choose_device, choose_precision
+from cifar_study.engine import Engine, choose_device, choose_precision, set_up_process
 from cifar_study.runs import Run
 from cifar_study.trainer import Hardware
 
@@ -31,9 +30,8 @@ def measure(runs: list[Run], data: Dataset, hardware: Hardware, repeats: int = 7
     The runs alternate, so what slows the machine for a while slows all of
     them; a first round that warms up is left out.
     """
-    if hardware.threads:
-        torch.set_num_threads(hardware.threads)
     device = choose_device(hardware.device)
+    set_up_process(device, hardware.threads)
     precision = choose_precision(hardware.precision, device)
     some = slice(None, None, len(data.test_labels) // TEST_PICTURES or 1)
     part = replace(data, test_images=data.test_images[some], test_labels=data.test_labels[some])
@@ -79,4 +77,5 @@ def _epoch_seconds(engine: Engine, data: Dataset, epoch: int) -> float:
     engine.evaluate()
     end = time.perf_counter()
     train = (middle - start) * len(data.train_labels) / len(engine.train_labels)
-    return train + (end - middle) * len(data.test_labels) / len(engine.test_labels)
+    # As many training pictures are evaluated as there are test pictures.
+    return train + 2 * (end - middle) * len(data.test_labels) / len(engine.test_labels)

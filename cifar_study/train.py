@@ -198,7 +198,7 @@ def _show_status(runs: list[Run]) -> int:
     print(f"stage  {'network':<{width}}  {'seed':>{digits}}  parameters  test accuracy  state")
     for run, stand in zip(runs, stands, strict=True):
         parameters = count_parameters(run.network)
-        accuracy = f"{stand.result.history[-1].test_accuracy:.1%}" if stand.result else "–"
+        accuracy = f"{stand.result.history['test_accuracy'].iloc[-1]:.1%}" if stand.result else "–"
         print(
             f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>{digits}}  "
             f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
