@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cifar_study.facts import ABSENT, percent
+from cifar_study.facts import ABSENT, percent, points
 from cifar_study.figures import photo, size_accuracies
-from cifar_study.seeds import sample
+from cifar_study.seeds import reliability, sample
 from cifar_study.stages import CLASSES
 
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
@@ -37,6 +37,26 @@ def sure_mistakes(number: int, least: float = 0.9) -> str:
     given, labels = sample(number).answers
     wrong = given[given.argmax(1) != labels].max(1) if len(given) else given
     return percent(float((wrong > least).mean())) if len(wrong) else ABSENT
+
+
+def right_when_sure(number: int, least: float = 0.9) -> str:
+    """The share of right guesses among those made with a probability of more than ``least``."""
+    given, labels = sample(number).answers
+    sure = given.max(1, initial=0) > least
+    return percent(float((given.argmax(1) == labels)[sure].mean())) if sure.any() else ABSENT
+
+
+def calibration_error(number: int) -> str:
+    """The expected calibration error, in points (Naeini et al. 2015; Guo et al. 2017).
+
+    The distance between the mean probability of the class named and the share
+    of right guesses, in fifteen bins of that probability, as a mean over the
+    test pictures.
+    """
+    bins = reliability(number)
+    if not len(bins):
+        return ABSENT
+    return points(float(np.average((bins.confidence - bins.accuracy).abs(), weights=bins.pictures)))
 
 
 def confused(number: int, truth: str, guess: str) -> str:

@@ -34,10 +34,9 @@ EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 def photo(number: int, folder: Path = FIGURES) -> Markdown:
     """The widget that runs a stage's network on the reader's pictures, with all that it needs."""
     stand = cache.reported(number)
-    if stand.state not in ("complete", "partial"):
+    if stand.result is None:
         return Markdown(f"*A picture of yours can be tried here once stage {number} is trained.*")
-    weights, _ = cache.read_tensors(stand.run.folder / cache.MODEL)
-    layers, values = describe(stand.run.network, weights)
+    layers, values = describe(stand.run.network, stand.result.model())
     pools = [block.pool for block in stand.run.network.blocks if block.pool != "global"]
     network = {"classes": CLASSES, "smallest": math.prod(pools), "layers": layers}
     start, most = SIDES

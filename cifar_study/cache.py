@@ -5,7 +5,7 @@ A run is one stage trained from one seed in one precision. Its folder holds
 - ``history.csv``: a row an epoch,
 - ``predictions.safetensors``: what the network says of every test picture, and the labels,
 - ``model.safetensors``: the network; git keeps that of seed 0,
-- ``checkpoint-N.safetensors``: all that going on after epoch N needs, gone once the run is complete,
+- ``checkpoint-N.safetensors``: all that going on after epoch N needs, until the run is complete,
 - ``result.json``: what was trained, on what, by what, how far, and the SHA-256 of each other file.
 
 An epoch is finished when ``result.json``, the last of them, is replaced. A kill
@@ -41,6 +41,7 @@ from cifar_study.runs import ROOT, Run, reported_run
 from cifar_study.stages import get_stage
 
 FORMAT = 2
+SETTLED = 1  # seconds after which nobody is writing an epoch's next file
 HISTORY, RECORD, TIMING = "history.csv", "result.json", "timing.json"
 MODEL, PREDICTIONS = "model.safetensors", "predictions.safetensors"
 COLUMNS = (
@@ -141,7 +142,9 @@ class Checkpoint:
             "epochs_done": done,
             "sessions": self.sessions,
             "data": data,
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+            "files": {
+                name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+            },
         }
         write_json(folder / RECORD, record)
         for path in folder.glob(checkpoint_name("*")):
@@ -213,13 +216,13 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_result(folder: Path) -> Result | None:
+def read_result(folder: Path, whole: bool = False) -> Result | None:
     """The result in ``folder``, None where there is none; half of one is a :class:`StudyError`.
 
-    A run in training replaces its files one by one; a set that does not fit is
-    read again while its record changes.
+    ``whole`` checks the files that are read later as well. A run in training
+    replaces its files one by one; a set that does not fit is read again as
+    long as the folder changes.
     """
-    before = None
     while True:
         # Without a record, the first epoch is being written or was cut off before it.
         if not (folder / RECORD).exists() and not _later_files(folder):
@@ -234,11 +237,14 @@ def read_result(folder: Path) -> Result | None:
                 f"{record['configuration']['seed']}, and does not belong here; {_retrain(folder)}"
             )
         try:
-            return Result(folder, record, _read_history(folder, record))
+            result = Result(folder, record, _read_history(folder, record))
+            for name, sha256 in record["files"].items() if whole else ():
+                if name != MODEL or (folder / MODEL).exists():  # git keeps that of seed 0
+                    _check(folder / name, sha256)
+            return result
         except StudyError:
-            if record == before:
+            if abs(time.time() - folder.stat().st_mtime) > SETTLED:
                 raise
-        before = record
         time.sleep(0.05)
 
 
@@ -260,7 +266,7 @@ def _read_history(folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
         raise StudyError(
             f"{path}: is not the file that {RECORD} was written with; {_mend(folder, record)}"
         )
-    return pd.read_csv(io.BytesIO(path.read_bytes()), float_precision="round_trip")
+    return pd.read_csv(io.BytesIO(path.read_bytes()))
 
 
 def _mend(folder: Path, record: Mapping[str, Any]) -> str:
@@ -282,6 +288,8 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
     elif old != new:
         if prefix == "fingerprint":
             yield "data (another fingerprint)"
+        elif prefix == "arithmetic":
+            yield "computed by an earlier engine"
         else:
             yield f"{prefix} {old} → {new}"
 
@@ -311,11 +319,7 @@ class Status:
 def status(run: Run) -> Status:
     """Judge a run by its folder alone; damage is reported, not raised."""
     try:
-        result = read_result(run.folder)
-        if result:
-            for name, sha256 in result.record["files"].items():
-                if name != MODEL or (run.folder / MODEL).exists():  # git keeps that of seed 0
-                    _check(run.folder / name, sha256)
+        result = read_result(run.folder, whole=True)
     except StudyError as error:
         return Status(run, "damaged", str(error))
     if result is None:
@@ -340,17 +344,6 @@ def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:
 
 def read_timing(root: Path = ROOT) -> dict[str, Any] | None:
     """What ``--timing`` measured, or None where it did not yet; damage is a :class:`StudyError`."""
-    path = root / TIMING
-    if not path.exists():
+    if not (root / TIMING).exists():
         return None
-    remedy = "measure again with: python -m cifar_study.train --timing"
-    try:
-        timing = json.loads(path.read_text(encoding="utf-8"))
-        whole = timing["format"] == FORMAT and isinstance(timing["machine"]["processor"], str)
-        for entry in timing["stages"].values():
-            whole = whole and 0 < entry["least"] <= entry["seconds"] <= entry["most"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{path}: damaged ({_first_line(error)}); {remedy}") from None
-    if not whole:
-        raise StudyError(f"{path}: damaged (a value is out of its range); {remedy}")
-    return timing
+    return read_json(root / TIMING, "measure again with: python -m cifar_study.train --timing")

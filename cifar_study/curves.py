@@ -39,7 +39,7 @@ def explorer(figure: str) -> Markdown:
 def data(figure: str) -> dict[str, Any]:
     """What ``curves.js`` draws: axes, splits and, for each stage, its runs (none, one or more).
 
-    A run's ``history`` has a list of values for each field of ``history.csv``, digit for digit.
+    A run's ``history`` has a list of values for each measure and split, digit for digit.
     """
     return {
         "figure": figure,
@@ -56,7 +56,7 @@ def data(figure: str) -> dict[str, Any]:
                 "title": stage.title,
                 "note": figures.progress(one).strip(),
                 "colour": figures.COLOURS[number],
-                "runs": [_run(result) for result in one.counted],
+                "runs": [_run(result, one.training_split) for result in one.counted],
             }
             for number, stage in STAGES.items()
             for one in [sample(number)]
@@ -69,7 +69,10 @@ def _axis(scale: Scale) -> dict[str, Any]:
     return {"title": scale.title, "label": scale.label, "ticks": scale.ticks, "labels": labels}
 
 
-def _run(result: Result) -> dict[str, Any]:
-    fields = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
-    history = {field: [getattr(row, field) for row in result.history] for field in fields}
-    return {"seed": result.record["seed"], "history": history}
+def _run(result: Result, training: str) -> dict[str, Any]:
+    history = {
+        f"{shown}_{measure}": result.history[f"{split}_{measure}"].tolist()
+        for shown, split in (("train", training), ("test", "test"))
+        for measure in ("loss", "accuracy")
+    }
+    return {"seed": result.seed, "history": history}

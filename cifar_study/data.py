@@ -21,6 +21,7 @@ from cifar_study.layouts import ROW, SIDE, decode, holds_pictures
 from cifar_study.stages import CLASSES
 
 TRAIN, TEST = 50_000, 10_000
+TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
 CHANNEL_MEANS = (0.49139968, 0.48215841, 0.44653091)  # published, of the training pixels
 FINGERPRINT = "ef8c44da315580899423e5630347b520bf5028438fe629f2c56e43dec1b25471"
 FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
@@ -49,17 +50,6 @@ class Dataset:
             float(self.train_images[..., channel].mean(dtype=np.float64)) / 255
             for channel in range(3)
         )
-
-
-def ordered_labels(name: str, pictures: int) -> np.ndarray:
-    """The labels (N,) of a data set's test pictures, which follow from its order.
-
-    CIFAR-10's are ordered by class, as many of each; the drawn set's classes take turns.
-    """
-    classes = np.arange(len(CLASSES))
-    if name == "synthetic":
-        return np.resize(classes, pictures)
-    return np.repeat(classes, pictures // len(classes))
 
 
 def one_hot(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:

@@ -21,13 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_study.data import Dataset
+from cifar_study.data import TRAIN_SAMPLE, Dataset
 from cifar_study.errors import StudyError
 from cifar_study.model import build_model
-from cifar_study.stages import Network, ResNet, Recipe
+from cifar_study.stages import Network, Recipe, ResNet
 
 EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills a GPU
-TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
 Progress = Callable[[float, float, float], None]
 """Called while an epoch runs: share of it done, mean loss and accuracy so far."""
 

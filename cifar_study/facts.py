@@ -12,12 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cifar_study.cache import Epoch
-from cifar_study.data import TEST, TRAIN
+import numpy as np
+
+from cifar_study.data import TEST, TRAIN, TRAIN_SAMPLE
 from cifar_study.figures import running_mean
 from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
 from cifar_study.layouts import SIDE
-from cifar_study.seeds import Sample, half_width, how_many, sample
+from cifar_study.seeds import (
+    Sample,
+    difference,
+    epoch_times,
+    half_width,
+    how_many,
+    paired_answers,
+    sample,
+)
 from cifar_study.stages import CLASSES, STAGES, Network, ResNet, Stage, get_stage
 
 ABSENT = "–"
@@ -83,8 +92,17 @@ class Facts:
     stage: Stage
     sample: Sample
 
-    def _from_history(self, value: Callable[[list[Epoch]], str]) -> str:
-        return value(self.sample.history) if self.sample.history else ABSENT
+    def _final(self, field: str, write: Callable[[float], str]) -> str:
+        """The mean over the seeds at the last epoch; a dash where it was not measured."""
+        values = self.sample.final(field)
+        return write(float(values.mean())) if len(values) and not np.isnan(values).any() else ABSENT
+
+    def _at_best(self, field: str, by: str, least: bool = False) -> float | None:
+        history = self.sample.history
+        if not len(history):
+            return None
+        place = history[by].idxmin() if least else history[by].idxmax()
+        return float(history.loc[place, field])
 
     @property
     def parameters(self) -> str:
@@ -105,9 +123,17 @@ class Facts:
 
     @property
     def seconds(self) -> str:
-        """Wall time of an epoch, test pass included."""
-        value = self.sample.epoch_seconds
+        """What an epoch usually took while the stage was trained, evaluation included."""
+        value = self.sample.seconds
         return seconds(value) if value else ABSENT
+
+    @property
+    def trained_on(self) -> str:
+        """The processor, threads and precision that its epochs were trained with."""
+        if self.sample.machine:
+            processor, precision, threads = self.sample.machine
+            return f"{processor}, {threads} thread{'s' if threads != '1' else ''}, {precision}"
+        return "several machines" if self.sample.counted else ABSENT
 
     @property
     def seeds(self) -> str:
@@ -118,82 +144,125 @@ class Facts:
     @property
     def test_accuracy_interval(self) -> str:
         """Test accuracy at the end, with Student's 95% interval: 73.4% ± 0.5."""
-        return self.test_accuracy + self._plus_minus(lambda history: history[-1].test_accuracy)
+        return self.test_accuracy + self._plus_minus("test_accuracy")
 
     @property
     def gap_interval(self) -> str:
         """The gap in points, with Student's 95% interval: 5.1 ± 0.2."""
-        return self.gap.removesuffix(" points") + self._plus_minus(_gap)
+        return self.gap.removesuffix(" points") + self._plus_minus("gap")
 
-    def _plus_minus(self, value: Callable[[list[Epoch]], float]) -> str:
+    def _plus_minus(self, field: str) -> str:
         if not self.sample.several:
             return ""
-        width = half_width([value(one.history) for one in self.sample.counted])
+        width = half_width(self.sample.final(field).tolist())
         return f"\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{100 * width:.1f}"
 
     @property
     def test_accuracy(self) -> str:
         """Test accuracy after the last epoch."""
-        return self._from_history(lambda history: percent(history[-1].test_accuracy))
+        return self._final("test_accuracy", percent)
 
     @property
     def train_accuracy(self) -> str:
-        """Training accuracy of the last epoch."""
-        return self._from_history(lambda history: percent(history[-1].train_accuracy))
+        """Accuracy on the sample of training pictures after the last epoch, as evaluated."""
+        return self._final("train_accuracy", percent)
+
+    @property
+    def running_accuracy(self) -> str:
+        """Training accuracy as the last epoch went along, dropout at work."""
+        return self._final("running_accuracy", percent)
 
     @property
     def test_loss(self) -> str:
         """Test loss after the last epoch."""
-        return self._from_history(lambda history: loss(history[-1].test_loss))
+        return self._final("test_loss", loss)
 
     @property
     def gap(self) -> str:
-        """Training accuracy minus test accuracy at the end."""
-        return self._from_history(lambda history: points(_gap(history)))
+        """Training accuracy minus test accuracy at the end, both as evaluated."""
+        return self._final("gap", points)
 
     @property
     def best_accuracy(self) -> str:
         """The highest test accuracy on the way."""
-        return self._from_history(lambda history: percent(best(history).test_accuracy))
+        value = self._at_best("test_accuracy", "test_accuracy")
+        return ABSENT if value is None else percent(value)
 
     @property
     def best_epoch(self) -> str:
-        """The epoch of the highest test accuracy."""
-        return self._from_history(lambda history: str(best(history).epoch))
+        """The epoch of the highest test accuracy, the earliest of equals."""
+        value = self._at_best("epoch", "test_accuracy")
+        return ABSENT if value is None else count(value)
 
     @property
     def best(self) -> str:
         """The highest test accuracy with its epoch: 73.4% (41)."""
-        return self._from_history(lambda _: f"{self.best_accuracy} ({self.best_epoch})")
+        return f"{self.best_accuracy} ({self.best_epoch})" if self.sample.counted else ABSENT
 
     @property
     def least_loss(self) -> str:
         """The least test loss on the way."""
-        return self._from_history(lambda history: loss(_least(history).test_loss))
+        value = self._at_best("test_loss", "test_loss", least=True)
+        return ABSENT if value is None else loss(value)
 
     @property
     def least_loss_epoch(self) -> str:
         """The epoch of the least test loss, after which the network overfits."""
-        return self._from_history(lambda history: str(_least(history).epoch))
+        value = self._at_best("epoch", "test_loss", least=True)
+        return ABSENT if value is None else count(value)
 
     @property
     def last_gain(self) -> str:
         """What the smoothed test accuracy gained over the last ten epochs, in points."""
+        if not self.sample.counted:
+            return ABSENT
+        smooth = running_mean(self.sample.history["test_accuracy"])
+        return points(smooth[-1] - smooth[max(0, len(smooth) - 11)])
 
-        def gain(history: list[Epoch]) -> str:
-            smooth = running_mean([row.test_accuracy for row in history])
-            return points(smooth[-1] - smooth[max(0, len(smooth) - 11)])
-
-        return self._from_history(gain)
+    def test_loss_at(self, epoch: str) -> str:
+        """The test loss after an epoch, given as the other facts write it."""
+        history = self.sample.history
+        values = history.loc[history["epoch"].astype(str) == epoch, "test_loss"]
+        return loss(values.iloc[0]) if len(values) else ABSENT
 
     def first_epoch_above(self, accuracy: float, split: str = "test") -> str:
-        """The first epoch with an accuracy of at least ``accuracy`` on "test" or "train"."""
+        """The first epoch with an accuracy of at least ``accuracy`` on "test" or "running"."""
+        history = self.sample.history
+        found = history.loc[history[f"{split}_accuracy"] >= accuracy, "epoch"]
+        return count(found.iloc[0]) if len(found) else ABSENT
 
-        def first(history: list[Epoch]) -> str:
-            values = ((row.epoch, getattr(row, f"{split}_accuracy")) for row in history)
-            return str(next((epoch for epoch, value in values if value >= accuracy), ABSENT))
 
-        return self._from_history(first)
+def gain(number: int, before: int, field: str = "test_accuracy") -> str:
+    """How far a stage ends above another one, with its interval, or that they are not told apart.
+
+    ``field`` is ``test_accuracy`` or ``gap``. With one seed each the interval of a
+    test accuracy is that of the test pictures alone.
+    """
+    found = difference(sample(number), sample(before), field)
+    if found is None or math.isnan(found.mean):
+        return ABSENT
+    of_seeds = f"{found.pairs} pairs of seeds"
+    if found.half is None:
+        if field != "test_accuracy":
+            return f"{points(found.mean)} (one seed each)"
+        found = paired_answers(sample(number), sample(before))
+        if found is None:
+            return ABSENT
+        of_seeds = "of the test pictures alone, one seed each"
+    least, most = (points(found.mean + sign * found.half) for sign in (-1, 1))
+    interval = f"95% interval {least.removesuffix(' points')} to {most}, {of_seeds}"
+    if not found.told_apart:
+        return f"{points(found.mean)} ({interval}: the two cannot be told apart)"
+    return f"{points(found.mean)} ({interval})"
+
+
+def sampling_error(number: int) -> str:
+    """Half the 95% interval of a stage's test accuracy that the number of test pictures leaves."""
+    given, labels = sample(number).answers
+    if not len(given):
+        return ABSENT
+    share, pictures = float((given.argmax(1) == labels).mean()), TEST
+    return points(1.96 * math.sqrt(share * (1 - share) / pictures))
 
 
 def stage(number: int) -> Facts:
@@ -208,8 +277,9 @@ def trained() -> str:
 
 
 def time_ratio(numerator: int, denominator: int) -> str:
-    """How many times the epoch time of one stage is that of another: "6.3 times"."""
-    one, other = (sample(number).epoch_seconds for number in (numerator, denominator))
+    """How many times the epoch time of one stage is that of another, on one machine."""
+    found = epoch_times((numerator, denominator)).seconds
+    one, other = found.get(numerator), found.get(denominator)
     return times(one / other) if one and other else ABSENT
 
 
@@ -225,19 +295,6 @@ def mac_ratio(numerator: int, denominator: int) -> str:
     return times(one / other)
 
 
-def best(history: list[Epoch]) -> Epoch:
-    """The epoch with the highest test accuracy, the earliest of equals."""
-    return max(history, key=lambda row: row.test_accuracy)
-
-
-def _least(history: list[Epoch]) -> Epoch:
-    return min(history, key=lambda row: row.test_loss)
-
-
-def _gap(history: list[Epoch]) -> float:
-    return history[-1].train_accuracy - history[-1].test_accuracy
-
-
 @dataclass(frozen=True)
 class DataFacts:
     """The numbers of the data set as text."""
@@ -248,6 +305,7 @@ class DataFacts:
     train_each: str = count(TRAIN // len(CLASSES))
     test_each: str = count(TEST // len(CLASSES))
     side: str = str(SIDE)
+    sample: str = count(TRAIN_SAMPLE)
 
     @property
     def fingerprint(self) -> str:

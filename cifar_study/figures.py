@@ -8,7 +8,6 @@ glance.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -27,9 +26,11 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
+from cifar_study.errors import StudyError
+from cifar_study.files import read_json
 from cifar_study.layouts import SIDE
 from cifar_study.runs import FIGURES, reported_run
-from cifar_study.seeds import Sample, how_many, sample
+from cifar_study.seeds import Sample, epoch_times, how_many, reliability, sample
 from cifar_study.stages import CLASSES, STAGES
 
 # From Paul Tol's schemes: told apart by the colour-blind and on paper.
@@ -55,6 +56,7 @@ SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photo, beside its picture
 SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
 DRAWN = "drawn.json"  # from which results the pictures were drawn
+REDRAW = "draw it again with: python -m cifar_study.train --figures"
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -156,7 +158,22 @@ def size_accuracies(folder: Path = FIGURES) -> dict[str, dict[int, float]]:
 def _measured(file: str, number: int, folder: Path) -> dict[str, Any]:
     """The numbers of a file that was saved beside the pictures; none where it is of another run."""
     path = _drawn(file, number, folder)
-    return json.loads(path.read_text(encoding="utf-8")) if path else {}
+    try:
+        return read_json(path, REDRAW)["values"] if path else {}
+    except StudyError:  # tables.standing says so
+        return {}
+
+
+def damage(folder: Path = FIGURES) -> list[str]:
+    """What is wrong with the measured numbers beside the pictures, a line for each file."""
+    lines = []
+    for name in (DRAWN, PHOTO, SIZES):
+        try:
+            if (folder / name).exists():
+                read_json(folder / name, REDRAW)
+        except StudyError as error:
+            lines.append(str(error))
+    return lines
 
 
 def _drawn(file: str, number: int, folder: Path) -> Path | None:
@@ -164,13 +181,17 @@ def _drawn(file: str, number: int, folder: Path) -> Path | None:
     path, result = folder / file, cache.reported(number).result
     if result is None or not path.exists():
         return None
-    return path if drawn_from(folder).get(str(number)) == result.record["history_sha256"] else None
+    return (
+        path
+        if drawn_from(folder).get(str(number)) == result.record["files"][cache.HISTORY]
+        else None
+    )
 
 
 def drawn_from(folder: Path = FIGURES) -> dict[str, str]:
     """From which result of each stage the pictures were drawn: the checksum of its history."""
     path = folder / DRAWN
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path, REDRAW) if path.exists() else {}
 
 
 def _not_yet(number: int) -> Markdown:
@@ -204,11 +225,11 @@ def _history(samples: list[Sample], scale: Scale) -> Chart:
 
 
 def _draw_history(axes: Axes, sample: Sample, scale: Scale) -> None:
-    epochs = [row.epoch for row in sample.history]
+    epochs = sample.history["epoch"].tolist()
     colour = COLOURS[sample.run.stage.number]
-    for split, line in (("train", (0, TRAINING_DASHES)), ("test", "solid")):
+    for split, line in ((sample.training_split, (0, TRAINING_DASHES)), ("test", "solid")):
         field = f"{split}_{scale.title.lower()}"
-        values = [getattr(row, field) for row in sample.history]
+        values = sample.history[field].tolist()
         smooth = running_mean(values)
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
         axes.plot(epochs, smooth, color=colour, linestyle=line)
@@ -234,7 +255,8 @@ def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Sc
 def _draw_band(axes: Axes, sample: Sample, field: str) -> None:
     """From the least to the greatest of the seeds, each smoothed as their mean is."""
     if sample.several:
-        curves = np.array([running_mean(values) for values in sample.values(field)])
+        by_seed = sample.histories.groupby("seed")[field]
+        curves = np.array([running_mean(values) for _, values in by_seed])
         axes.fill_between(
             range(1, curves.shape[1] + 1),
             curves.min(0),
@@ -296,6 +318,8 @@ def progress(sample: Sample) -> str:
         parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
     elif sample.run.planned < epoch_ticks()[-1]:
         parts.append(f"{sample.run.planned} epochs")
+    if sample.training_split == "running":
+        parts.append("training as it ran")
     if sample.several:
         parts.append(how_many([sample]))
     return f" ({', '.join(parts)})" if parts else ""
@@ -310,7 +334,7 @@ def all_test_curves() -> Chart:
         ends: list[tuple[float, float, int]] = []
         for one in samples:
             number = one.run.stage.number
-            values = running_mean([row.test_accuracy for row in one.history])
+            values = running_mean(one.history["test_accuracy"])
             axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
             _draw_band(axes, one, "test_accuracy")
             ends.append((float(values[-1]), float(len(values)), number))
@@ -392,24 +416,53 @@ def confusion(number: int = 8) -> Chart | Markdown:
     return Chart(figure)
 
 
+def calibration(*numbers: int) -> Chart | Markdown:
+    """Share of right guesses against the probability they were made with, by stage.
+
+    On the diagonal a probability means what it says; below it the network is
+    surer than it is right. The area of a point grows with its pictures.
+    """
+    with style.context(STYLE):
+        figure = new_figure(5.2, 4.2)
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+        for number in numbers:
+            bins = reliability(number)
+            if not len(bins):
+                continue
+            share = bins.pictures / bins.pictures.sum()
+            label = f"{number} {STAGES[number].title}"
+            axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
+            axes.scatter(bins.confidence, bins.accuracy, 8 + 300 * share, color=COLOURS[number])
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ACCURACY.ticks)
+            axis.set_major_formatter(ACCURACY.form)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left")
+    return Chart(figure)
+
+
 def trade_off() -> Charts:
     """Final test accuracy against parameters and against the time of training, by stage."""
     samples = [one for one in map(sample, STAGES) if one.counted]
-    timed = [one for one in samples if one.epoch_seconds]
+    seconds = epoch_times(STAGES).seconds
+    timed = [one for one in samples if one.run.stage.number in seconds]
+
+    def hours(sample: Sample) -> float:
+        return sample.epochs_done * seconds[sample.run.stage.number] / 3600
+
     return Charts(
         (
             _trade_off(samples, "parameters", _parameters, LogLocator()),
-            _trade_off(timed, "hours of training", _hours, LogLocator(subs=(1, 2, 5))),
+            _trade_off(timed, "hours of training", hours, LogLocator(subs=(1, 2, 5))),
         )
     )
 
 
 def _parameters(sample: Sample) -> int:
     return sample.counted[0].record["parameters"]
-
-
-def _hours(sample: Sample) -> float:
-    return sample.epochs_done * sample.epoch_seconds / 3600
 
 
 def _trade_off(
@@ -421,11 +474,11 @@ def _trade_off(
         points = {}
         for one in samples:
             number = one.run.stage.number
-            x, y = cost(one), one.history[-1].test_accuracy
+            x, y = cost(one), one.final("test_accuracy").mean()
             axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
             points[str(number)] = (x, y)
             if one.several:
-                ends = one.values("test_accuracy")[:, -1]
+                ends = one.final("test_accuracy")
                 axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
         axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
         axes.margins(x=0.15)

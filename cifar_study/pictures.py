@@ -7,7 +7,6 @@ the same thing twice gives the same bytes.
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from cifar_study import cache
 from cifar_study.browser import SAMPLES
 from cifar_study.data import Dataset
+from cifar_study.errors import StudyError
 from cifar_study.figures import (
     COLOURS,
     DRAWN,
@@ -30,7 +30,7 @@ from cifar_study.figures import (
     drawn_from,
     new_figure,
 )
-from cifar_study.files import write_whole
+from cifar_study.files import write_json, write_whole
 from cifar_study.runs import FIGURES, Run
 from cifar_study.stages import CLASSES, STAGES
 
@@ -98,8 +98,12 @@ def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
         draw_mistakes(run, data, folder)
         draw_filters(run, folder)
     result = cache.read_result(run.folder)
-    drawn = drawn_from(folder) | {str(run.stage.number): result.record["history_sha256"]}
-    write_whole(folder / DRAWN, json.dumps(dict(sorted(drawn.items())), indent=1).encode())
+    try:
+        drawn = drawn_from(folder)
+    except StudyError:  # what is left of it says nothing about the other pictures
+        drawn = {}
+    drawn |= {str(run.stage.number): result.record["files"][cache.HISTORY]}
+    write_json(folder / DRAWN, dict(sorted(drawn.items())))
 
 
 def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
@@ -124,7 +128,7 @@ def draw_probabilities(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
 
     pictures, labels = data.test_images[list(SHOWN)], data.test_labels[list(SHOWN)]
     before = probabilities(fresh_network(run), pictures)
-    after = cache.read_result(run.folder).probabilities()[list(SHOWN)]
+    after = cache.read_result(run.folder).predictions()[0][list(SHOWN)]
     with style.context(STYLE):
         for name, values in (("before", before), ("after", after)):
             figure = new_figure(5.4, 5.6)
@@ -157,7 +161,7 @@ def draw_photo(run: Run, folder: Path = FIGURES) -> None:
     versions.append(("32×32, squeezed", np.asarray(squeezed)))
     cat = CLASSES.index("cat")
     given = {title: probabilities(model, picture[None])[0] for title, picture in versions}
-    write_whole(folder / PHOTO, json.dumps({t: p.tolist() for t, p in given.items()}).encode())
+    write_json(folder / PHOTO, {"values": {t: p.tolist() for t, p in given.items()}})
     with style.context(STYLE):
         columns = 3
         figure = new_figure(5.4, 6.6)
@@ -183,7 +187,7 @@ def measure_sizes(run: Run, data: Dataset, folder: Path = FIGURES, every: int = 
     model = trained_network(run)
     pictures = [Image.fromarray(picture) for picture in data.test_images[::every]]
     labels = data.test_labels[::every]
-    shares: dict[str, dict[int, float]] = {"square": {}, "flattened": {}}
+    shares: dict[str, dict[str, float]] = {"square": {}, "flattened": {}}
     for side in TEST_SIDES:
         for shape, height in (("square", side), ("flattened", round(side * 2 / 3))):
             scaled = np.stack(
@@ -191,13 +195,16 @@ def measure_sizes(run: Run, data: Dataset, folder: Path = FIGURES, every: int = 
             )
             parts = range(0, len(scaled), 200)  # few enough for any memory
             given = [probabilities(model, scaled[start : start + 200]) for start in parts]
-            shares[shape][side] = float((np.concatenate(given).argmax(1) == labels).mean())
-    write_whole(folder / SIZES, json.dumps(shares).encode())
+            shares[shape][str(side)] = float((np.concatenate(given).argmax(1) == labels).mean())
+    by_name = {
+        shape: {str(side): share for side, share in by.items()} for shape, by in shares.items()
+    }
+    write_json(folder / SIZES, {"values": by_name})
 
 
 def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     """The test pictures that the network is surest of and wrong about, the surest first."""
-    given = cache.read_result(run.folder).probabilities()
+    given, _ = cache.read_result(run.folder).predictions()
     guesses = given.argmax(1)
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
@@ -212,7 +219,7 @@ def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
 
 def draw_filters(run: Run, folder: Path = FIGURES) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
-    weights, _ = cache.read_tensors(run.folder / cache.MODEL)
+    weights = cache.read_result(run.folder).model()
     filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
     with style.context(STYLE):
         figure = new_figure(7.2, 1.7)

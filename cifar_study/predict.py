@@ -25,14 +25,12 @@ def trained_network(run: Run) -> nn.Sequential:
     result = cache.read_result(run.folder)
     if result is None:
         raise StudyError(f"{run.folder}: holds no result; train it with: {run.command()}")
-    path = run.folder / MODEL
-    state, _ = cache.read_tensors(path, cache.identity(result.record))
     model = fresh_network(run)
     try:
-        load_weights(model, state)
+        load_weights(model, result.model())
     except ValueError as error:
         raise StudyError(
-            f"{path}: does not fit the network ({error}); train the stage again"
+            f"{run.folder / MODEL}: does not fit the network ({error}); train the stage again"
         ) from None
     return model
 

@@ -16,7 +16,7 @@ from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.layers import count_layers, count_macs, count_parameters
-from cifar_study.seeds import Sample, sample, written
+from cifar_study.seeds import Sample, epoch_times, sample, written
 from cifar_study.stages import CLASSES, STAGES, get_stage
 
 
@@ -121,9 +121,7 @@ def saved_parameters(number: int) -> Markdown:
     stand = cache.reported(number)
     if stand.result is None:
         return Markdown("*Nothing is saved yet.*")
-    tensors, _ = cache.read_tensors(
-        stand.result.folder / cache.MODEL, cache.identity(stand.result.record)
-    )
+    tensors = stand.result.model()
     rows, total = [], 0
     for layer in count_layers(stand.run.network):
         shapes = {
@@ -170,6 +168,7 @@ def compare(*numbers: int) -> Markdown:
     """
     rows = []
     chosen = [facts.stage(number) for number in numbers or STAGES]
+    times = epoch_times(numbers or STAGES)
     several = any(fact.sample.several for fact in chosen)
     for fact in chosen:
         rows.append(
@@ -180,7 +179,7 @@ def compare(*numbers: int) -> Markdown:
                 "gap, points": fact.gap_interval,
                 "seeds": fact.seeds,
                 "epochs": _epochs(fact.sample),
-                "time an epoch": fact.seconds,
+                "time an epoch": _seconds(times.seconds.get(fact.stage.number)),
                 "parameters": fact.parameters,
                 "MACs, millions": f"{count_macs(fact.sample.run.network) / 1e6:.1f}",
             }
@@ -191,7 +190,12 @@ def compare(*numbers: int) -> Markdown:
         frame = frame.rename(columns={"test accuracy": "mean test accuracy, 95% interval"})
     else:
         frame = frame.drop(columns="seeds")
-    return _markdown(frame, frame.columns[1:])
+    table = _markdown(frame, frame.columns[1:])
+    return Markdown(f"{table.data}\n\nTimes of an epoch are {times.taken}.\n")
+
+
+def _seconds(value: float | None) -> str:
+    return facts.seconds(value) if value else ABSENT
 
 
 def _epochs(sample: Sample) -> str:
@@ -213,6 +217,7 @@ def standing(*numbers: int) -> Markdown:
         cache.read_timing()
     except StudyError as error:
         lines.append(f"**Times**: {error}")
+    lines += [f"**Pictures**: {line}" for line in figures.damage()]
     if not lines:
         return Markdown("")
     body = "\n".join(f"- {line}" for line in lines)
@@ -228,7 +233,7 @@ def _incomplete(sample: Sample) -> list[str]:
     lines = [f"seed {stand.run.seed}: {_state(stand)}" for stand in wrong]
     begun = [stand.run.seed for stand in sample.stands if stand.state in ("partial", "absent")]
     if begun:
-        counted = [result.record["seed"] for result in sample.counted]
+        counted = [result.seed for result in sample.counted]
         shown = f"what is shown is of {_seeds(counted)}"
         if not sample.complete:
             shown += f", trained for {sample.epochs_done} of {sample.run.planned} epochs"
@@ -248,6 +253,14 @@ def _state(stand: Status) -> str:
     if stand.state == "partial":
         done, planned = stand.result.epochs_done, stand.result.epochs_planned
         return f"trained for {done} of {planned} epochs; `{run.command()}` goes on."
+    if stand.state == "stale" and stand.result.history["train_loss"].isna().any():
+        sessions = stand.result.record["sessions"]
+        kinds = list(dict.fromkeys(session["precision"] for session in sessions))
+        how = " and ".join(kinds)
+        return (
+            f"{stand.text}. It was trained in {how} from one seed, and evaluated on training "
+            f"pictures after its last epoch only. `{run.command('--restart')}` trains it anew."
+        )
     if stand.state == "stale":
         return f"{stand.text}; `{run.command('--restart')}` trains it anew."
     return stand.text

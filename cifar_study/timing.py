@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -18,7 +19,10 @@ from tqdm import tqdm
 from cifar_study import cache
 from cifar_study.data import Dataset
 from cifar_study.engine import Engine, choose_device, choose_precision, set_up_process
+from cifar_study.errors import StudyError
+from cifar_study.files import write_json
 from cifar_study.runs import Run
+from cifar_study.stages import STAGES
 from cifar_study.trainer import Hardware
 
 TRAIN_PICTURES, TEST_PICTURES = 3_200, 1_000  # 50 batches; the parts of an epoch that are timed
@@ -55,7 +59,6 @@ def measure(runs: list[Run], data: Dataset, hardware: Hardware, repeats: int = 7
         if turn:
             times[number].append(seconds)
     return {
-        "format": cache.FORMAT,
         "machine": next(iter(engines.values())).description(),
         "repeats": repeats,
         "stages": {
@@ -67,6 +70,25 @@ def measure(runs: list[Run], data: Dataset, hardware: Hardware, repeats: int = 7
             for number, values in times.items()
         },
     }
+
+
+def save(measured: dict[str, Any], root: Path) -> None:
+    """Write what was measured into ``timing.json``; other stages' times of the same machine stay.
+
+    A file with times of another machine, or of a damaged one, is replaced where every
+    stage was measured anew, else left alone with a :class:`StudyError`.
+    """
+    path = root / cache.TIMING
+    stages = measured["stages"]
+    if not set(map(str, STAGES)) <= set(stages):
+        before = cache.read_timing(root) or measured
+        if before["machine"] != measured["machine"]:
+            raise StudyError(
+                f"{path}: holds times of another machine or setting; measure all stages here: "
+                "python -m cifar_study.train --timing"
+            )
+        stages = dict(sorted((before["stages"] | stages).items(), key=lambda item: int(item[0])))
+    write_json(path, measured | {"stages": stages})
 
 
 def _epoch_seconds(engine: Engine, data: Dataset, epoch: int) -> float:

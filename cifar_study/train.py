@@ -214,7 +214,7 @@ def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
     hardware = Hardware(options.device, options.precision, threads=1)
     measured = timing.measure(runs, data.load(options.data), hardware)
     # A trial's times lie with the trial.
-    cache.write_json(runs[0].folder.parent.parent / cache.TIMING, measured)
+    timing.save(measured, runs[0].folder.parent.parent)
     for number, entry in measured["stages"].items():
         print(
             f"stage {number}: {entry['seconds']:.1f} s an epoch "

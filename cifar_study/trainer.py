@@ -71,7 +71,7 @@ def train(
     with _hold(run, patience):
         record = None if restart else _record(run, data, hardware.precision)
         if record and record["epochs_done"] >= run.planned:
-            cache.read_result(run.folder)  # damage is said, not passed over
+            cache.read_result(run.folder, whole=True)  # damage is said, not passed over
             return False
         _train(run, data, hardware, tell, record, restart)
     return True
@@ -133,9 +133,7 @@ def _train(
     configuration = run.configuration(data.fingerprint, description["precision"])
     sessions = _with_session(sessions, len(history) + 1, description)
     for epoch in range(len(history) + 1, run.planned + 1):
-        row, probabilities = _epoch(
-            engine, epoch, lambda share, loss, right: tell(Event(len(history) + share, loss, right))
-        )
+        row, probabilities = _epoch(engine, epoch, tell)
         if not np.isfinite(list(row.values())).all():
             kept = f"epochs 1 to {epoch - 1} are kept" if epoch > 1 else "nothing was written"
             raise StudyError(
@@ -158,11 +156,13 @@ def _train(
 
 
 def _epoch(
-    engine: Engine, epoch: int, progress: Callable[[float, float, float], None]
+    engine: Engine, epoch: int, tell: Callable[[Event], None]
 ) -> tuple[dict[str, float], np.ndarray]:
     """Train for an epoch and evaluate: the history's row, and the test probabilities."""
     start = time.perf_counter()
-    running_loss, running_accuracy = engine.train_epoch(epoch, progress)
+    running_loss, running_accuracy = engine.train_epoch(
+        epoch, lambda share, loss, accuracy: tell(Event(epoch - 1 + share, loss, accuracy))
+    )
     train_loss, train_accuracy = engine.evaluate_training()
     test_loss, test_accuracy, probabilities = engine.evaluate()
     row = {
