@@ -30,6 +30,7 @@ from cifar_study.seeds import (
 from cifar_study.stages import CLASSES, STAGES, Network, ResNet, Stage, get_stage
 
 ABSENT = "–"
+PUBLISHED_RESNET = 0.9125  # test accuracy of ResNet-20 in He et al. 2016, table 6
 
 
 # --- how numbers are written -------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from cifar_study import cache, facts, seeds
 from cifar_study.errors import StudyError
 from cifar_study.facts import ABSENT
 from cifar_study.figures import COLOURS, STYLE, Chart, Charts, label_points, new_figure
+from cifar_study.files import read_json
 from cifar_study.runs import ROOT
 from cifar_study.stages import get_stage
 
@@ -29,16 +29,12 @@ Times = dict[str, list[float]]
 
 def read_results(path: Path = RESULTS) -> dict[str, Any]:
     """What ``benchmarks.speed`` wrote; anything else is a :class:`StudyError`."""
-    remedy = "delete it and measure again with: python -m benchmarks.speed"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        whole = results["format"] == FORMAT and "processor" in results["machine"]
-    except FileNotFoundError:
-        raise StudyError(f"{path}: nothing was measured yet; run: make bench") from None
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise StudyError(f"{path}: not a result of this benchmark; {remedy}")
+    if not path.exists():
+        raise StudyError(f"{path}: nothing was measured yet; run: make bench")
+    remedy = "restore it from git, or delete it and measure again with: make bench"
+    results = read_json(path, remedy)
+    if results.get("format") != FORMAT:
+        raise StudyError(f"{path}: not a result of format {FORMAT}; {remedy}")
     return results
 
 

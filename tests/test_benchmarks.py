@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from tqdm import tqdm
 
-from benchmarks import report, speed, torch_worker
-from benchmarks.crew import Crew, Turn, alternate
-from benchmarks.plain_loop import PlainLoop, plain_network
+from benchmarks import precision, speed, torch_worker
+from benchmarks.crew import CONTENDERS, Crew, Start, Turn, alternate
+from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import PROJECT, Worker
-from benchmarks.sample import Sample, read_sample, write_sample
+from benchmarks.sample import first, read_sample, write_sample
 from cifar_study import data
 from cifar_study import speed as measured
+from cifar_study.engine import has_bfloat16
 from cifar_study.errors import StudyError
+from cifar_study.files import read_json, write_json
 from cifar_study.layers import count_parameters
 from cifar_study.model import build_model
 from cifar_study.stages import STAGES
@@ -53,12 +59,11 @@ def fake_keras(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(tmp_path: Path, fake_keras: Path) -> speed.Start:
-    options = speed.parser().parse_args(["--keras-python", str(fake_keras)])
-    return speed._starter(tmp_path / "sample.npz", "float32", options)
+def start(tmp_path: Path, fake_keras: Path) -> Start:
+    return partial(speed._start, tmp_path / "sample.npz", "float32", fake_keras)
 
 
-def test_a_worker_answers_every_request_whatever_its_libraries_print(start: speed.Start) -> None:
+def test_a_worker_answers_every_request_whatever_its_libraries_print(start: Start) -> None:
     worker = start("keras", 1)
     assert worker.versions() == {"keras": "3.0", "threads": "1"}
     answers = []
@@ -70,7 +75,7 @@ def test_a_worker_answers_every_request_whatever_its_libraries_print(start: spee
     assert worker.process.returncode is not None
 
 
-def test_a_worker_that_dies_is_an_error_with_its_last_words(start: speed.Start) -> None:
+def test_a_worker_that_dies_is_an_error_with_its_last_words(start: Start) -> None:
     worker = start("keras", 0)
     worker.versions()
     worker.ask(4, 100)
@@ -84,12 +89,14 @@ def test_a_program_that_is_not_there_is_an_error() -> None:
         Worker("keras", ["/no/python"])
 
 
-def test_side_by_side_counts_the_time_of_the_last_over_the_number(start: speed.Start) -> None:
-    with Crew(["keras", "keras-jobs"], jobs=2, start=start) as crew:
-        assert sum(map(len, crew.pools.values())) == 3
+def test_side_by_side_counts_the_time_of_the_last_over_the_number(start: Start) -> None:
+    with Crew(2, start) as crew:
         assert crew.seconds(Turn("keras", 2, 1000)) == 3.0
         assert crew.seconds(Turn("keras-jobs", 2, 1000)) == 1.5
+        assert crew.seconds(Turn("keras-jobs", 1, 1000)) == 1.0
         workers = [worker for pool in crew.pools.values() for worker in pool]
+    assert crew.versions["keras"] == "3.0"
+    assert len(workers) == 3
     assert all(worker.process.returncode is not None for worker in workers)
 
 
@@ -101,7 +108,9 @@ def test_contenders_take_turns_and_the_first_round_is_left_out() -> None:
         return float(len(taken))
 
     turns = [Turn("plain", 1, 64), Turn("engine", 1, 64)]
-    times = alternate(turns, 2, SimpleNamespace(seconds=seconds), lambda *_: None)
+    bar = tqdm(total=3 * sum(turn.weight() for turn in turns), file=io.StringIO())
+    times = alternate(turns, 2, SimpleNamespace(seconds=seconds), bar)
+    assert bar.n == bar.total
     assert taken == ["engine", "plain", "plain", "engine", "engine", "plain"]
     assert list(times.values()) == [[3.0, 6.0], [4.0, 5.0]]
 
@@ -109,36 +118,33 @@ def test_contenders_take_turns_and_the_first_round_is_left_out() -> None:
 # --- what the workers train ----------------------------------------------------------------
 
 
+def arrays(sample: data.Dataset) -> tuple[np.ndarray, ...]:
+    return sample.train_images, sample.train_labels, sample.test_images, sample.test_labels
+
+
 def test_the_sample_is_the_same_each_time_and_of_all_classes(tmp_path: Path) -> None:
     drawn = data.synthetic(400, 100)
     write_sample(tmp_path / "one.npz", drawn, 200)
     write_sample(tmp_path / "two.npz", drawn, 200)
     one, two = read_sample(tmp_path / "one.npz"), read_sample(tmp_path / "two.npz")
-    assert [len(part) for part in one] == [200, 200, 40, 40]
-    assert [len(part) for part in one.first(50)] == [50, 50, 10, 10]
-    assert all((a == b).all() for a, b in zip(one, two, strict=True))
-    assert set(one.first(100).train_labels) == set(range(10))
+    assert [len(part) for part in arrays(one)] == [200, 200, 40, 40]
+    assert [len(part) for part in arrays(first(one, 50))] == [50, 50, 10, 10]
+    assert all((a == b).all() for a, b in zip(arrays(one), arrays(two), strict=True))
+    assert set(first(one, 100).train_labels) == set(range(10))
 
 
 @pytest.mark.parametrize("number", STAGES)
-def test_the_plain_network_computes_what_the_study_does(number: int) -> None:
-    network = STAGES[number].network
-    study, plain = build_model(network).eval(), plain_network(network).eval()
-    weights = [study.state_dict()[name] for name in study.state_dict()]
-    plain.load_state_dict(dict(zip(plain.state_dict(), weights, strict=True)))
+def test_the_plain_loop_has_the_network_of_the_study_in_torchs_own_layers(number: int) -> None:
+    study = build_model(STAGES[number].network).eval()
+    plain = PlainLoop(STAGES[number], data.synthetic(10, 10)).model.eval()
     pictures = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         torch.testing.assert_close(plain(pictures / 255), study(pictures.to(torch.uint8)))
-    kinds = {type(layer).__module__.split(".")[0] for layer in plain.modules()}
-    assert kinds == {"torch"}  # none of the study's own, faster layers
+    assert {type(layer).__module__.split(".")[0] for layer in plain.modules()} == {"torch"}
 
 
 def test_the_plain_loop_trains_and_tests_on_every_picture() -> None:
-    drawn = data.synthetic(100, 20)
-    loop = PlainLoop(
-        STAGES[4],
-        Sample(drawn.train_images, drawn.train_labels, drawn.test_images, drawn.test_labels),
-    )
+    loop = PlainLoop(STAGES[4], data.synthetic(100, 20))
     seen: dict[bool, int] = {True: 0, False: 0}
 
     def count(model: nn.Module, inputs: tuple, _output: object) -> None:
@@ -146,10 +152,10 @@ def test_the_plain_loop_trains_and_tests_on_every_picture() -> None:
         seen[model.training] += len(inputs[0])
 
     loop.model.register_forward_hook(count)
-    before = loop.model[0].weight.detach().clone()
+    before = loop.model[0].conv1.weight.detach().clone()
     loop.epoch()
     assert seen == {True: 100, False: 20}
-    assert not torch.equal(before, loop.model[0].weight)
+    assert not torch.equal(before, loop.model[0].conv1.weight)
 
 
 @pytest.mark.long
@@ -245,8 +251,7 @@ def cells(text: str, first: str) -> list[str]:
 
 
 def test_ratios_are_formed_in_each_round_against_the_quicker_setting() -> None:
-    text = report.section(RESULTS)
-    assert cells(text, "5") == [
+    assert cells(measured.ratios(RESULTS["stages"]), "5") == [
         "5",
         "2.00 (1.50–2.00)",
         "1.3",
@@ -255,72 +260,48 @@ def test_ratios_are_formed_in_each_round_against_the_quicker_setting() -> None:
         "4.00 (3.00–4.00)",
         "2.00 (1.00–2.00)",
     ]
-    assert "Abacus 9, 2 cores; engine in float32; Python 3.11.7, torch 2.0, keras 3.0." in text
-    assert "Measured 2030-01-02 on cifar10" in text
-    assert "6,400 training pictures, 3 repeats, 2 processes" in text
-
-
-def test_growth_is_shown_by_stage_and_by_pictures() -> None:
-    text = report.section({key: RESULTS[key] for key in ("format", "machine", "scaling")})
-    row = ["5", "20.83", "7.5 (6.0–9.0)", "4.5 (4.0–5.0)", "1.65 (1.50–1.80)"]
-    assert cells(text, "5") == row
-    assert cells(text, "1,600") == ["1,600", "0.50 (0.50–0.50)", "2.00 (2.00–2.00)"]
-    assert cells(text, "3,200") == ["3,200", "1.00 (1.00–1.00)", "–"]
 
 
 def test_what_was_not_measured_is_a_dash() -> None:
     entry = RESULTS["stages"]["5"] | {"seconds": {"engine": [2.0]}}
-    text = report.section(RESULTS | {"stages": {"1": entry}})
-    assert cells(text, "1") == ["1", "–", "–", "–", "–", "–", "–"]
+    assert cells(measured.ratios({"1": entry}), "1") == ["1", "–", "–", "–", "–", "–", "–"]
 
 
-def test_the_hours_of_the_whole_study() -> None:
-    entry = RESULTS["stages"]["5"] | {"seconds": {"engine-jobs": [36.0]}}
-    stages = dict.fromkeys("1245678", entry)
-    text = report.section(RESULTS | {"stages": stages})
-    # Seven stages of 150 epochs and one of 15: 1,065 epochs of a hundredth of an hour.
-    assert "side by side: 10.7 hours (stage 3 taken to cost what stage 4 does)." in text
-    del stages["7"]
-    assert "The whole study" not in report.section(RESULTS | {"stages": stages})
-
-
-def test_the_tables_replace_what_is_between_the_markers_and_nothing_else(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{report.BEGIN}\nold\n{report.END}\n\nafter\n")
-    report.fill_readme(readme, RESULTS)
-    once = readme.read_text()
-    report.fill_readme(readme, RESULTS)
-    assert readme.read_text() == once
-    assert once.startswith(f"before\n\n{report.BEGIN}\n")
-    assert once.endswith(f"\n{report.END}\n\nafter\n")
-    assert report.section(RESULTS) in once
-    assert "old" not in once
-
-    readme.write_text("no markers")
-    with pytest.raises(StudyError, match=r"README\.md: no place for the tables"):
-        report.fill_readme(readme, RESULTS)
-    assert readme.read_text() == "no markers"
-
-
-def test_the_readme_of_the_project_has_a_place_for_the_tables() -> None:
-    assert "TABLES" in report.fill((report.FOLDER / "README.md").read_text(), "TABLES")
-
-
-@pytest.mark.parametrize(
-    "content", ["{", "[]", "{}", '{"format": 1, "machine": 3}', '{"format":2}']
-)
-def test_results_that_are_not_results_are_an_error(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', "\xff", "[" * 100_000])
+def test_damage_is_one_error_that_names_file_and_remedy(tmp_path: Path, content: str) -> None:
     path = tmp_path / "speed.json"
-    path.write_text(content)
-    with pytest.raises(StudyError, match="delete it and measure again"):
-        report.read_results(path)
+    path.write_text(content, encoding="latin-1")
+    remedy = "restore it from git, or delete it and measure again with: make bench"
+    with pytest.raises(StudyError, match=remedy) as caught:
+        measured.read_results(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert remedy in measured.table(path).data
+    assert measured.compared_on(path) == "–"
+
+
+def test_a_changed_number_and_another_format_are_errors(tmp_path: Path) -> None:
+    path = tmp_path / "speed.json"
+    write_json(path, RESULTS)
+    assert measured.read_results(path) == RESULTS
+    path.write_text(path.read_text().replace("6.0", "6.5", 1))
+    with pytest.raises(StudyError, match="its checksum differs"):
+        measured.read_results(path)
+    write_json(path, RESULTS | {"format": 0})
+    with pytest.raises(StudyError, match="not a result of format 1"):
+        measured.read_results(path)
+
+
+def test_the_stored_measurements_are_whole() -> None:
+    results = measured.read_results(PROJECT / measured.RESULTS)
+    assert sorted(results["stages"]) == list("1245678")
+    assert all(len(entry["seconds"]["floor"]) == 5 for entry in results["stages"].values())
 
 
 def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     for shown in (measured.table(path), measured.growth(path)[0]):
         assert f"{path}: nothing was measured yet; run: make bench" in shown.data
-    path.write_text(json.dumps(RESULTS))
+    write_json(path, RESULTS)
     assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
     by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth(path))
     points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
@@ -330,7 +311,7 @@ def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) 
 
 def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
-    path.write_text(json.dumps(RESULTS))
+    write_json(path, RESULTS)
     same, other = RESULTS["machine"], RESULTS["machine"] | {"torch": "9.9"}
     assert speed._earlier(path, same)["stages"] == RESULTS["stages"]
     assert speed._earlier(path, other) == {"format": 1, "machine": other}
@@ -343,8 +324,8 @@ def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--repeats", "0"], "--repeats 0: give 1 or more"),
-        (["--images", "60000"], "give 5 to 50,000 pictures"),
-        (["--keras-python", "/no/python"], "--keras-python /no/python: no such file"),
+        (["--images", "60000"], "it has to be 5 to 50,000"),
+        (["--images", "20000", "--scaling"], "trains on 10,000 to 80,000 pictures"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_status_2(
@@ -359,39 +340,65 @@ def test_a_wrong_option_is_one_line_and_status_2(
 
 @pytest.mark.long
 def test_a_tiny_run_measures_writes_and_shows(tmp_path: Path) -> None:
-    output, readme = tmp_path / "speed.json", tmp_path / "README.md"
-    readme.write_text(f"{report.BEGIN}\n{report.END}\n")
-    names = ("plain", "engine", "engine-jobs", "convolutions", "floor")
+    output = tmp_path / "speed.json"
     command = [sys.executable, "-m", "benchmarks.speed", "--images", "128", "--repeats", "1"]
-    command += [
-        "--data",
-        "synthetic",
-        "--output",
-        str(output),
-        "--readme",
-        str(readme),
-        "--jobs",
-        "2",
-    ]
+    command += ["--data", "synthetic", "--output", str(output), "--jobs", "2", "--stages", "1"]
+    command += ["--keras-python", str(tmp_path / "none")]
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
             [*command, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stderr
-        assert "min left" in done.stderr
+        assert "left" in done.stderr
         return done.stdout
 
-    shown = run("--stages", "1", "--contenders", *names)
-    seconds = json.loads(output.read_text())["stages"]["1"]["seconds"]
-    assert set(seconds) == set(names)
+    shown = run()
+    seconds = read_json(output, "")["stages"]["1"]["seconds"]
+    assert set(seconds) == set(CONTENDERS) - {"keras", "keras-jobs"}
     assert all(len(values) == 1 and values[0] > 0 for values in seconds.values())
     assert seconds["engine"][0] > seconds["floor"][0]
-    assert shown.strip() in readme.read_text()
+    assert cells(shown, "1")[-1] == "–"
 
-    run("--stages", "1", "--scaling", "--sizes", "64", "128")
-    results = json.loads(output.read_text())
+    run("--scaling")
+    results = read_json(output, "")
     assert results["stages"]["1"]["seconds"] == seconds  # kept beside what was added
-    assert set(results["scaling"]["sizes"]["1"]) == {"64", "128"}
+    assert set(results["scaling"]["sizes"]["1"]) == {"64", "128", "256", "512"}
     assert set(results["scaling"]["stages"]["1"]) == {"macs", "engine", "engine-jobs"}
-    assert "How the cost grows" in readme.read_text()
+
+
+# --- precision -----------------------------------------------------------------------------
+
+
+def test_precisions_are_compared_seed_by_seed() -> None:
+    half = [(60.0, 1.10), (62.0, 1.00), (61.0, 1.20)]
+    single = [(59.0, 1.10), (62.0, 1.00), (62.0, 1.20)]
+    lines = precision.table({"bfloat16": half, "float32": single}).splitlines()
+    # Student's 97.5 % quantile with two degrees of freedom is 4.3027; s / √3 is 0.5774.
+    assert lines[2] == "| bfloat16 | 61.00 ± 2.48 | 1.1000 ± 0.2484 |"
+    assert lines[3] == "| float32 | 61.00 ± 4.30 | 1.1000 ± 0.2484 |"
+    assert lines[4] == "| difference | +0.00 ± 2.48 | +0.0000 ± 0.0000 |"
+    lines = precision.table({"bfloat16": half[:1], "float32": single[:1]}).splitlines()
+    assert lines[4] == "| difference | +1.00 | +0.0000 |"
+
+
+@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no bfloat16 on this processor")
+def test_both_precisions_are_trained_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("STAGE", 1), ("EPOCHS", 1), ("LIMIT", 100)):
+        monkeypatch.setattr(precision, name, value)
+    command = ["--seeds", "0", "1", "--data", "synthetic", "--folder", str(tmp_path)]
+    assert precision.main(command) == 0
+    first_call = capsys.readouterr()
+    assert first_call.err.count("epoch 1") == 4
+    assert [line.split()[1] for line in first_call.out.splitlines()[2:]] == [
+        "bfloat16",
+        "float32",
+        "difference",
+    ]
+    assert precision.main(command) == 0
+    assert capsys.readouterr() == (first_call.out, "")  # nothing is trained twice
+    next(tmp_path.rglob("result.json")).write_text("{")
+    assert precision.main(command) == 2
+    assert capsys.readouterr().err.startswith("error: ")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PROJECT
 
 from cifar_study import cache, curves, figures
-from cifar_study.cache import Epoch
 from cifar_study.runs import Run
 from cifar_study.stages import STAGES
 
@@ -23,13 +23,18 @@ FIELDS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 def publish(number: int, seed: int, test_accuracies: list[float]) -> None:
     """Leave a run in the cache below the working folder; its other values follow from these."""
     run = Run(STAGES[number], seed)
-    history = [
-        Epoch(epoch, 3 - value, value / 2, 1 - value, value, 1.0)
+    rows = [
+        (epoch, 0, 0, 3 - value, value / 2, 1 - value, value, 1.0)
         for epoch, value in enumerate(test_accuracies, start=1)
     ]
-    facts = {"sessions": [], "data": {"fingerprint": ""}}
-    configuration = run.configuration("")
-    cache.publish(run, configuration, history, {"a": np.zeros(1)}, np.ones((1, 10)) / 10, facts)
+    cache.Checkpoint(
+        pd.DataFrame(rows, columns=cache.COLUMNS),
+        {"a": np.zeros(1)},
+        {},
+        np.ones((1, 10), dtype=np.float16) / 10,
+        np.zeros(1, dtype=np.uint8),
+        [],
+    ).save(run, run.configuration("", "float32"), {"fingerprint": ""})
 
 
 class Chart:

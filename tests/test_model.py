@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_study.layers import count_layers
 from cifar_study.model import build_model, conv_block
-from cifar_study.stages import PEERS, STAGES, Block
+from cifar_study.stages import PEERS, STAGES, Block, get_stage
 
 torch.set_num_threads(1)
-NUMBERS = list(range(1, 9))
+NUMBERS = list(range(1, 11))  # the networks of blocks
 
 
 def pictures(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -24,7 +24,7 @@ def pictures(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_layer_table_is_that_of_the_built_network(number: int) -> None:
-    network = STAGES[number].network
+    network = get_stage(number).network
     model = build_model(network).eval()
     shapes: dict[str, tuple[int, ...]] = {}
     for name, module in model.named_modules():
@@ -50,7 +50,7 @@ def test_the_layer_table_is_that_of_the_built_network(number: int) -> None:
 def test_multiply_accumulates_are_half_the_operations_that_torch_counts(
     number: int, height: int, width: int
 ) -> None:
-    network = STAGES[number].network
+    network = get_stage(number).network
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         build_model(network).eval()(pictures(1, height, width))
     macs = sum(layer.macs for layer in count_layers(network, height, width))
@@ -67,7 +67,7 @@ def test_global_average_pooling_takes_pictures_of_any_size(height: int, width: i
 @pytest.mark.parametrize("number", NUMBERS)
 def test_softmax_makes_the_logits_probabilities(number: int) -> None:
     with torch.inference_mode():
-        logits = build_model(STAGES[number].network).eval()(pictures(4))
+        logits = build_model(get_stage(number).network).eval()(pictures(4))
     probabilities = logits.softmax(1)
     assert probabilities.shape == (4, 10)
     assert probabilities.min() >= 0
@@ -77,7 +77,7 @@ def test_softmax_makes_the_logits_probabilities(number: int) -> None:
 @pytest.mark.parametrize("number", NUMBERS)
 def test_weights_start_glorot_uniform_with_biases_at_zero(number: int) -> None:
     checked = 0
-    for layer in build_model(STAGES[number].network, seed=3).modules():
+    for layer in build_model(get_stage(number).network, seed=3).modules():
         if isinstance(layer, nn.Conv2d):
             outputs, inputs, height, width = layer.weight.shape
             bound = math.sqrt(6 / ((inputs + outputs) * height * width))
@@ -91,7 +91,7 @@ def test_weights_start_glorot_uniform_with_biases_at_zero(number: int) -> None:
         assert abs(layer.weight.mean()) < 5 * spread
         assert not layer.bias.any()
         checked += 1
-    assert checked == 2 * len(STAGES[number].network.blocks) + 1
+    assert checked == 2 * len(get_stage(number).network.blocks) + 1
 
 
 def test_the_first_bound_by_hand() -> None:
@@ -145,14 +145,35 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(rate: float) -> None:
     assert not torch.equal(drop(values), dropped)
 
 
-@pytest.mark.parametrize("number", PEERS)
-def test_a_peer_has_the_size_that_its_entry_declares(number: int) -> None:
-    peer = PEERS[number].network
-    model = build_model(peer, seed=1).eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) == peer.parameters
+def test_the_residual_network_has_the_size_that_its_entry_declares() -> None:
+    network = PEERS[11].network
+    model = build_model(network, seed=1).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) == network.parameters
+    macs, kernels = [], []
+
+    def count(layer: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
+        places = output.shape[2:].numel() if isinstance(layer, nn.Conv2d) else 1
+        macs.append(layer.weight.numel() * places)
+        kernels.append(tuple(layer.weight.shape[2:]))
+
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
     with FlopCounterMode(display=False) as counter:
         assert model(pictures(1)).shape == (1, 10)
-    assert counter.get_total_flops() == 2 * peer.macs
-    again, other = build_model(peer, seed=1).state_dict(), build_model(peer, seed=2).state_dict()
-    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
-    assert any(not torch.equal(tensor, other[name]) for name, tensor in again.items())
+    assert sum(macs) == network.macs
+    assert counter.get_total_flops() == 2 * network.macs
+    # Twenty layers of weights, the two ways around aside.
+    assert (kernels.count((3, 3)), kernels.count(()), kernels.count((1, 1))) == (19, 1, 2)
+
+
+def test_the_seed_decides_the_weights_of_the_residual_network() -> None:
+    network = PEERS[11].network
+    torch.manual_seed(1)
+    model, drawn = build_model(network, seed=1).state_dict(), torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), drawn)  # building leaves the process's generator alone
+    torch.manual_seed(2)
+    again, other = build_model(network, seed=1).state_dict(), build_model(network, seed=2)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.items())
+    assert any(not torch.equal(tensor, again[name]) for name, tensor in other.state_dict().items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_study import cache, predict
+from cifar_study import answers as said
+from cifar_study import cache, predict, seeds
 from cifar_study import data as datasets
 from cifar_study.pictures import SHOWN
 from cifar_study.runs import Run
@@ -18,19 +20,31 @@ from cifar_study.stages import CLASSES, PEERS, STAGES
 PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
-ALL = STAGES | PEERS
 CAT = CLASSES.index("cat")
+CACHE = PROJECT / "cache"
+# Every seed that is committed; what is still in training lies elsewhere.
+RUNS = [
+    Run(stage, seed, root=CACHE)
+    for number, stage in (STAGES | PEERS).items()
+    for seed in cache.seeds(Run(stage, root=CACHE))
+    if (CACHE / f"stage-{number}").exists()
+]
 
 
-@pytest.fixture(params=ALL.values(), ids=lambda stage: f"stage {stage.number}")
+@pytest.fixture(params=RUNS, ids=lambda run: run.name)
 def stand(request: pytest.FixtureRequest) -> cache.Status:
-    run = Run(request.param, root=PROJECT / "cache")
-    return cache.status(run, datasets.FINGERPRINT)
+    return cache.status(request.param)
 
 
-def test_is_complete_and_current(stand: cache.Status) -> None:
-    assert stand.state == "complete", stand.text
+def test_every_stage_of_the_assignment_is_there() -> None:
+    assert {run.stage.number for run in RUNS} >= set(STAGES)
+
+
+def test_is_whole_and_of_these_pictures(stand: cache.Status) -> None:
+    # Results of the first engine stay until new ones take their place.
+    assert stand.text in ("complete", "stale: computed by an earlier engine")
     assert len(stand.result.history) == stand.run.stage.recipe.epochs
+    assert stand.result.record["configuration"]["fingerprint"] == datasets.FINGERPRINT
 
 
 def test_counts_the_parameters_of_its_network(stand: cache.Status) -> None:
@@ -39,40 +53,70 @@ def test_counts_the_parameters_of_its_network(stand: cache.Status) -> None:
 
 
 def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
-    answers = stand.result.probabilities()
+    answers, labels = stand.result.predictions()
     assert answers.shape == (10_000, 10)
-    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    assert np.array_equal(labels, LABELS)
+    assert np.allclose(answers.sum(1), 1, atol=2e-3)  # stored with eleven bits
     accuracy = float((answers.argmax(1) == LABELS).mean())
-    assert accuracy == stand.result.history[-1].test_accuracy
+    assert accuracy == stand.result.history["test_accuracy"].iloc[-1]
+
+
+def test_seeds_of_a_stage_have_one_precision_unless_old() -> None:
+    for number in STAGES:
+        stands = [cache.status(run) for run in RUNS if run.stage.number == number]
+        current = {one.result.precision for one in stands if one.state == "complete"}
+        assert len(current) <= 1, number
 
 
 def test_what_the_chapters_conclude_in_words() -> None:
     """Numbers in the prose follow the results by themselves; these words do not."""
-    runs = {number: Run(stage, root=PROJECT / "cache") for number, stage in ALL.items()}
-    histories = {number: cache.read_result(run.folder).history for number, run in runs.items()}
-    last = {number: history[-1] for number, history in histories.items()}
-    gap = {number: row.train_accuracy - row.test_accuracy for number, row in last.items()}
-    test = {
-        number: np.array([row.test_accuracy for row in history])
-        for number, history in histories.items()
-    }
-    end = {number: curve[-1] for number, curve in test.items()}
+    samples = {number: seeds.sample(number, CACHE) for number in STAGES}
+    history = {number: one.history for number, one in samples.items()}
+    end = {number: one.final("test_accuracy").mean() for number, one in samples.items()}
+    gap = {number: one.final("gap").mean() for number, one in samples.items()}
     assert gap[1] < 0.01  # question 6: too small to learn by heart
     for number in (1, 2):  # 6 and 8: not at their end
-        assert test[number][-10:].mean() > test[number][-20:-10].mean()
+        curve = history[number]["test_accuracy"]
+        assert curve[-10:].mean() > curve[-20:-10].mean()
     assert end[3] < 0.11  # 9: at the level of chance
-    assert last[5].test_loss > 2.5  # far out of the chart
-    least = min(histories[5], key=lambda row: row.test_loss)
-    assert end[5] > least.test_accuracy
-    known = [row.train_accuracy == 1 for row in histories[5]]
-    assert all(known[known.index(True) :])
-    assert gap[5] > gap[4]  # 14: capacity alone
-    assert test[5].max() < test[4].max()
-    assert end[2] > end[1]
-    assert end[6] > end[5]  # the same depth pays
-    assert gap[7] < gap[6]
-    assert end[7] > end[6]
-    assert min(end[6], end[8]) > max(end[peer] for peer in PEERS)  # for scale
+    losses = history[5]["test_loss"]
+    assert losses.iloc[-1] > 2.5  # far out of the chart
+    known = history[5]["running_accuracy"].ge(0.99999)
+    assert known.any()
+    memorised = known.idxmax()
+    assert losses.iloc[-1] > losses[memorised] + 0.1  # still rising once all is known
+    accuracies = history[5]["test_accuracy"]
+    assert abs(accuracies.iloc[-1] - accuracies[memorised]) < 0.02  # and these hardly change
+    assert min(gap[4], gap[5]) > 0.2  # 14: both learn by heart
+    assert abs(end[5] - end[4]) < 0.02  # two more blocks alone bring nothing
+    assert end[2] > end[1] + 0.05
+    assert end[6] > end[5] + 0.05  # the same depth pays
+    assert 0.05 < gap[7] < gap[6]  # 11: narrows the gap and does not close it
+    assert end[7] > end[6] + 0.05
+    error = {number: calibration_error(number) for number in STAGES}
+    assert max(error[1], error[2], error[7], error[8]) < 0.1  # 14: calibration
+    assert min(error[4], error[5]) > 0.2 > error[6] > 0.1
+
+
+def calibration_error(number: int) -> float:
+    """By its definition, one bin after the other."""
+    given, right = answers(number), answers(number).argmax(1) == LABELS
+    edges = np.linspace(0, 1, 16)
+    error = 0.0
+    for low, high in itertools.pairwise(edges):
+        chosen = (given.max(1) >= low) & ((given.max(1) < high) | (high == 1))
+        if chosen.any():
+            distance = abs(given[chosen].max(1).mean() - right[chosen].mean())
+            error += chosen.mean() * distance
+    return error
+
+
+def test_the_calibration_error_in_the_text_is_that_of_its_definition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    for number in (1, 5, 8):
+        assert said.calibration_error(number) == f"{100 * calibration_error(number):.1f} points"
 
 
 def test_what_the_chapters_say_of_single_pictures() -> None:
@@ -96,17 +140,18 @@ def test_what_the_chapters_say_of_sizes() -> None:
         name: json.loads((PROJECT / "figures" / f"{name}.json").read_text("utf-8"))
         for name in ("photo", "sizes")
     }
-    cats = [size for size, given in saved["photo"].items() if np.argmax(given) == CAT]
+    cats = [size for size, given in saved["photo"]["values"].items() if np.argmax(given) == CAT]
     assert cats == ["48×32", "64×43", "96×64"]  # question 13
-    square = {int(width): share for width, share in saved["sizes"]["square"].items()}
+    square = {int(width): share for width, share in saved["sizes"]["values"]["square"].items()}
     assert max(square, key=square.get) == 32
     larger = [share for width, share in square.items() if width >= 32]
     assert larger == sorted(larger, reverse=True)
-    assert saved["sizes"]["flattened"]["32"] < square[32]
+    assert saved["sizes"]["values"]["flattened"]["32"] < square[32]
 
 
 def answers(number: int) -> np.ndarray:
-    return cache.read_result(Run(ALL[number], root=PROJECT / "cache").folder).probabilities()
+    """Those of seed 0, which the pictures show."""
+    return cache.read_result(Run(STAGES[number], root=CACHE).folder).predictions()[0]
 
 
 @pytest.mark.real_data
@@ -122,9 +167,9 @@ def test_network_gives_the_answers_again(stand: cache.Status, real_folder: Path)
     with torch.autocast("cpu", precision, enabled=rough):
         parts = np.array_split(data.test_images, 20)
         answers = np.concatenate([predict.probabilities(model, part) for part in parts])
-    difference = np.abs(answers - stand.result.probabilities())
+    difference = np.abs(answers - stand.result.predictions()[0])
     assert difference.max() < (0.3 if rough else 1e-3)
     assert difference.mean() < (0.003 if rough else 1e-5)
     accuracy = float((answers.argmax(1) == LABELS).mean())
     tolerance = 0.003 if rough else 0.0005
-    assert accuracy == pytest.approx(stand.result.history[-1].test_accuracy, abs=tolerance)
+    assert accuracy == pytest.approx(stand.result.history["test_accuracy"].iloc[-1], abs=tolerance)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
+import results
 
-from cifar_study import cache, data, facts, figures, seeds, tables, trainer
-from cifar_study.cache import Epoch
+from cifar_study import cache, facts, figures, files, seeds, tables
 from cifar_study.runs import TRIAL_VARIABLE, Run
 from cifar_study.stages import STAGES
 from cifar_study.train import _seeds
 
-DATA = data.synthetic(train=20, test=10)
 # Test accuracies by epoch; the training accuracy is 0.1 above, the losses are 1 and 2 less it.
 COMPLETE = {0: [0.30, 0.50, 0.60], 1: [0.20, 0.60, 0.62], 2: [0.10, 0.70, 0.70]}
 
 
-def leave(stage: int, seed: int, accuracies: list[float]) -> None:
+def run_of(stage: int, seed: int) -> Run:
+    return Run(STAGES[stage], seed, epochs=3, data="synthetic")
+
+
+def leave(stage: int, seed: int, accuracies: list[float], precision: str = "float32") -> None:
     """Leave a run in the cache as training does, with these test accuracies."""
-    run = Run(STAGES[stage], seed, epochs=3, data="synthetic")
-    history = [
-        Epoch(epoch, 1 - value, value + 0.1, 2 - value, value, 1.0 + seed)
-        for epoch, value in enumerate(accuracies, start=1)
-    ]
-    answers = np.eye(10, dtype=np.float32)[(np.arange(10) + seed) % 10]
-    state = trainer._Saved(history, {}, {}, answers, [{"first_epoch": 1}])
-    state.publish(run, run.configuration(DATA.fingerprint), trainer._facts(state.sessions, DATA))
+    run = run_of(stage, seed)
+    results.leave(run, accuracies, precision=precision, seconds=1.0 + seed, shift=seed)
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +64,9 @@ def test_numbers_are_those_of_the_mean_history(three: seeds.Sample) -> None:
     assert fact.seconds == "2.0 s"
     assert facts.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
-    assert three.history[0] == pytest.approx((1, 0.8, 0.3, 1.8, 0.2, 2.0))
+    first = {"epoch": 1, "running_loss": 2.8, "running_accuracy": 0.0, "train_loss": 0.8}
+    first |= {"train_accuracy": 0.3, "test_loss": 1.8, "test_accuracy": 0.2, "seconds": 2.0}
+    assert three.history.iloc[0].to_dict() == pytest.approx(first)
 
 
 def test_the_interval_is_students(three: seeds.Sample) -> None:
@@ -148,22 +147,71 @@ def test_stale_and_damaged_seeds_do_not_count_and_are_named(three: seeds.Sample)
     folder = three.stands[1].run.folder
     (folder / cache.HISTORY).write_text("epoch\n")
     assert facts.stage(4).test_accuracy == "65.0%"
-    assert f"seed 1: {folder / cache.HISTORY}: line 1 is not" in tables.standing(4).data
+    assert f"seed 1: {folder / cache.HISTORY}: is not the file" in tables.standing(4).data
     leave(4, 1, COMPLETE[1])
-    wide = Run(STAGES[5], 3, epochs=3, data="synthetic")
     leave(4, 3, COMPLETE[0])
-    record = cache.read_record(Run(STAGES[4], 3, epochs=3, data="synthetic").folder / cache.RECORD)
-    record["configuration"]["network"] = wide.configuration("")["network"]
-    record["record_sha256"] = cache._seal(record)
-    answers = {"probabilities": np.eye(10, dtype=np.float32)}
-    stamp = cache.identity(record) | {"epoch": "3"}
-    other = Run(STAGES[4], 3, epochs=3, data="synthetic").folder
-    cache.write_json(other / cache.RECORD, record)
-    cache.write_tensors(other / cache.MODEL, {}, stamp)
-    cache.write_tensors(other / cache.PROBABILITIES, answers, stamp)
+    path = run_of(4, 3).folder / cache.RECORD
+    record = cache.read_record(path)
+    record["configuration"]["network"] = run_of(5, 3).configuration("f", "float32")["network"]
+    files.write_json(path, record)
     assert facts.stage(4).test_accuracy == "64.0%"
     assert facts.stage(4).seeds == "3 of 4"
     assert "seed 3: stale: network.blocks" in tables.standing(4).data
+
+
+def test_another_precision_is_not_mixed_in(three: seeds.Sample) -> None:
+    leave(4, 3, [0.1, 0.1, 0.1], precision="bfloat16")
+    assert facts.stage(4).test_accuracy == "64.0%"
+    assert facts.stage(4).seeds == "3 of 4"
+
+
+def test_a_difference_is_paired_by_seed(three: seeds.Sample) -> None:
+    for seed, value in enumerate((0.50, 0.56, 0.58)):
+        leave(1, seed, [0.1, 0.2, value])
+    # Gains 0.10, 0.06, 0.12: mean 0.28 / 3, deviations 0.02 / 3, -0.1 / 3, 0.08 / 3.
+    half = 4.3027 * ((0.0004 + 0.01 + 0.0064) / 9 / 2) ** 0.5 / 3**0.5
+    found = seeds.difference(three, seeds.sample(1))
+    assert (found.mean, found.half) == pytest.approx((0.28 / 3, half), rel=1e-4)
+    assert found.told_apart
+    assert facts.gain(4, 1) == "9.3 points (95% interval 1.7 to 16.9 points, 3 pairs of seeds)"
+    leave(1, 2, [0.1, 0.2, 0.95])  # now gains 0.10, 0.06, -0.25
+    assert facts.gain(4, 1).endswith("3 pairs of seeds: the two cannot be told apart)")
+
+
+def test_one_seed_each_leaves_the_interval_of_the_test_pictures() -> None:
+    leave(4, 0, COMPLETE[0])
+    leave(1, 1, COMPLETE[1])
+    assert facts.gain(4, 1) == "–"  # no seed is in both
+    results.leave(run_of(1, 0), COMPLETE[1], shift=1)
+    # Ten pictures, of which just the one network names all and the other none.
+    assert facts.gain(4, 1).startswith("100.0 points (95% interval 100.0 to 100.0 points, of the")
+
+
+def test_times_are_of_one_machine(three: seeds.Sample) -> None:
+    leave(1, 0, COMPLETE[0])
+    found = seeds.epoch_times([1, 4])
+    assert found.seconds == {1: 1.0, 4: 2.0}  # the median of three epochs of 1, 2 and 3 s each
+    assert found.taken == "the median while training, on a chip, 1 thread, float32"
+    other = results.MACHINE | {"first_epoch": 1, "processor": "another chip"}
+    results.leave(run_of(1, 0), COMPLETE[0], sessions=[other])
+    assert seeds.epoch_times([1, 4]).seconds == {}
+    assert facts.time_ratio(4, 1) == "–"
+
+
+def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
+    leave(4, 0, COMPLETE[0])
+    folder = run_of(4, 0).folder
+    history = pd.read_csv(folder / cache.HISTORY)
+    history.loc[:1, ["train_loss", "train_accuracy"]] = float("nan")
+    result = cache.read_result(folder)
+    cache.Checkpoint(history, result.model(), {}, *result.predictions(), []).save(
+        run_of(4, 0), result.record["configuration"], {"fingerprint": "f"}
+    )
+    assert facts.stage(4).gap == "10.0 points"  # its last epoch was evaluated
+    lines = figures.histories(4)[1].figure.axes[0].lines
+    assert lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
+    said = [text.get_text() for text in figures.histories(4)[0].figure.legends[0].get_texts()]
+    assert said[0] == "4 two blocks, ReLU (training as it ran)"
 
 
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:
@@ -180,7 +228,7 @@ def test_stages_may_have_different_numbers_of_seeds(three: seeds.Sample) -> None
     assert seeds.how_many([seeds.sample(1)]) == "1 seed"
     rows = [
         [" ".join(cell.split()) for cell in line.split("|")][2:5:2]
-        for line in tables.compare(1, 4).data.splitlines()[2:]
+        for line in tables.compare(1, 4).data.splitlines()[2:4]
     ]
     assert rows == [["60.0%", "1"], ["64.0% ± 13.1", "3"]]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
 from cifar_study.errors import StudyError
-from cifar_study.layers import count_layers, count_parameters
+from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.stages import CLASSES, PEERS, STAGES, Stage, get_stage, scale_width
 
 # Counted by hand: a 3×3 convolution has 3·3·in·out weights and out biases.
@@ -29,22 +29,33 @@ BY_HAND = {
     7: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + BATCH_NORMS + (2 * 2 * 160 * 10 + 10),
     # the average over all places leaves one value a filter
     8: BLOCK_20 + BLOCK_40 + BLOCK_80 + BLOCK_160 + BATCH_NORMS + (160 * 10 + 10),
-}
+    # every pixel's three values
+    9: 32 * 32 * 3 * 10 + 10,
+    10: BLOCK_20 + BLOCK_40 + (8 * 8 * 40 * 10 + 10),
+    # ResNet-20: convolutions without biases, each with batch normalisation; the second and
+    # third of three groups halve the side, with a 1 × 1 convolution on the way around
+    11: (3 * 3 * 3 * 16 + 2 * 16)
+    + 6 * (3 * 3 * 16 * 16 + 2 * 16)
+    + (3 * 3 * 16 * 32 + 2 * 32) + 5 * (3 * 3 * 32 * 32 + 2 * 32) + (16 * 32 + 2 * 32)
+    + (3 * 3 * 32 * 64 + 2 * 64) + 5 * (3 * 3 * 64 * 64 + 2 * 64) + (32 * 64 + 2 * 64)
+    + (64 * 10 + 10),
+}  # fmt: skip
 WRITTEN_DOWN = {
     1: 1_180, 2: 7_390, 3: 51_470, 4: 51_470,
     5: 464_750, 6: 465_950, 7: 465_950, 8: 461_150,
+    9: 30_730, 10: 51_470, 11: 272_474,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 12))
 def test_parameters_are_those_counted_by_hand(number: int) -> None:
     assert BY_HAND[number] == WRITTEN_DOWN[number]
-    assert count_parameters(STAGES[number].network) == BY_HAND[number]
+    assert count_parameters(get_stage(number).network) == BY_HAND[number]
 
 
-@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("number", range(1, 11))
 def test_the_arithmetic_shown_gives_the_parameters_beside_it(number: int) -> None:
-    for layer in count_layers(STAGES[number].network):
+    for layer in count_layers(get_stage(number).network):
         shown = layer.arithmetic.replace("·", "*") or "0"
         assert eval(shown) == layer.parameters, layer.name
 
@@ -55,6 +66,21 @@ def test_multiply_accumulates_of_the_minimal_network_by_hand() -> None:
     assert macs["block1.conv2"] == 45 * 5 * 1024
     assert macs["dense"] == 80 * 10
     assert macs["block1.pool"] == 0
+
+
+def test_multiply_accumulates_of_the_peers_by_hand() -> None:
+    assert count_macs(PEERS[9].network) == 32 * 32 * 3 * 10
+    assert count_macs(PEERS[10].network) == count_macs(STAGES[3].network) == (
+        1024 * (27 * 20 + 180 * 20) + 256 * (180 * 40 + 360 * 40) + 64 * 40 * 10
+    )  # fmt: skip
+    assert count_macs(PEERS[11].network) == (
+        1024 * (3 * 3 * 3 * 16 + 6 * 3 * 3 * 16 * 16)
+        + 256 * (3 * 3 * 16 * 32 + 5 * 3 * 3 * 32 * 32 + 16 * 32)
+        + 64 * (3 * 3 * 32 * 64 + 5 * 3 * 3 * 64 * 64 + 32 * 64)
+        + 64 * 10
+    )
+    assert count_macs(PEERS[11].network) == 40_813_184
+    assert round(count_parameters(PEERS[11].network) / 1e6, 2) == 0.27  # as the paper has it
 
 
 def test_there_are_the_eight_stages_and_ten_classes() -> None:
@@ -113,7 +139,7 @@ def test_a_stage_cannot_be_changed_in_passing() -> None:
 
 @pytest.mark.parametrize("number", [0, 12, -1, 1000])
 def test_an_unknown_stage_is_an_error_that_lists_the_known(number: int) -> None:
-    with pytest.raises(StudyError, match=f"--stage {number}.*1, 2, 3, 4, 5, 6, 7, 8"):
+    with pytest.raises(StudyError, match=f"--stage {number}.*1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11$"):
         get_stage(number)
 
 
@@ -128,8 +154,19 @@ def test_a_block_keeps_one_filter_at_any_width() -> None:
     assert [block.filters for block in scale_width(STAGES[1], 0.001).network.blocks] == [1]
 
 
-def test_peers_are_apart_from_the_study_and_keep_their_width() -> None:
+def test_peers_are_apart_from_the_study_and_trained_by_its_recipe() -> None:
+    assert list(PEERS) == [9, 10, 11]
     assert not STAGES.keys() & PEERS.keys()
-    assert get_stage(9) is PEERS[9]
-    assert scale_width(PEERS[9], 1.0) == PEERS[9]
-    assert scale_width(PEERS[9], 0.5) == PEERS[9]
+    for number, peer in PEERS.items():
+        assert get_stage(number) is peer
+        assert peer.recipe == STAGES[4].recipe
+    assert PEERS[9].network.blocks == ()
+    assert changes(STAGES[3], PEERS[10]) == {"epochs"}
+    assert (PEERS[11].network.depth, PEERS[11].network.filters) == (3, (16, 32, 64))
+
+
+def test_a_network_without_blocks_of_ours_keeps_its_width() -> None:
+    for number in (9, 11):
+        assert scale_width(PEERS[number], 0.5) == PEERS[number]
+    tenth = scale_width(PEERS[10], 0.5)
+    assert tenth == replace(tenth, network=scale_width(STAGES[3], 0.5).network)

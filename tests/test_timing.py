@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
+import results
 from command import train
 
-from cifar_study import cache, facts, figures, speed, tables
-from cifar_study.cache import Epoch
+from cifar_study import cache, facts, figures, seeds, speed, tables, timing
 from cifar_study.errors import StudyError
+from cifar_study.files import write_json
 from cifar_study.runs import Run
 from cifar_study.stages import STAGES
 
@@ -23,11 +22,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def stored(seconds: float, **change: object) -> str:
+def store(seconds: float, folder: Path, *stages: str) -> None:
     entry = {"seconds": seconds, "least": 1.0, "most": 100.0}
-    machine = {"processor": "a chip", "threads": 1, "precision": "float32", "torch": "9"}
-    whole = {"format": 1, "machine": machine, "repeats": 7, "stages": {"1": entry, "4": entry}}
-    return json.dumps(whole | change)
+    whole = {"machine": results.MACHINE, "repeats": 7, "stages": dict.fromkeys(stages, entry)}
+    write_json(folder / "cache" / "timing.json", whole)
 
 
 def test_measured_times_are_stored_in_order(here: Path) -> None:
@@ -42,40 +40,61 @@ def test_measured_times_are_stored_in_order(here: Path) -> None:
     assert cache.read_timing(here / "cache") is None  # of a trial, not of the study
 
 
-def test_the_report_takes_its_times_from_there(here: Path) -> None:
+def test_stages_that_one_machine_trained_show_the_time_while_training(here: Path) -> None:
     assert facts.stage(1).seconds == "–"
-    (here / "cache" / "timing.json").write_text(stored(12.0))
-    assert facts.stage(1).seconds == "12 s"
-    assert facts.stage(2).seconds == "–"
-    assert facts.time_ratio(4, 1) == "1.0 times"
+    results.leave(Run(STAGES[1]), [0.3, 0.4], seconds=100)
+    results.leave(Run(STAGES[4]), [0.3, 0.4], seconds=250)
+    store(12.0, here, "1", "4")
+    assert (facts.stage(1).seconds, facts.stage(1).trained_on) == (
+        "100 s",
+        "a chip, 1 thread, float32",
+    )
+    assert facts.time_ratio(4, 1) == "2.5 times"
     assert speed.timed_on() == "a chip, 1 thread, float32, PyTorch 9"
 
 
-def test_a_stage_that_the_sitting_left_out_has_no_time(here: Path) -> None:
-    for number in (1, 2):
-        run = Run(STAGES[number])
-        made = {"sessions": [], "data": {"name": "cifar10", "fingerprint": "f"}}
-        rows, given = [Epoch(1, 2.0, 0.3, 1.9, 0.4, 100.0)], np.eye(10, dtype=np.float32)
-        cache.publish(run, run.configuration("f"), rows, {}, given, made)
-    assert facts.stage(2).seconds == "100 s"
-    (here / "cache" / "timing.json").write_text(stored(12.0))
-    # Times of two machines would stand side by side.
-    assert (facts.stage(1).seconds, facts.stage(2).seconds) == ("12 s", "–")
+def test_stages_of_two_machines_show_the_sitting(here: Path) -> None:
+    results.leave(Run(STAGES[1]), [0.3, 0.4], seconds=100)
+    other = results.MACHINE | {"first_epoch": 1, "processor": "another chip"}
+    results.leave(Run(STAGES[2]), [0.3, 0.4], seconds=250, sessions=[other])
+    assert seeds.epoch_times([1, 2]).seconds == {}
+    store(12.0, here, "1")
+    found = seeds.epoch_times([1, 2])
+    assert found.seconds == {1: 12.0}  # a stage that the sitting left out has no time
+    assert found.taken.startswith("measured in one sitting, on a chip, one thread, float32")
+    assert " 12 s " in tables.compare(1, 2).data
+    assert "Times of an epoch are measured in one sitting" in tables.compare(1, 2).data
     by_parameters, by_time = figures.trade_off()
     assert [len(chart.figure.axes[0].lines) for chart in (by_parameters, by_time)] == [2, 1]
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["", "{", "[]", stored(0.5), stored(float("nan")), stored(3, format=2), stored(3, stages=[])],
-)
+def test_one_stage_measured_again_leaves_the_others(here: Path) -> None:
+    store(12.0, here, "1", "2")
+    entry = {"seconds": 7.0, "least": 6.0, "most": 8.0}
+    again = {"machine": results.MACHINE, "repeats": 7, "stages": {"2": entry}}
+    timing.save(again, here / "cache")
+    stages = cache.read_timing(here / "cache")["stages"]
+    assert [stages[number]["seconds"] for number in ("1", "2")] == [12.0, 7.0]
+    elsewhere = again | {"machine": results.MACHINE | {"processor": "another chip"}}
+    with pytest.raises(StudyError, match=r"timing\.json: holds times of another machine"):
+        timing.save(elsewhere, here / "cache")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "digit", "folder"])
 def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) -> None:
-    (here / "cache" / "timing.json").write_text(damage)
-    with pytest.raises(StudyError, match=r"timing\.json: damaged .* --timing$"):
+    store(12.0, here, "1")
+    path = here / "cache" / "timing.json"
+    whole = path.read_text()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_text(whole.replace("12.0", "13.0") if damage == "digit" else damage)
+    with pytest.raises(StudyError, match=r"timing\.json: (damaged|unreadable) .* --timing$"):
         cache.read_timing(here / "cache")
-    assert "timing.json: damaged" in speed.times().data
-    assert facts.stage(1).seconds == "–"
-    assert "timing.json: damaged" in tables.standing(1).data
+    assert "timing.json: " in speed.times().data
+    assert seeds.epoch_times([1]).seconds == {}
+    assert "timing.json: " in tables.standing(1).data
 
 
 def test_machines_are_those_that_trained(here: Path) -> None:
@@ -83,9 +102,7 @@ def test_machines_are_those_that_trained(here: Path) -> None:
     chip = {"processor": "a chip", "precision": "float32", "torch": "9"}
     sessions = [chip | {"first_epoch": 1}, chip | {"first_epoch": 3, "precision": "bfloat16"}]
     run = Run(STAGES[2])
-    made = {"sessions": sessions, "data": {"name": "cifar10", "fingerprint": "f"}}
-    rows, given = [Epoch(1, 2.0, 0.3, 1.9, 0.4, 100.0)], np.eye(10, dtype=np.float32)
-    cache.publish(run, run.configuration("f"), rows, {}, given, made)
+    results.leave(run, [0.4], sessions=sessions)
     cells = [line.split("|")[1:-1] for line in tables.machines(1, 2).data.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in cells] == [
         ["2", "1", "a chip, float32, PyTorch 9"],

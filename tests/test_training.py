@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
-from command import environment, start, train
+from command import environment, fork, start, train, train_in_fork
 
-from cifar_study import cache, data, trainer
+from cifar_study import cache, data, engine, trainer
+from cifar_study.cache import Checkpoint
 from cifar_study.errors import StudyError
+from cifar_study.jobs import Reporter
 from cifar_study.runs import Run
 from cifar_study.stages import STAGES
 from cifar_study.train import main
@@ -44,21 +48,45 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
 
 
+def untimed(history: pd.DataFrame) -> pd.DataFrame:
+    return history.drop(columns="seconds")
+
+
 def same_result(one: Path, other: Path) -> None:
-    """Two folders hold the same run bit for bit, but for the seconds that it took."""
-    timed = {"median_seconds", "sessions", "history_sha256", "record_sha256"}
-    left, right = (cache.read_result(folder) for folder in (one, other))
-    assert [row[:5] for row in left.history] == [row[:5] for row in right.history]
-    assert {k: v for k, v in left.record.items() if k not in timed} == {
-        k: v for k, v in right.record.items() if k not in timed
-    }
-    for name in (cache.MODEL, cache.PROBABILITIES):
+    """Two folders hold the same complete run bit for bit, but for the seconds that it took."""
+    left, right = (cache.read_result(folder, whole=True) for folder in (one, other))
+    assert left.complete
+    assert untimed(left.history).equals(untimed(right.history))
+
+    def untimed_record(record: dict) -> dict:
+        sums = {name: sum for name, sum in record["files"].items() if name != cache.HISTORY}
+        return record | {"files": sums, "sessions": []}
+
+    assert untimed_record(left.record) == untimed_record(right.record)
+    for name in (cache.MODEL, cache.PREDICTIONS):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    (arrays, _), (others, _) = (cache.read_tensors(f / cache.RESUME) for f in (one, other))
-    assert arrays.keys() == others.keys()
-    for name in arrays.keys() - {"history"}:
-        assert arrays[name].tobytes() == others[name].tobytes(), name
-    assert set(files(one)) == set(files(other))  # and nothing half written is left
+    # Nothing half written and no checkpoint is left.
+    result = {cache.HISTORY, cache.PREDICTIONS, cache.MODEL, cache.RECORD}
+    assert set(files(one)) == set(files(other)) == result
+
+
+GOES_ON = "train the stage again: it goes on from its last finished epoch"
+
+
+def finished(run: Run) -> pd.DataFrame:
+    """The rows of the finished epochs of a run that was stopped, seconds aside.
+
+    Where it was stopped between the files of an epoch, the status says so.
+    """
+    stand = cache.status(run)
+    if stand.state == "absent":
+        return untimed(pd.DataFrame(columns=cache.COLUMNS))
+    assert stand.state == "partial" or (stand.state == "damaged" and GOES_ON in stand.text), stand
+    record = cache.read_record(run.folder / cache.RECORD)
+    rows = untimed(Checkpoint.load(run.folder, record).history)
+    if stand.result:
+        assert untimed(stand.result.history).equals(rows)
+    return rows
 
 
 # --- killed and resumed -------------------------------------------------------------------------
@@ -72,21 +100,21 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
         return history.read_text().count("\n") if history.exists() else 0
 
     before, moment = rows(), chance.choice(["any time", "an epoch", "a write", "a write"])
-    process = start(folder, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = fork(folder, *options)
     if moment == "any time":
         end = time.monotonic() + chance.uniform(0, 2)
         wait_for(lambda: time.monotonic() > end or rows() > before + 2)
     else:
-        wait_for(lambda: rows() > before or process.poll() is not None)
+        wait_for(lambda: rows() > before or not process.is_alive())
         time.sleep(chance.uniform(0, 0.1))
     if moment == "a write":
-        which = chance.choice([cache.HISTORY, cache.RECORD, cache.MODEL, cache.RESUME])
+        which = chance.choice([*files(run.folder), "checkpoint"])
         end = time.monotonic() + 1
         while not list(run.folder.glob(f".{which}.*")) and time.monotonic() < end:
             pass
-    alive = process.poll() is None
+    alive = process.is_alive()
     process.kill()
-    process.wait()
+    process.join()
     assert alive, "it ended before it was killed"
 
 
@@ -97,23 +125,23 @@ def kill_and_resume(folder: Path, stage: int, epochs: int, kills: int, seed: int
     """
     run, straight = (small_run(stage, epochs, root) for root in (folder, folder / "straight"))
     options = ("--stage", str(stage), "--epochs", str(epochs), *ONE_JOB)
-    reference = [row[:5] for row in cache.read_result(straight.folder).history]
-    chance = random.Random(seed)
+    reference = untimed(cache.read_result(straight.folder).history)
+    chance, done = random.Random(seed), 0
     for _ in range(kills):
         kill_once(folder, options, run, chance)
-        stand = cache.status(run)
-        assert stand.state in ("absent", "partial"), stand.text
-        if stand.result:
-            done = [row[:5] for row in stand.result.history]
-            assert done == reference[: len(done)]
-    last = train(folder, *options)
+        rows = finished(run)
+        assert len(rows) >= done
+        done = len(rows)
+        assert done == 0 or rows.equals(reference.head(done))
+    last = train_in_fork(folder, *options)
     assert last.returncode == 0, last.stderr
     same_result(run.folder, straight.folder)
 
 
 def train_straight(folder: Path, stage: int, epochs: int) -> subprocess.CompletedProcess[str]:
     (folder / "straight").mkdir(parents=True)
-    done = train(folder / "straight", "--stage", str(stage), "--epochs", str(epochs), *ONE_JOB)
+    options = ("--stage", str(stage), "--epochs", str(epochs), *ONE_JOB)
+    done = train_in_fork(folder / "straight", *options)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -156,9 +184,11 @@ def test_output_to_a_log_is_lines(straight) -> None:
 def test_the_record_says_what_was_trained(straight) -> None:
     folder, _ = straight
     run = small_run(8, 25, folder / "straight")
-    record = cache.read_result(run.folder).record
-    assert (record["stage"], record["seed"], record["title"]) == (8, 0, "global average pooling")
-    assert (record["epochs_done"], record["epochs_planned"]) == (25, 25)
+    result = cache.read_result(run.folder)
+    record = result.record
+    assert (record["stage"], record["title"]) == (8, "global average pooling")
+    assert (result.seed, result.precision) == (0, "float32")
+    assert (record["epochs_done"], result.epochs_planned) == (25, 25)
     assert record["parameters"] == (
         (27 * 5 + 5) + (45 * 5 + 5) + (45 * 10 + 10) + (90 * 10 + 10)
         + (90 * 20 + 20) + (180 * 20 + 20) + (180 * 40 + 40) + (360 * 40 + 40)
@@ -169,13 +199,25 @@ def test_the_record_says_what_was_trained(straight) -> None:
     [session] = record["sessions"]
     assert (session["device"], session["precision"], session["threads"]) == ("cpu", "float32", 1)
     assert session["first_epoch"] == 1
+    assert session["side_by_side"] == 1
     assert session["torch"] == torch.__version__
+
+
+def test_the_stored_predictions_give_the_accuracy_of_the_last_epoch(straight) -> None:
+    folder, _ = straight
+    result = cache.read_result(small_run(8, 25, folder / "straight").folder)
+    probabilities, labels = result.predictions()
+    right = sum(
+        int(row.argmax() == label) for row, label in zip(probabilities, labels, strict=True)
+    )
+    assert labels.tolist() == data.synthetic().test_labels.tolist()
+    assert result.history["test_accuracy"].iloc[-1] == right / len(labels)
 
 
 def test_a_complete_run_says_so_and_touches_nothing(straight) -> None:
     folder, _ = straight
     before = files(small_run(8, 25, folder / "straight").folder)
-    again = train(folder / "straight", "--stage", "8", "--epochs", "25", *ONE_JOB)
+    again = train_in_fork(folder / "straight", "--stage", "8", "--epochs", "25", *ONE_JOB)
     assert again.returncode == 0
     assert "stage 8, seed 0: already complete, 25 epochs in " in again.stderr
     assert files(small_run(8, 25, folder / "straight").folder) == before
@@ -184,162 +226,219 @@ def test_a_complete_run_says_so_and_touches_nothing(straight) -> None:
 # --- in this process: what a run does with what it finds ------------------------------------------
 
 
-def train_here(run: Run, restart: bool = False) -> list[trainer.Event]:
+HARDWARE = trainer.Hardware("cpu", "float32", 1)
+
+
+def train_here(
+    run: Run, restart: bool = False, hardware: trainer.Hardware = HARDWARE
+) -> list[trainer.Event]:
     """Train in this process; the news."""
     news: list[trainer.Event] = []
-    trainer.train(
-        run, data.synthetic(), trainer.Hardware("cpu", "float32", 1), news.append, restart
-    )
+    trainer.train(run, data.synthetic(), hardware, news.append, restart)
     return news
 
 
-def test_a_kill_after_the_state_was_saved_is_made_good(tmp_path: Path) -> None:
-    run = small_run(1, 3, tmp_path)
-    earlier: dict[str, bytes] = {}
-
-    def keep_the_second(event: trainer.Event) -> None:
-        if event.row and event.row.epoch == 2:
-            earlier.update(files(run.folder))
-
-    trainer.train(run, data.synthetic(), trainer.Hardware("cpu", "float32", 1), keep_the_second)
-    final = files(run.folder)
-    for name in earlier.keys() - {cache.RESUME}:
-        (run.folder / name).write_bytes(earlier[name])
-    assert cache.status(run).text == "at 2/3"
-    assert train_here(run) == []  # nothing is trained again
-    assert cache.status(run).text == "complete"
-    assert files(run.folder) == final
+def epochs_told(news: list[trainer.Event]) -> list[int]:
+    """The epochs that the news says are finished."""
+    return [event.row["epoch"] for event in news if event.row]
 
 
-def test_without_the_resume_file_it_goes_on_from_the_model_with_a_note(tmp_path: Path) -> None:
-    run = small_run(1, 4, tmp_path)
-    stopped_after(run, 2)
-    (run.folder / cache.RESUME).unlink()
-    before = cache.read_result(run.folder)
-    news = train_here(run)
-    assert news[0].note.endswith(
-        f"going on from {cache.MODEL} with the optimizer's momentum at zero"
-    )
-    assert [event.row.epoch for event in news if event.row] == [3, 4]
-    after = cache.read_result(run.folder)
-    assert after.history[:2] == before.history
-    assert [(s["first_epoch"], s["momentum_restarted"]) for s in after.record["sessions"]] == [
-        (1, False),
-        (3, True),
-    ]
-
-
-def test_two_kills_in_a_row_before_the_record_leave_a_result_that_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = small_run(1, 4, tmp_path)
-    stopped_after(run, 1)
-    record = (run.folder / cache.RECORD).read_bytes()
-    stopped_after(run, 2)
-    (run.folder / cache.RECORD).write_bytes(record)  # the first kill
-
-    def killed_at_the_third(path: Path, value: dict, write=cache.write_json) -> None:
-        if value["epochs_done"] == 3:
-            raise KeyboardInterrupt
-        write(path, value)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(cache, "write_json", killed_at_the_third)
-        with pytest.raises(KeyboardInterrupt):
-            train_here(run)
-    assert cache.status(run).text == "at 2/4"
-    train_here(run)
-    assert cache.status(run).text == "complete"
-
-
-def stopped_after(run: Run, epoch: int) -> None:
+def stopped_after(run: Run, epoch: int, hardware: trainer.Hardware = HARDWARE) -> None:
     """Train and stop as Ctrl-C does once that epoch is finished."""
 
     def stop(event: trainer.Event) -> None:
-        if event.row and event.row.epoch == epoch:
+        if event.row and event.row["epoch"] == epoch:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.train(run, data.synthetic(), trainer.Hardware("cpu", "float32", 1), stop)
+        trainer.train(run, data.synthetic(), hardware, stop)
 
 
-def test_precision_is_measured_once_on_the_same_hardware(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers take it that nobody writes just now."""
+    monkeypatch.setattr(cache, "SETTLED", 0)
+
+
+@pytest.mark.parametrize("planned", [3, 4])
+def test_an_epoch_torn_between_its_files_is_noticed_and_trained_again_to_the_same_end(
+    planned: int, tmp_path: Path, no_waiting: None
 ) -> None:
-    from cifar_study import engine
+    run, whole = small_run(8, planned, tmp_path), small_run(8, planned, tmp_path / "whole")
+    after: dict[int, dict[str, bytes]] = {}
 
-    asked = []
-
-    def choose(name: str, device: torch.device) -> torch.dtype:
-        """As on a machine that was idle the first time, and busy ever after."""
-        asked.append(name)
-        fast = name == "bfloat16" or (name == "auto" and asked.count("auto") == 1)
-        return torch.bfloat16 if fast else torch.float32
-
-    def stop(event: trainer.Event) -> None:
+    def keep(event: trainer.Event) -> None:
         if event.row:
-            raise KeyboardInterrupt
+            after[event.row["epoch"]] = files(whole.folder)
 
-    monkeypatch.setattr(engine, "choose_precision", choose)
-    run, automatic = small_run(1, 4, tmp_path), trainer.Hardware("cpu", "auto", 1)
+    trainer.train(whole, data.synthetic(), HARDWARE, keep)
+    # The order of writing; the last epoch has no checkpoint.
+    checkpoint = [] if planned == 3 else [cache.checkpoint_name(3)]
+    order = [cache.HISTORY, cache.PREDICTIONS, cache.MODEL, *checkpoint, cache.RECORD]
+    assert set(after[3]) == set(order)
+    assert cache.checkpoint_name(2) in after[2]
+    for count in range(len(order)):
+        run.folder.mkdir(parents=True, exist_ok=True)
+        for path in run.folder.iterdir():
+            path.unlink()
+        for name, content in after[2].items():
+            (run.folder / name).write_bytes(content)
+        for name in order[:count]:
+            (run.folder / name).write_bytes(after[3][name])
+        stand = cache.status(run)
+        assert stand.state == ("damaged" if count else "partial")
+        assert not count or stand.text.endswith(GOES_ON)
+        assert len(finished(run)) == 2
+        assert epochs_told(train_here(run)) == list(range(3, planned + 1))
+        same_result(run.folder, whole.folder)
 
-    def train_one_epoch() -> list[tuple[int, str]]:
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train(run, data.synthetic(), automatic, stop)
-        sessions = cache.read_result(run.folder).record["sessions"]
-        return [(session["first_epoch"], session["precision"]) for session in sessions]
 
-    assert train_one_epoch() == [(1, "bfloat16")]
-    assert train_one_epoch() == [(1, "bfloat16")]
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setattr(engine, "processor_name", lambda _device: "another processor")
-        assert train_one_epoch() == [(1, "bfloat16"), (3, "float32")]
-    assert train_one_epoch() == [(1, "bfloat16"), (3, "float32"), (4, "bfloat16")]
-    assert asked == ["auto", "bfloat16", "auto", "bfloat16"]
-
-
-def test_a_model_of_another_epoch_is_not_gone_on_from(tmp_path: Path) -> None:
-    run = small_run(1, 4, tmp_path)
+def test_kills_in_a_row_before_the_record_lose_no_finished_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_waiting: None
+) -> None:
+    run, whole = small_run(1, 4, tmp_path), small_run(1, 4, tmp_path / "whole")
+    train_here(whole)
     stopped_after(run, 1)
-    first = (run.folder / cache.MODEL).read_bytes()
+    for finished_before, killed_at in ((1, 2), (1, 2), (1, 3), (2, 3), (2, 4)):
+
+        def killed(path: Path, value: dict, at=killed_at, write=cache.write_json) -> None:
+            if value["epochs_done"] == at:
+                raise KeyboardInterrupt
+            write(path, value)
+
+        assert len(finished(run)) == finished_before
+        with monkeypatch.context() as patched:
+            patched.setattr(cache, "write_json", killed)
+            with pytest.raises(KeyboardInterrupt):
+                train_here(run)
+        assert cache.status(run).state == "damaged"
+    assert epochs_told(train_here(run)) == [4]
+    same_result(run.folder, whole.folder)
+
+
+def test_a_partial_run_needs_its_checkpoint_and_no_other_file(tmp_path: Path) -> None:
+    run, whole = small_run(1, 4, tmp_path), small_run(1, 4, tmp_path / "whole")
+    train_here(whole)
     stopped_after(run, 2)
-    (run.folder / cache.RESUME).unlink()
-    (run.folder / cache.MODEL).write_bytes(first)
-    with pytest.raises(StudyError, match=rf"{cache.MODEL}: belongs to another run \(epoch differs"):
-        train_here(run)
+    (run.folder / cache.MODEL).unlink()
+    assert cache.status(run).text == "at 2/4"  # git keeps the network of seed 0 only
+    (run.folder / cache.PREDICTIONS).unlink()
+    (run.folder / cache.HISTORY).write_text("damaged")
+    assert epochs_told(train_here(run)) == [3, 4]
+    same_result(run.folder, whole.folder)
 
 
-def test_published_results_that_are_further_on_are_not_overwritten(tmp_path: Path) -> None:
-    run = small_run(1, 3, tmp_path)
-    stopped_after(run, 1)
-    mine = (run.folder / cache.RESUME).read_bytes()
-    train_here(run)
-    complete = files(run.folder)
-    (run.folder / cache.RESUME).write_bytes(mine)  # as if the others had come from git
-    assert train_here(run) == []
-    assert files(run.folder) == complete | {cache.RESUME: mine}
-
-
-@pytest.mark.parametrize("other", [cache.MODEL, cache.PROBABILITIES])
-def test_another_file_in_the_place_of_the_resume_file_is_named(other: str, tmp_path: Path) -> None:
-    run = small_run(1, 2, tmp_path)
-    train_here(run)
-    (run.folder / cache.RESUME).write_bytes((run.folder / other).read_bytes())
+@pytest.mark.parametrize("damage", ["missing", "cut", "another file"])
+def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_touched(
+    damage: str, tmp_path: Path, no_waiting: None
+) -> None:
+    run, whole = small_run(1, 3, tmp_path), small_run(1, 3, tmp_path / "whole")
+    train_here(whole)
+    stopped_after(run, 2)
+    path = run.folder / cache.checkpoint_name(2)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-10])
+    else:
+        path.write_bytes((run.folder / cache.MODEL).read_bytes())
+    before = files(run.folder)
     with pytest.raises(StudyError) as caught:
         train_here(run)
-    assert str(run.folder / cache.RESUME) in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "restore it from git, or delete" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert cache.status(run).text == str(caught.value)
+    assert files(run.folder) == before
+    assert epochs_told(train_here(run, restart=True)) == [1, 2, 3]
+    same_result(run.folder, whole.folder)
 
 
-def test_a_damaged_resume_file_costs_no_finished_epoch(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     run = small_run(1, 3, tmp_path)
-    stopped_after(run, 2)
-    path = run.folder / cache.RESUME
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(StudyError, match=rf"damaged .*; delete it to go on from {cache.MODEL}$"):
+    stopped_after(run, 1)
+    record = cache.read_record(run.folder / cache.RECORD)
+    state = Checkpoint.load(run.folder, record)
+    state.momentum.popitem()
+    state.save(run, record["configuration"], record["data"])
+    with pytest.raises(StudyError, match=r"does not fit the network \(no momentum.*--restart$"):
         train_here(run)
-    path.unlink()
-    assert [event.row.epoch for event in train_here(run) if event.row] == [3]
+
+
+# --- precision ------------------------------------------------------------------------------------
+
+
+def on_processor(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
+    monkeypatch.setattr(engine, "has_bfloat16", lambda _device: bfloat16)
+
+
+AUTOMATIC = trainer.Hardware("cpu", "auto", 1)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_run_begun_in_float32_stays_in_it_on_any_processor(
+    bfloat16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, whole = small_run(1, 3, tmp_path), small_run(1, 3, tmp_path / "whole")
+    train_here(whole)
+    on_processor(monkeypatch, bfloat16=False)
+    stopped_after(run, 1, AUTOMATIC)
+    on_processor(monkeypatch, bfloat16)
+    train_here(run, hardware=AUTOMATIC)
+    result = cache.read_result(run.folder)
+    assert result.precision == "float32"
+    assert [session["precision"] for session in result.record["sessions"]] == ["float32"]
+    same_result(run.folder, whole.folder)
+
+
+def test_a_run_begun_in_bfloat16_goes_on_only_where_the_processor_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, whole = small_run(1, 3, tmp_path), small_run(1, 3, tmp_path / "whole")
+    on_processor(monkeypatch, bfloat16=True)
+    train_here(whole, hardware=trainer.Hardware("cpu", "bfloat16", 1))
+    stopped_after(run, 1, AUTOMATIC)
+    assert cache.read_result(run.folder).precision == "bfloat16"
+    kept = files(run.folder)
+    on_processor(monkeypatch, bfloat16=False)
+    for hardware in (AUTOMATIC, trainer.Hardware("cpu", "bfloat16", 1)):
+        with pytest.raises(StudyError, match="^--precision bfloat16: .* does not multiply it"):
+            train_here(run, hardware=hardware)
+        assert files(run.folder) == kept
+    on_processor(monkeypatch, bfloat16=True)
+    assert epochs_told(train_here(run, hardware=AUTOMATIC)) == [2, 3]
+    same_result(run.folder, whole.folder)
+    sessions = cache.read_result(run.folder).record["sessions"]
+    assert [session["precision"] for session in sessions] == ["bfloat16"]
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_another_precision_than_the_recorded_is_refused(
+    done: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, bfloat16 = small_run(1, 2, tmp_path), trainer.Hardware("cpu", "bfloat16", 1)
+    stopped_after(run, done)
+    kept = files(run.folder)
+    on_processor(monkeypatch, bfloat16=True)
+    with pytest.raises(StudyError, match=r"stale: precision float32 → bfloat16; .* --restart$"):
+        train_here(run, hardware=bfloat16)
+    assert files(run.folder) == kept
+    assert cache.status(run).state == ("partial" if done == 1 else "complete")
+    assert epochs_told(train_here(run, restart=True, hardware=bfloat16)) == [1, 2]
+    assert cache.read_result(run.folder).precision == "bfloat16"
+
+
+def test_a_new_run_in_bfloat16_is_refused_where_the_processor_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = small_run(1, 2, tmp_path)
+    on_processor(monkeypatch, bfloat16=False)
+    with pytest.raises(StudyError, match="^--precision bfloat16: "):
+        train_here(run, hardware=trainer.Hardware("cpu", "bfloat16", 1))
+    assert files(run.folder) == {}
+
+
+# --- anew, stopped by a loss or a disk ------------------------------------------------------------
 
 
 def test_restart_trains_anew_to_the_same_end(tmp_path: Path) -> None:
@@ -348,7 +447,7 @@ def test_restart_trains_anew_to_the_same_end(tmp_path: Path) -> None:
     first = files(run.folder)
     (run.folder / cache.HISTORY).write_text("damaged")
     news = train_here(run, restart=True)
-    assert [event.row.epoch for event in news if event.row] == [1, 2]
+    assert epochs_told(news) == [1, 2]
     assert files(run.folder)[cache.MODEL] == first[cache.MODEL]
     assert cache.status(run).text == "complete"
 
@@ -365,13 +464,11 @@ def test_a_restart_that_cannot_begin_loses_nothing(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_a_number_stops_with_the_last_good_state_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cifar_study.engine import Engine
-
     run = small_run(1, 5, tmp_path)
     stopped_after(run, 2)
     good = files(run.folder)
     with monkeypatch.context() as patched:
-        patched.setattr(Engine, "train_epoch", lambda *_: (float("nan"), 0.1))
+        patched.setattr(engine.Engine, "train_epoch", lambda *_: (float("nan"), 0.1))
         with pytest.raises(
             StudyError, match=r"stage 1, seed 0: .* epoch 3 .*epochs 1 to 2 are kept"
         ):
@@ -467,7 +564,7 @@ def test_a_second_process_is_told_who_holds_the_run_and_ctrl_c_stops_the_first(
     assert first.returncode == 130
     assert "stopped; every finished epoch is kept, the same command goes on" in said
     assert "Traceback" not in said
-    assert cache.status(small_run(1, 5000, tmp_path)).state == "partial"
+    assert len(finished(small_run(1, 5000, tmp_path))) > 0
 
 
 @linux_only
@@ -508,9 +605,9 @@ def test_jobs_that_fail_or_die_leave_the_others_running(
     started: Callable[..., subprocess.Popen], tmp_path: Path
 ) -> None:
     fine, fails, dies = (small_run(stage, 20, tmp_path) for stage in (1, 2, 3))
-    damaged = fails.folder / cache.HISTORY
+    damaged = fails.folder / cache.RECORD
     damaged.parent.mkdir(parents=True)
-    damaged.write_text("epoch,nothing\n")
+    damaged.write_text("{")
     process = started("--stage", "1", "2", "3", "--epochs", "20", *SMALL, "--jobs", "2")
     wait_for((dies.folder / cache.HISTORY).exists)
     os.kill(int((dies.folder / "lock").read_text().split()[1]), signal.SIGKILL)
@@ -518,12 +615,42 @@ def test_jobs_that_fail_or_die_leave_the_others_running(
 
     assert process.returncode == 2
     assert "Traceback" not in said
-    assert re.search("^error: .*stage-2/seed-0/history.csv: line 1 is not", said, re.MULTILINE)
+    assert re.search(r"^error: .*stage-2/seed-0/result\.json: unreadable", said, re.MULTILINE)
     assert "error: stage 3, seed 0: its process died; run the same command again" in said
     assert re.fullmatch("failed: stage [23], seed 0, stage [23], seed 0", said.splitlines()[-1])
-    assert damaged.read_text() == "epoch,nothing\n"
+    assert damaged.read_text() == "{"
     assert cache.status(fine).text == "complete"
-    assert cache.status(dies).state in ("absent", "partial")
+    assert len(finished(dies)) < 20
+
+
+def told(epoch: int) -> trainer.Event:
+    """News of a finished epoch."""
+    row = dict.fromkeys(cache.COLUMNS, 0.25) | {"epoch": epoch, "seconds": 7.0}
+    return trainer.Event(epoch, 0.25, 0.25, row)
+
+
+def test_news_that_begin_with_the_end_of_an_epoch_are_lines_with_the_time_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("cifar_study.jobs.time.monotonic", lambda: now[0])
+    for first, left in ((1, "03:00"), (4, "02:00")):
+        reporter = Reporter(small_run(1, 10, tmp_path))
+        now[0] += 20
+        reporter(told(first))  # one epoch in 20 seconds: nine or six are left
+        said = capsys.readouterr().err
+        assert said == (
+            f"stage 1, seed 0: epoch {first}/10, train loss 0.2500 accuracy 25.0%, "
+            f"test loss 0.2500 accuracy 25.0%, 7.0 s, {left} left\n"
+        )
+    reporter = Reporter(small_run(1, 10, tmp_path))
+    reporter(trainer.Event(3.2, 0.25, 0.25))
+    assert capsys.readouterr().err == ""
+    now[0] += 10
+    reporter(told(4))
+    now[0] += 10
+    reporter(told(5))  # two epochs in 20 seconds: five are left
+    assert capsys.readouterr().err.splitlines()[1].endswith(" 7.0 s, 00:50 left")
 
 
 @pytest.mark.timeout(200)
@@ -564,7 +691,7 @@ def test_several_seeds_of_several_stages_are_trained(tmp_path: Path) -> None:
         for seed in (0, 3, 4):
             stand = cache.status(replace(small_run(stage, 2, tmp_path), seed=seed))
             assert stand.state == "complete"
-            ends.add(stand.result.history[-1].test_loss)
+            ends.add(stand.result.history["test_loss"].iloc[-1])
             assert f"stage {stage}, seed {seed}: complete, 2 epochs in " in done.stderr
     assert len(ends) == 6
 
@@ -686,8 +813,8 @@ def test_the_table_of_status(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert lines[1].endswith("complete")
-    accuracy = cache.read_result(small_run(1, 3, tmp_path).folder).history[-1].test_accuracy
-    assert f" {100 * accuracy:.1f}%  complete" in lines[1]
+    history = cache.read_result(small_run(1, 3, tmp_path).folder).history
+    assert f" {100 * history['test_accuracy'].iloc[-1]:.1f}%  complete" in lines[1]
     assert lines[2].endswith("absent")
     assert lines[4].endswith("at 1/3")
     assert lines[5].endswith("stale: recipe.momentum 0.8 → 0.9")
