@@ -1,6 +1,7 @@
 # make report    the report in _book/, by Quarto where it is, else as the plain edition
 # make preview   the report in a browser; what is saved shows at once
 # make pdf       the report as report.pdf
+# make train     trains a stage: make train STAGE=4, or STAGES="4 5", ARGS="--epochs 3 --limit 5000"
 # make test      every test
 # All set up what they need in .venv/ and leave nothing else behind.
 
@@ -11,6 +12,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What rendering needs; versions are those of requirements.txt.
 REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow \
   ipykernel ipython nbclient nbformat PyYAML pypandoc_binary
+# What training needs on top, its pictures included.
+TRAIN := torch torchvision timm filelock tqdm huggingface_hub scikit-image
 
 # A worker a core; the tests of a file stay together, as they share what is costly.
 SIDE_BY_SIDE := --numprocesses logical --dist loadfile
@@ -21,7 +24,7 @@ NEEDS_QUARTO = command -v $(QUARTO) >/dev/null || { \
   echo "make $@ needs Quarto and found none on the path: install it from https://quarto.org" >&2; exit 2; }
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview pdf quarto test browser test-fast lint bench clean
+.PHONY: report plain preview pdf quarto train test browser test-fast lint bench clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
@@ -38,7 +41,8 @@ report: $(VENV)/.report
 
 quarto:
 	@[ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
-	  && $(PIP) --constraint requirements.txt quarto-cli >$(LOG) 2>&1 && rm $(LOG)
+	  && { $(PIP) --constraint requirements.txt quarto-cli >$(LOG).part 2>&1 && rm $(LOG).part \
+	  || { mv $(LOG).part $(LOG); false; }; }
 
 plain: $(VENV)/.report
 	@rm -rf _book && $(BIN)/python -m plain
@@ -52,6 +56,12 @@ pdf: $(VENV)/.report
 	@$(NEEDS_QUARTO)
 	@trap 'rm -rf _pdf index.typ index_files chapters/*_files' EXIT; trap 'exit 130' INT TERM; \
 	  $(QUARTO) render --profile pdf --to typst && mv _pdf/report.pdf report.pdf && echo "wrote report.pdf"
+
+STAGES ?= $(STAGE)
+train: $(VENV)/.train
+	@[ -n "$(strip $(STAGES))" ] || { \
+	  echo 'say which: make train STAGE=4, or STAGES="4 5", or STAGES=all' >&2; exit 2; }
+	@$(BIN)/python -m cifar_study.train --stage $(STAGES) $(ARGS)
 
 test: $(VENV)/.all browser
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -86,19 +96,34 @@ $(BENCH)/.all: benchmarks/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf _book _pdf report.pdf .quarto _freeze
+	rm -rf _book _pdf report.pdf .quarto _freeze index_files chapters/*_files
+	rm -f $(patsubst %.qmd,%.html,$(wildcard *.qmd chapters/*.qmd)) *.quarto_ipynb chapters/*.quarto_ipynb
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+OLD = echo "make needs Python 3.11 or newer, and $(1) is none: make $(or $(MAKECMDGOALS),report)" \
+  "PYTHON=python3.11 (or a newer one)" >&2; exit 2
+CHECK = import sys; sys.exit(sys.version_info < (3, 11))
 
-$(VENV)/.report: requirements.txt | $(BIN)/python
+# The stamp comes last: an environment that a kill or a missing package left half made is made again.
+$(VENV)/.works:
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  $(PYTHON) -c "$(CHECK)" 2>/dev/null || { $(call OLD,$(PYTHON)); }; \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -c "$(CHECK)" || { $(call OLD,the Python of $(VENV)/ (remove it)); }
+	@touch $@
+
+$(VENV)/.report: requirements.txt | $(VENV)/.works
 	@echo "setting up $(VENV) for rendering"
 	@$(PIP) --constraint requirements.txt $(REPORT)
 	@touch $@
 
+$(VENV)/.train: requirements.txt | $(VENV)/.works
+	@echo "setting up $(VENV) for training (several gigabytes: torch)"
+	@$(PIP) --constraint requirements.txt $(REPORT) $(TRAIN)
+	@touch $(VENV)/.report $@
+
 # quarto-cli fetches Quarto while it installs and is tried on its own.
-$(VENV)/.all: requirements.txt requirements-cluster.txt | $(BIN)/python
+$(VENV)/.all: requirements.txt requirements-cluster.txt | $(VENV)/.works
 	@echo "setting up $(VENV) with everything (several gigabytes: torch)"
 	@grep -v quarto-cli requirements.txt > $(VENV)/requirements.txt
 	@$(PIP) --requirement $(VENV)/requirements.txt --requirement requirements-cluster.txt
-	@touch $(VENV)/.report $@
+	@touch $(VENV)/.report $(VENV)/.train $@

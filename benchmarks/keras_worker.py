@@ -20,8 +20,8 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks.protocol import serve
-from benchmarks.sample import read_sample
-from cifar_study.stages import STAGES, Network, Stage
+from benchmarks.sample import first, read_sample
+from cifar_study.stages import STAGES, Network, Recipe
 
 
 def keras_network(network: Network) -> keras.Sequential:
@@ -43,32 +43,16 @@ def keras_network(network: Network) -> keras.Sequential:
     return keras.Sequential([*stack, layers.Flatten(), layers.Dense(network.classes)])
 
 
-def compiled(stage: Stage) -> keras.Sequential:
+@cache
+def compiled(network: Network, recipe: Recipe) -> keras.Sequential:
     """The network with the study's recipe; everything else is Keras' own choice."""
-    model = keras_network(stage.network)
+    model = keras_network(network)
     model.compile(
-        keras.optimizers.SGD(stage.recipe.learning_rate, momentum=stage.recipe.momentum),
+        keras.optimizers.SGD(recipe.learning_rate, momentum=recipe.momentum),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     return model
-
-
-class Stopwatch(keras.callbacks.Callback):
-    """Seconds from the beginning of an epoch to its end, validation included.
-
-    Left out, in Keras' favour: making the data set, which a long fit does only
-    once, and taking its input down, where TensorFlow 2.21 now and then sleeps
-    for as long as the epoch took.
-    """
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Start."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Stop."""
-        self.seconds = time.perf_counter() - self.start
 
 
 def main() -> None:
@@ -76,20 +60,28 @@ def main() -> None:
     sample, threads = read_sample(Path(sys.argv[1])), int(sys.argv[2])
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    prepared = cache(lambda stage, images: (compiled(STAGES[stage]), sample.first(images)))
 
     def measure(stage: int, images: int) -> float:
-        model, part = prepared(stage, images)
-        watch = Stopwatch()
-        model.fit(
+        """Seconds from the beginning of an epoch to its end, validation included.
+
+        Left out, in Keras' favour: making the data set, which a long fit does
+        only once, and taking its input down, where TensorFlow 2.21 now and
+        then sleeps for as long as the epoch took.
+        """
+        part, recipe, marks = first(sample, images), STAGES[stage].recipe, []
+
+        def mark(*_: object) -> None:
+            marks.append(time.perf_counter())
+
+        compiled(STAGES[stage].network, recipe).fit(
             part.train_images,
             part.train_labels,
-            batch_size=STAGES[stage].recipe.batch_size,
+            batch_size=recipe.batch_size,
             validation_data=(part.test_images, part.test_labels),
-            callbacks=[watch],
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=mark, on_epoch_end=mark)],
             verbose=0,
         )
-        return watch.seconds
+        return marks[1] - marks[0]
 
     serve(measure, {"keras": keras.__version__, "tensorflow": tf.__version__})
 

@@ -43,11 +43,8 @@ class Worker:
 
     def __init__(self, name: str, command: list[str], threads: int = 0) -> None:
         self.name = name
-        # Lives as long as the worker does, so no block closes it.
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        environment = {
-            key: value for key, value in os.environ.items() if key not in THREAD_VARIABLES
-        }
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, open as long as the worker lives
+        environment = {k: value for k, value in os.environ.items() if k not in THREAD_VARIABLES}
         if threads:
             environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
         try:
@@ -95,4 +92,3 @@ class Worker:
         """End the worker; one in the middle of a measurement is not waited for."""
         self.process.kill()
         self.process.communicate()
-        self.errors.close()

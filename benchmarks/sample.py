@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from cifar_study.data import Dataset
+from cifar_study.data import Dataset
 
 TEST_SHARE = 5  # CIFAR-10 has one test picture for every five it trains on
-
-
-class Sample(NamedTuple):
-    """Pictures ``uint8`` (N, 32, 32, 3) and labels ``uint8`` (N,), for training and test."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-
-    def first(self, images: int) -> Sample:
-        """A smaller sample: ``images`` to train on, and a fifth of that to test."""
-        tests = images // TEST_SHARE
-        return Sample(
-            self.train_images[:images],
-            self.train_labels[:images],
-            self.test_images[:tests],
-            self.test_labels[:tests],
-        )
 
 
 def write_sample(path: Path, data: Dataset, images: int) -> None:
@@ -37,16 +17,23 @@ def write_sample(path: Path, data: Dataset, images: int) -> None:
     random = np.random.default_rng(0)
     train = random.permutation(len(data.train_labels))[:images]
     test = random.permutation(len(data.test_labels))[: images // TEST_SHARE]
-    arrays = Sample(
-        data.train_images[train],
-        data.train_labels[train],
-        data.test_images[test],
-        data.test_labels[test],
-    )
-    np.savez(path, **arrays._asdict())
+    pictures = (data.train_images[train], data.train_labels[train])
+    np.savez(path, *pictures, data.test_images[test], data.test_labels[test])
 
 
-def read_sample(path: Path) -> Sample:
+def read_sample(path: Path) -> Dataset:
     """What :func:`write_sample` wrote."""
     with np.load(path) as arrays:
-        return Sample(**arrays)
+        return Dataset("sample", str(path), *arrays.values(), fingerprint="")
+
+
+def first(sample: Dataset, images: int) -> Dataset:
+    """A smaller sample: ``images`` to train on, and a fifth of that to test."""
+    tests = images // TEST_SHARE
+    return replace(
+        sample,
+        train_images=sample.train_images[:images],
+        train_labels=sample.train_labels[:images],
+        test_images=sample.test_images[:tests],
+        test_labels=sample.test_labels[:tests],
+    )

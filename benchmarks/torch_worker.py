@@ -1,6 +1,6 @@
-"""The workers that need torch: ``python -m benchmarks.torch_worker KIND SAMPLE THREADS PRECISION``.
+"""The workers that need torch: ``python -m benchmarks.torch_worker KIND SAMPLE PRECISION``.
 
-KIND is ``plain``, ``engine``, ``convolutions`` or ``floor``; THREADS 0 leaves torch its default.
+KIND is ``plain``, ``engine``, ``convolutions`` or ``floor``; OMP_NUM_THREADS sets its threads.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import serve
-from benchmarks.sample import TEST_SHARE, Sample, read_sample
+from benchmarks.sample import TEST_SHARE, first, read_sample
 from cifar_study.data import Dataset
-from cifar_study.engine import Engine, keep_freed_memory
+from cifar_study.engine import Engine, set_up_process
 from cifar_study.layers import count_macs
 from cifar_study.model import build_model
 from cifar_study.stages import STAGES, Network
@@ -30,49 +30,36 @@ SIDE = 2048  # of the matrices whose product sets the rate: far larger than any 
 LEAST_SECONDS = 0.5  # that products are timed for
 
 
-def plain(sample: Sample) -> Measure:
-    """Seconds of the tutorial's loop."""
-
-    @cache
-    def prepared(stage: int, images: int) -> PlainLoop:
-        return PlainLoop(STAGES[stage], sample.first(images))
+def timed(prepare: Callable[[int, int], Callable[[], object]]) -> Measure:
+    """Seconds of a call of what ``prepare`` makes, once, of a stage and a number of pictures."""
+    prepared = cache(prepare)
 
     def measure(stage: int, images: int) -> float:
-        loop = prepared(stage, images)
+        epoch = prepared(stage, images)
         start = time.perf_counter()
-        loop.epoch()
+        epoch()
         return time.perf_counter() - start
 
     return measure
 
 
-def engine(sample: Sample, precision: torch.dtype) -> Measure:
-    """Seconds of the study's engine."""
-    epochs = itertools.count(1)
+def engine(sample: Dataset, precision: torch.dtype) -> Measure:
+    """Seconds of the study's engine, which trains and tests as its peers do."""
 
-    @cache
-    def prepared(stage: int, images: int) -> Engine:
-        data = Dataset("sample", "drawn for speed", *sample.first(images), fingerprint="")
-        network, recipe = STAGES[stage].network, STAGES[stage].recipe
-        return Engine(network, recipe, data, precision=precision)
+    def prepare(stage: int, images: int) -> Callable[[], object]:
+        data, chosen = first(sample, images), STAGES[stage]
+        trained = Engine(chosen.network, chosen.recipe, data, precision=precision)
+        epochs = itertools.count(1)
+        return lambda: (trained.train_epoch(next(epochs)), trained.evaluate())
 
-    def measure(stage: int, images: int) -> float:
-        trained = prepared(stage, images)
-        start = time.perf_counter()
-        trained.train_epoch(next(epochs))
-        trained.evaluate()
-        return time.perf_counter() - start
-
-    return measure
+    return timed(prepare)
 
 
-def convolutions(sample: Sample, precision: torch.dtype) -> Measure:
+def convolutions(sample: Dataset, precision: torch.dtype) -> Measure:
     """Seconds of the calls of the stage's convolutions and dense layer, forward and backward."""
-    keep_freed_memory()  # as the engine has it
 
-    @cache
-    def prepared(stage: int) -> tuple[int, list[tuple[nn.Module, Tensor, Tensor]]]:
-        recipe, calls = STAGES[stage].recipe, []
+    def prepare(stage: int, images: int) -> Callable[[], object]:
+        batch, calls = STAGES[stage].recipe.batch_size, []
         model = build_model(STAGES[stage].network).to(memory_format=torch.channels_last)
 
         def keep(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -85,27 +72,23 @@ def convolutions(sample: Sample, precision: torch.dtype) -> Measure:
             for layer in model.modules()
             if isinstance(layer, nn.Conv2d | nn.Linear)
         ]
-        pictures = torch.from_numpy(sample.first(recipe.batch_size).train_images)
-        model(pictures.permute(0, 3, 1, 2))
+        model(torch.from_numpy(sample.train_images[:batch]).permute(0, 3, 1, 2))
         for hook in hooks:
             hook.remove()
-        return recipe.batch_size, [(layer.to(precision), *rest) for layer, *rest in calls]
+        model.to(precision)
 
-    def measure(stage: int, images: int) -> float:
-        batch, calls = prepared(stage)
-        start = time.perf_counter()
-        for _ in range(0, images, batch):
-            for layer, values, gradient in calls:
-                layer(values).backward(gradient)
-        trained = time.perf_counter() - start
-        with torch.inference_mode():
-            start = time.perf_counter()
-            for _ in range(0, images // TEST_SHARE, batch):
-                for layer, values, _ in calls:
-                    layer(values)
-        return trained + time.perf_counter() - start
+        def epoch() -> None:
+            for _ in range(0, images, batch):
+                for layer, values, gradient in calls:
+                    layer(values).backward(gradient)
+            with torch.inference_mode():
+                for _ in range(0, images // TEST_SHARE, batch):
+                    for layer, values, _ in calls:
+                        layer(values)
 
-    return measure
+        return epoch
+
+    return timed(prepare)
 
 
 def floor(precision: torch.dtype) -> Measure:
@@ -134,12 +117,12 @@ def epoch_flop(network: Network, train: int, test: int) -> int:
 
 def main() -> None:
     """Serve until standard input ends."""
-    kind, path, threads, precision = sys.argv[1:]
-    if int(threads):
-        torch.set_num_threads(int(threads))
+    kind, path, precision = sys.argv[1:]
     sample, dtype = read_sample(Path(path)), getattr(torch, precision)
+    if kind in ("engine", "convolutions"):
+        set_up_process(torch.device("cpu"))
     measures = {
-        "plain": lambda: plain(sample),
+        "plain": lambda: timed(lambda n, images: PlainLoop(STAGES[n], first(sample, images)).epoch),
         "engine": lambda: engine(sample, dtype),
         "convolutions": lambda: convolutions(sample, dtype),
         "floor": lambda: floor(dtype),

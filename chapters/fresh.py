@@ -64,7 +64,12 @@ def everything() -> str:
 
 
 def before() -> None:
-    """Delete results that were made from something else, and note what they are made from now."""
+    """Delete results that were made from something else, and note what they are made from now.
+
+    What a render that was killed left beside the chapters goes as well.
+    """
+    for chapter in (*Path().glob("*.qmd"), *Path("chapters").glob("*.qmd")):
+        chapter.with_suffix(".html").unlink(missing_ok=True)
     inputs = digest(read_by_cells())
     noted = FROZEN / "cells"
     if not noted.exists() or noted.read_text() != inputs:

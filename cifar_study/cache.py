@@ -30,6 +30,7 @@ import safetensors.numpy
 from cifar_study.errors import StudyError
 from cifar_study.files import (
     first_line,
+    present,
     read_json,
     sha256_of,
     write_json,
@@ -41,6 +42,7 @@ from cifar_study.runs import ROOT, Run, reported_run
 from cifar_study.stages import get_stage
 
 FORMAT = 2
+EARLIER = "computed by an earlier engine"
 SETTLED = 1  # seconds after which nobody is writing an epoch's next file
 HISTORY, RECORD, TIMING = "history.csv", "result.json", "timing.json"
 MODEL, PREDICTIONS = "model.safetensors", "predictions.safetensors"
@@ -225,7 +227,7 @@ def read_result(folder: Path, whole: bool = False) -> Result | None:
     """
     while True:
         # Without a record, the first epoch is being written or was cut off before it.
-        if not (folder / RECORD).exists() and not _later_files(folder):
+        if not present(folder / RECORD) and not _later_files(folder):
             return None
         record = read_record(folder / RECORD)
         if (folder.parent.name, folder.name) != (
@@ -239,11 +241,11 @@ def read_result(folder: Path, whole: bool = False) -> Result | None:
         try:
             result = Result(folder, record, _read_history(folder, record))
             for name, sha256 in record["files"].items() if whole else ():
-                if name != MODEL or (folder / MODEL).exists():  # git keeps that of seed 0
+                if name != MODEL or present(folder / MODEL):  # git keeps that of seed 0
                     _check(folder / name, sha256)
             return result
         except StudyError:
-            if abs(time.time() - folder.stat().st_mtime) > SETTLED:
+            if not folder.is_dir() or abs(time.time() - folder.stat().st_mtime) > SETTLED:
                 raise
         time.sleep(0.05)
 
@@ -289,7 +291,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
         if prefix == "fingerprint":
             yield "data (another fingerprint)"
         elif prefix == "arithmetic":
-            yield "computed by an earlier engine"
+            yield EARLIER
         else:
             yield f"{prefix} {old} → {new}"
 
@@ -344,6 +346,6 @@ def reported(number: int, seed: int = 0, root: Path = ROOT) -> Status:
 
 def read_timing(root: Path = ROOT) -> dict[str, Any] | None:
     """What ``--timing`` measured, or None where it did not yet; damage is a :class:`StudyError`."""
-    if not (root / TIMING).exists():
+    if not present(root / TIMING):
         return None
     return read_json(root / TIMING, "measure again with: python -m cifar_study.train --timing")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
+import socket
 import sys
 import threading
 import uuid
@@ -22,7 +23,8 @@ from pathlib import Path
 from cifar_study import data as datasets
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.jobs import Reporter, draw
+from cifar_study.files import first_line, reason
+from cifar_study.jobs import Reporter
 from cifar_study.runs import Run
 from cifar_study.trainer import Event, Hardware, discard, train
 
@@ -89,8 +91,6 @@ def train_on_cluster(runs: list[Run], data: Dataset, options: Namespace) -> list
                 failed.append(run)
                 continue
             reporters[index].finish(outcome)
-            if outcome:
-                draw(run, data)
     return failed
 
 
@@ -115,11 +115,14 @@ def _connected(address: str) -> Iterator[distributed.Client]:
     """A client of the scheduler; closing it makes the workers stop what it asked for."""
     for name in ("distributed", "distributed.client"):  # what goes wrong is said here, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    _look_for_scheduler(address)
     try:
         client = distributed.Client(address, timeout=10, set_as_default=False)
-    except OSError:
+    except Exception as error:  # of a wrong protocol, of tls:// without its settings, or no answer
+        why = f" ({first_line(error)})" if not isinstance(error, OSError) else ""
         raise StudyError(
-            f"--scheduler {address}: no scheduler answers there; start one with: dask scheduler"
+            f"--scheduler {address}: no scheduler answers there{why}; "
+            "start one with: dask scheduler"
         ) from None
     with client:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
@@ -132,6 +135,18 @@ def _connected(address: str) -> Iterator[distributed.Client]:
         if not workers:
             print(f"no worker yet; start some with: {start}", file=sys.stderr)
         yield client
+
+
+def _look_for_scheduler(address: str) -> None:
+    """Whether something listens there; Dask would try for long, and not say what is wrong."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        raise StudyError(
+            f"--scheduler {address}: no scheduler answers there ({reason(error)}); "
+            "start one with: dask scheduler"
+        ) from None
 
 
 def _outcome(run: Run, future: distributed.Future) -> bool | str:

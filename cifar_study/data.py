@@ -12,12 +12,13 @@ import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cifar_study.errors import StudyError
-from cifar_study.files import write_whole
-from cifar_study.layouts import ROW, SIDE, decode, holds_pictures
+from cifar_study.files import present, read_json, reason, write_json, write_whole
+from cifar_study.layouts import ROW, SIDE, decode, holds_pictures, source_files
 from cifar_study.stages import CLASSES
 
 TRAIN, TEST = 50_000, 10_000
@@ -27,6 +28,8 @@ FINGERPRINT = "ef8c44da315580899423e5630347b520bf5028438fe629f2c56e43dec1b25471"
 FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
 DEFAULT_FOLDER = Path("data")
 DECODED = "cifar10-decoded.npy"
+ELSEWHERE = "decoded-from.json"  # beside it, where it was decoded from a folder that is read-only
+DRAWN_TRAIN, DRAWN_TEST = 2_000, 500  # pictures of the drawn set
 
 
 @dataclass(frozen=True)
@@ -89,18 +92,32 @@ def load(name: str = "auto") -> Dataset:
 
 def load_folder(folder: Path) -> Dataset:
     """CIFAR-10 from a folder in either layout, decoded once and memory-mapped afterwards."""
-    if not folder.is_dir():
+    if not present(folder) or not folder.is_dir():
+        kind = "is a file, not a" if present(folder) else "no such"
         raise StudyError(
-            f"{folder}: no such data folder; set {FOLDER_VARIABLE} or --data to the folder "
+            f"{folder}: {kind} data folder; set {FOLDER_VARIABLE} or --data to the folder "
             "that holds CIFAR-10, or leave both away to download it"
         )
-    decoded = _decoded_file(folder)
-    if decoded.exists() and (data := _read_decoded(decoded, folder)):
+    try:
+        return _load(folder)
+    except OSError as error:  # what the layouts look for can't be looked at
+        raise StudyError(
+            f"{error.filename or folder}: unreadable ({reason(error)}); allow reading it, "
+            "or choose another folder with --data"
+        ) from None
+
+
+def _load(folder: Path) -> Dataset:
+    next(folder.iterdir(), None)  # without permission, glob would find nothing and say nothing
+    decoded, same = _decoded_file(folder)
+    if same and (data := _read_decoded(decoded, folder)):
         return data
     rows, train = decode(folder)
     data = _dataset("cifar10", folder, rows, train)
     check(data)
     _write_decoded(decoded, rows)
+    if decoded.parent != folder:
+        write_json(DEFAULT_FOLDER / ELSEWHERE, _description(folder))
     return data
 
 
@@ -110,7 +127,13 @@ def check(data: Dataset) -> None:
         "training": (data.train_labels, TRAIN // len(CLASSES)),
         "test": (data.test_labels, TEST // len(CLASSES)),
     }
-    remedy = f"{data.source}: not the whole of CIFAR-10; delete it and let it download again"
+    again = (
+        "delete it and let it download again"
+        if Path(data.source) == DEFAULT_FOLDER
+        else f"copy the data set there again, or leave --data and {FOLDER_VARIABLE} away "
+        "to have it downloaded"
+    )
+    remedy = f"{data.source}: not the whole of CIFAR-10; {again}"
     for part, (labels, expected) in counts.items():
         for name, count in zip(CLASSES, np.bincount(labels, minlength=len(CLASSES)), strict=True):
             if count != expected:
@@ -125,7 +148,7 @@ def check(data: Dataset) -> None:
         raise StudyError(f"{remedy} (its fingerprint differs from that of the original)")
 
 
-def synthetic(train: int = 2_000, test: int = 500) -> Dataset:
+def synthetic(train: int = DRAWN_TRAIN, test: int = DRAWN_TEST) -> Dataset:
     """Ten drawn shapes, one a class, for trials and tests that need no download.
 
     The same on every machine: drawn by integer arithmetic from a random stream
@@ -174,14 +197,30 @@ def _dataset(name: str, source: Path | str, rows: np.ndarray, train: int) -> Dat
 
 
 def _holds_pictures(folder: Path) -> bool:
-    return (folder / DECODED).exists() or holds_pictures(folder)
+    return present(folder / DECODED) or holds_pictures(folder)
 
 
-def _decoded_file(folder: Path) -> Path:
-    """Where the decoded set lies: beside its source, or here where that can't be written."""
+def _decoded_file(folder: Path) -> tuple[Path, bool]:
+    """Where the decoded set lies, and whether what lies there was decoded from ``folder``.
+
+    It lies beside its source, or here where that can't be written.
+    """
     if folder.stat().st_mode & 0o222 and os.access(folder, os.W_OK):
-        return folder / DECODED
-    return DEFAULT_FOLDER / DECODED
+        return folder / DECODED, present(folder / DECODED)
+    try:
+        same = read_json(DEFAULT_FOLDER / ELSEWHERE, "") == _description(folder)
+    except StudyError:
+        same = False
+    return DEFAULT_FOLDER / DECODED, same
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """What tells whether a folder still holds what it held: names, sizes and times of its files."""
+    files = {
+        str(path.relative_to(folder)): [path.stat().st_size, path.stat().st_mtime_ns]
+        for path in source_files(folder)
+    }
+    return {"folder": str(folder.resolve()), "files": files}
 
 
 def _read_decoded(path: Path, source: Path) -> Dataset | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cifar_study import data
 from cifar_study.errors import StudyError
+from cifar_study.files import writing
 
 REPOSITORY = "uoft-cs/cifar10"
 PARQUET = ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet")
@@ -49,10 +50,14 @@ def download(folder: Path, sources: dict[str, Callable[[Path], None]] = SOURCES)
     to be the whole data set, so a broken-off download leaves nothing that
     looks complete. Raises :class:`StudyError` where no source serves.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     reasons = []
     for name, source in sources.items():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as incoming:
+        with (
+            writing(folder),
+            tempfile.TemporaryDirectory(dir=folder, prefix=".incoming-") as incoming,
+        ):
             print(f"downloading CIFAR-10 from {name} into {folder}/", file=sys.stderr)
             try:
                 source(Path(incoming))

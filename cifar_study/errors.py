@@ -1,4 +1,4 @@
-"""The one kind of error that a user can cause."""
+"""The one kind of error that a user can cause, and how errors are said."""
 
 
 class StudyError(Exception):
@@ -7,3 +7,21 @@ class StudyError(Exception):
     The command line prints it and exits with status 2; a chapter of the report
     shows it in place of the result it could not read.
     """
+
+
+def missing_package(error: ImportError) -> str:
+    """What to run where an import failed; a module of our own that is missing is raised again."""
+    name = error.name or "that was asked for"
+    if name.partition(".")[0] in ("cifar_study", "benchmarks"):
+        raise error
+    what = "is not installed"
+    if not isinstance(error, ModuleNotFoundError):
+        what = f"can't be used ({(str(error).split(chr(10)) or [''])[0].strip()})"
+    return (
+        f"the package {name} {what}; run: make train STAGE=1 (or: pip install -r requirements.txt)"
+    )
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and other control characters, as file names have, spelt out."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -215,10 +215,8 @@ class Facts:
     @property
     def last_gain(self) -> str:
         """What the smoothed test accuracy gained over the last ten epochs, in points."""
-        if not self.sample.counted:
-            return ABSENT
         smooth = running_mean(self.sample.history["test_accuracy"])
-        return points(smooth[-1] - smooth[max(0, len(smooth) - 11)])
+        return points(smooth[-1] - smooth[-11]) if len(smooth) > 10 else ABSENT
 
     def test_loss_at(self, epoch: str) -> str:
         """The test loss after an epoch, given as the other facts write it."""

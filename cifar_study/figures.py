@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from IPython.display import Image, Markdown, display
 from matplotlib import style
 from matplotlib.artist import Artist
@@ -104,11 +105,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
-    """The mean over the ``window`` values up to each one (fewer at the start), same length."""
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=float))])
-    ends = np.arange(1, len(sums))
-    starts = np.maximum(ends - window, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    """The mean over the ``window`` values up to each one, not a number before there are as many.
+
+    Fewer than three windows of values are too few to smooth and come back as they are.
+    """
+    values = pd.Series(values, dtype=float)
+    if len(values) < 3 * window:
+        return values.to_numpy()
+    return values.rolling(window).mean().to_numpy()
 
 
 def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -23,9 +24,36 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StudyError(
-            f"{path}: cannot be written ({error.strerror or error}); make room or allow writing "
-            "there, then run the same command again: nothing that was finished is lost"
+            f"{path}: cannot be written ({error.strerror or error}); {_way_out(error)}, then run "
+            "the same command again: nothing that was finished is lost"
         ) from None
+
+
+def _way_out(error: OSError) -> str:
+    """What helps against an error of writing."""
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
+        what = "folder" if error.errno in (errno.EISDIR, errno.ENOTEMPTY) else "file"
+        return f"a {what} is in its place: move that away"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "allow writing there or choose another folder"
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    return "make room or look at the disk"
+
+
+def present(path: Path) -> bool:
+    """Whether there is anything at ``path``; a place that can't be looked at is a StudyError."""
+    try:
+        return path.exists()
+    except (OSError, ValueError) as error:  # of a folder without permission, of a name too long
+        raise StudyError(
+            f"{path}: can't be looked at ({reason(error)}); allow reading there, or choose another"
+        ) from None
+
+
+def reason(error: Exception) -> str:
+    """Why the operating system refused, without the path, which the message has already."""
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:

@@ -9,14 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 
 from tqdm import tqdm
 
 from cifar_study import data as datasets
 from cifar_study.data import Dataset
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, missing_package
 from cifar_study.layers import count_macs
 from cifar_study.runs import ROOT, Run
 from cifar_study.trainer import Event, Hardware, train
@@ -40,34 +39,31 @@ def train_all(runs: list[Run], options: argparse.Namespace) -> int:
         for run in runs:
             reporter = Reporter(run, 0)
             try:
-                reporter.finish(_train(run, data, hardware, reporter, options.restart))
+                reporter.finish(train(run, data, hardware, reporter, options.restart))
             except StudyError as error:
                 reporter.fail(str(error))
                 failed.append(run)
     else:
         failed = _side_by_side(runs, hardware, options, jobs)
+    _draw([run for run in runs if run not in failed], data)
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
     return 2 if failed else 0
 
 
-def _train(
-    run: Run, data: Dataset, hardware: Hardware, tell: Callable[[Event], None], restart: bool
-) -> bool:
-    trained = train(run, data, hardware, tell, restart)
-    if trained:
-        draw(run, data)
-    return trained
+def _draw(runs: list[Run], data: Dataset) -> None:
+    """Draw the pictures of the study's runs that are not drawn yet, also of earlier commands."""
+    study = [run for run in runs if run.root == ROOT and not run.trial]
+    if not study:
+        return
+    from cifar_study import pictures  # here, as it loads matplotlib
 
-
-def draw(run: Run, data: Dataset) -> None:
-    """Draw the pictures of a run that was just trained, if it is one of the study's own."""
-    if run.root == ROOT and not run.trial:
-        from cifar_study.pictures import draw_result, draw_run
-
-        if run.seed == 0:  # the one that is shown where only one can be
-            draw_run(run, data)
-        draw_result()
+    # One seed is shown where only one can be.
+    undrawn = [run for run in study if run.seed == 0 and pictures.is_undrawn(run)]
+    for run in undrawn:
+        print(f"drawing the pictures of {run.name}", file=sys.stderr)
+        pictures.draw_run(run, data)
+    pictures.draw_result()
 
 
 def _on_gpu(device: str) -> bool:
@@ -196,6 +192,8 @@ def _start(process: multiprocessing.process.BaseProcess) -> None:
 def _job(run: Run, hardware: Hardware, data: str, restart: bool, news: Connection) -> None:
     """In the job's own process: train, and send events; last a bool (done) or a str (an error)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not hand that down
+    if hasattr(signal, "SIGHUP"):  # sent to all of a closed terminal; the parent ends the jobs
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def tell(event: Event) -> None:
         try:
@@ -204,6 +202,8 @@ def _job(run: Run, hardware: Hardware, data: str, restart: bool, news: Connectio
             os._exit(1)  # the parent died, and an orphan would train on unseen
 
     try:
-        news.send(_train(run, datasets.load(data), hardware, tell, restart))
+        news.send(train(run, datasets.load(data), hardware, tell, restart))
     except StudyError as error:
         news.send(str(error))
+    except ImportError as error:
+        news.send(f"{run.name}: {missing_package(error)}")

@@ -106,6 +106,18 @@ def draw_run(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
     write_json(folder / DRAWN, dict(sorted(drawn.items())))
 
 
+def is_undrawn(run: Run, folder: Path = FIGURES) -> bool:
+    """Whether the run is complete and its pictures are of another result, or of none."""
+    result = cache.read_result(run.folder)
+    if result is None or not result.complete:
+        return False
+    try:
+        drawn = drawn_from(folder).get(str(run.stage.number))
+    except StudyError:  # drawing them replaces the damaged file
+        drawn = None
+    return drawn != result.record["files"][cache.HISTORY]
+
+
 def draw_gradients(data: Dataset, folder: Path = FIGURES) -> None:
     """The size of the first gradients by layer, in two blocks with sigmoid and with ReLU."""
     from cifar_study.predict import gradient_sizes

@@ -105,6 +105,24 @@ class Run:
         )
 
 
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
+
+
+def _width(text: str) -> float:
+    if not 0 < float(text) <= 4:
+        raise ValueError(text)
+    return float(text)
+
+
+def _data(text: str) -> str:
+    if text != "synthetic":
+        raise ValueError(text)
+    return text
+
+
 def reported_run(stage: Stage, seed: int = 0, root: Path = ROOT) -> Run:
     """The run that the report shows: the study's own, or one of the trial asked for.
 
@@ -112,7 +130,7 @@ def reported_run(stage: Stage, seed: int = 0, root: Path = ROOT) -> Run:
     a name that is not one of a trial is a :class:`StudyError`.
     """
     name = os.environ.get(TRIAL_VARIABLE, "")
-    kinds = {"epochs": int, "limit": int, "width": float, "data": str}
+    kinds = {"epochs": _count, "limit": _count, "width": _width, "data": _data}
     try:
         settings = dict(part.split("-", 1) for part in name.split("_") if part)
         return Run(
@@ -121,5 +139,5 @@ def reported_run(stage: Stage, seed: int = 0, root: Path = ROOT) -> Run:
     except (KeyError, ValueError):
         known = sorted(path.name for path in (root / "trials").glob("*"))
         raise StudyError(
-            f"{TRIAL_VARIABLE}={name}: no such trial; there are: {', '.join(known) or 'none'}"
+            f"{TRIAL_VARIABLE}={name[:100]}: no such trial; there are: {', '.join(known) or 'none'}"
         ) from None

@@ -67,8 +67,8 @@ class Sample:
 
     @property
     def superseded(self) -> bool:
-        """Whether what counts was trained by an earlier version of the study."""
-        return bool(self.counted) and all(stand.state == "stale" for stand in self.stands)
+        """Whether what counts was trained by an earlier engine, and is as planned otherwise."""
+        return all(stand.text == f"stale: {cache.EARLIER}" for stand in self.stands)
 
     @cached_property
     def histories(self) -> pd.DataFrame:
@@ -236,7 +236,10 @@ def _status(run: Run, stamp: tuple) -> Status:
 def _stamp(run: Run) -> tuple:
     """What changes when a file of the run does."""
     names = (cache.HISTORY, cache.RECORD, cache.MODEL, cache.PREDICTIONS)
-    stats = [path.stat() for path in map(run.folder.joinpath, names) if path.exists()]
+    try:
+        stats = [path.stat() for path in map(run.folder.joinpath, names) if path.exists()]
+    except OSError:  # of a folder without permission, as the status says
+        stats = []
     return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 

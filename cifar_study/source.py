@@ -39,7 +39,10 @@ def entry(number: int) -> Markdown:
     text = Path(__file__).with_name("stages.py").read_text(encoding="utf-8")
     calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
     for call in calls:
-        if getattr(call.func, "id", "") == "Stage" and call.args[0].value == number:
+        if getattr(call.func, "id", "") != "Stage":
+            continue
+        fields = {keyword.arg: keyword.value for keyword in call.keywords}
+        if fields["number"].value == number:
             return Markdown(f"```python\n{_lines(text, call)[1]}\n```\n")
     raise StudyError(f"stage {number} has no entry in cifar_study/stages.py")
 

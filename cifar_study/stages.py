@@ -104,25 +104,50 @@ DROPPED = tuple(
 STAGES: dict[int, Stage] = {
     stage.number: stage
     for stage in (
-        Stage(1, "minimal, 5 filters", "3–7", Network((Block(5, "sigmoid", pool=8),))),
-        Stage(2, "minimal, 20 filters", "8", Network((Block(20, "sigmoid", pool=8),))),
         Stage(
-            3,
-            "two blocks, sigmoid",
-            "9",
-            Network((Block(20, "sigmoid"), Block(40, "sigmoid"))),
-            Recipe(epochs=15),
+            number=1,
+            title="minimal, 5 filters",
+            questions="3–7",
+            network=Network(blocks=(Block(filters=5, activation="sigmoid", pool=8),)),
         ),
-        Stage(4, "two blocks, ReLU", "9", Network((Block(20), Block(40)))),
-        Stage(5, "four blocks", "9", Network(FOUR_BLOCKS)),
-        Stage(6, "batch normalisation", "10", Network(NORMALISED)),
-        Stage(7, "dropout", "11", Network(DROPPED)),
         Stage(
-            8,
-            "global average pooling",
-            "12–13",
-            Network(
-                (*DROPPED[:-1], replace(DROPPED[-1], pool="global")),
+            number=2,
+            title="minimal, 20 filters",
+            questions="8",
+            network=Network(blocks=(Block(filters=20, activation="sigmoid", pool=8),)),
+        ),
+        Stage(
+            number=3,
+            title="two blocks, sigmoid",
+            questions="9",
+            network=Network(
+                blocks=(
+                    Block(filters=20, activation="sigmoid"),
+                    Block(filters=40, activation="sigmoid"),
+                )
+            ),
+            recipe=Recipe(epochs=15),
+        ),
+        Stage(
+            number=4,
+            title="two blocks, ReLU",
+            questions="9",
+            network=Network(blocks=(Block(filters=20), Block(filters=40))),
+        ),
+        Stage(number=5, title="four blocks", questions="9", network=Network(blocks=FOUR_BLOCKS)),
+        Stage(
+            number=6,
+            title="batch normalisation",
+            questions="10",
+            network=Network(blocks=NORMALISED),
+        ),
+        Stage(number=7, title="dropout", questions="11", network=Network(blocks=DROPPED)),
+        Stage(
+            number=8,
+            title="global average pooling",
+            questions="12–13",
+            network=Network(
+                blocks=(*DROPPED[:-1], replace(DROPPED[-1], pool="global")),
                 input_size=None,
             ),
         ),

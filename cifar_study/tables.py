@@ -206,11 +206,15 @@ def _epochs(sample: Sample) -> str:
 def standing(*numbers: int) -> Markdown:
     """A note that says which of the stages are not complete and current; empty if all are."""
     samples = {number: sample(number) for number in numbers}
+    old = [one for one in samples.values() if one.superseded and one.training_split == "running"]
     lines = [
         f"**Stage {number}, {get_stage(number).title}**: {line}"
         for number, one in samples.items()
+        if one not in old
         for line in _incomplete(one)
     ]
+    if old:
+        lines.append(_earlier(old))
     if trial := next(filter(None, (one.run.trial for one in samples.values())), ""):
         lines.insert(0, f"Shown here is the trial `{trial}`, not the study.")
     try:
@@ -221,7 +225,26 @@ def standing(*numbers: int) -> Markdown:
     if not lines:
         return Markdown("")
     body = "\n".join(f"- {line}" for line in lines)
-    return Markdown(f"::: {{.callout-warning}}\n## Not the whole run\n\n{body}\n:::\n")
+    return Markdown(
+        f"::: {{.callout-warning}}\n## About the runs behind this page\n\n{body}\n:::\n"
+    )
+
+
+def _earlier(samples: list[Sample]) -> str:
+    """What has to be known of results that an earlier engine left, in one sentence for all."""
+    numbers = [one.run.stage.number for one in samples]
+    mixed = [one.run.stage.number for one in samples if one.counted[0].precision == "mixed"]
+    changed = f" ({_stages(mixed)} in float32 first and in bfloat16 later)" if mixed else ""
+    train = f"python -m cifar_study.train --stage {' '.join(map(str, numbers))} --restart"
+    return (
+        f"**{_stages(numbers).capitalize()}**: by an earlier engine, from one seed{changed}. "
+        "Training pictures were evaluated after the last epoch only, so their curves show "
+        f"training as it ran, dropout at work. `{train}` trains anew."
+    )
+
+
+def _stages(numbers: list[int]) -> str:
+    return f"stage{'s' if len(numbers) != 1 else ''} {written(numbers).replace(',', ', ')}"
 
 
 def _incomplete(sample: Sample) -> list[str]:
@@ -253,14 +276,6 @@ def _state(stand: Status) -> str:
     if stand.state == "partial":
         done, planned = stand.result.epochs_done, stand.result.epochs_planned
         return f"trained for {done} of {planned} epochs; `{run.command()}` goes on."
-    if stand.state == "stale" and stand.result.history["train_loss"].isna().any():
-        sessions = stand.result.record["sessions"]
-        kinds = list(dict.fromkeys(session["precision"] for session in sessions))
-        how = " and ".join(kinds)
-        return (
-            f"{stand.text}. It was trained in {how} from one seed, and evaluated on training "
-            f"pictures after its last epoch only. `{run.command('--restart')}` trains it anew."
-        )
     if stand.state == "stale":
         return f"{stand.text}; `{run.command('--restart')}` trains it anew."
     return stand.text

@@ -1,30 +1,50 @@
 """The command line: ``python -m cifar_study.train --stage N``.
 
-Says what is trained and shows how it goes; nothing numeric happens here, and
-torch is imported only once there is something to train.
+Says what is trained and shows how it goes; nothing numeric happens here. What
+may be missing from an environment (all that is not of Python itself) is imported
+once it is needed, so that ``main`` can say what to install, and torch only once
+there is something to train.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import IO, NoReturn
 
-from cifar_study import cache
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, missing_package, one_line
 from cifar_study.layers import count_parameters
 from cifar_study.runs import ROOT, Run
 from cifar_study.stages import PEERS, STAGES, Stage, get_stage
 
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
+MOST_EPOCHS = 1_000_000
+LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
+# What says nothing beside --status, --timing or --figures, by its name among the options.
+IDLE = {
+    "status": ("timing", "figures", "restart", "jobs", "scheduler", "device", "precision"),
+    "timing": ("figures", "restart", "jobs", "scheduler", "seeds"),
+    "figures": ("restart", "jobs", "scheduler", "device", "precision"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {one_line(message)} (--help shows the options)\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options, with what each does."""
-    parse = argparse.ArgumentParser(
+    parse = _Parser(
         prog="python -m cifar_study.train",
         description="Train stages of the study from their last finished epoch.",
         epilog=f"Stages: {_named(STAGES)}. For scale, and not among all: {_named(PEERS)}.",
@@ -44,7 +64,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="W",
         help="trial: W times the filters (0.5 halves them)",
     )
-    add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
+    add(
+        "--data",
+        type=_folder,
+        default="auto",
+        help="auto (default), synthetic, or a folder with CIFAR-10",
+    )
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     add(
@@ -70,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
         help="draw the pictures in figures/ again from what is trained, and train nothing",
     )
     add("--restart", action="store_true", help="discard what the stage has and train it anew")
-    add("--cache", type=Path, default=ROOT, help="folder of the results (default cache)")
+    add("--cache", type=_path, default=ROOT, help="folder of the results (default cache)")
     return parse
 
 
@@ -99,8 +124,8 @@ def _seeds(text: str) -> list[int]:
 
 def _positive(text: str) -> int:
     number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    if not 1 <= number <= MOST_EPOCHS:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more, up to {MOST_EPOCHS:,}")
     return number
 
 
@@ -111,44 +136,131 @@ def _fraction(text: str) -> float:
     return number
 
 
+def _folder(text: str) -> str:
+    """A name that a folder can have."""
+    longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; give a folder")
+    if "\0" in text:
+        raise argparse.ArgumentTypeError("holds a NUL, which no folder's name can")
+    if longest > LONGEST_NAME or len(os.fsencode(text)) > LONGEST_PATH:
+        raise argparse.ArgumentTypeError(
+            f"{len(text):,} characters are too many for the name of a folder"
+        )
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_folder(text))
+
+
 def _address(text: str) -> str:
-    match = re.fullmatch(r"(?:(?:tcp|tls)://)?[^\s/]+:(\d{1,5})", text, re.ASCII)
-    if not match or int(match[1]) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form tcp://HOST:8786")
+    match = re.fullmatch(r"(?:(?:tcp|tls)://)?[^\s/]{1,253}:(\d{1,5})", text, re.ASCII)
+    if not match or int(match[1]) > 65535 or not text.isprintable():
+        shown = repr(text) if len(text) < 100 else f"{text[:50]!r}…"
+        raise argparse.ArgumentTypeError(f"{shown} is not of the form tcp://HOST:8786")
     return text
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error on one line, 130 stopped."""
+    try:
+        with _streams():
+            return _command(arguments)
+    except StudyError as error:
+        said = str(error)
+    except ImportError as error:
+        said = missing_package(error)
+    except BrokenPipeError:  # whoever read what was said has enough, as `head` has
+        _silence(sys.stdout)
+        _silence(sys.stderr)
+        return 128 + 13  # as for any command that SIGPIPE ends
+    except OSError as error:  # of a file that nobody expected to fail
+        where = f"{error.filename}: " if error.filename else ""
+        said = f"{where}{error.strerror or error}"
+    except KeyboardInterrupt:
+        _say("\nstopped; every finished epoch is kept, the same command goes on")
+        return 130
+    _say(f"error: {one_line(said)}")
+    return 2
+
+
+def _command(arguments: list[str] | None) -> int:
     parse = parser()
     options = parse.parse_args(arguments)
+    _refuse_idle_options(parse, options)
+    runs = _runs(options)
+    if options.status:
+        return _show_status(runs)
+    if options.figures:
+        return _draw_figures(runs, options.data)
+    if options.timing:
+        return _measure_times(runs, options)
+    from cifar_study.jobs import train_all
+
+    # What a shutdown, a scheduler or a closed terminal sends is treated as Ctrl-C.
+    for ending in ENDINGS:
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(ending, _interrupt)
+    return train_all(runs, options)
+
+
+def _refuse_idle_options(parse: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command where an option asks for what another one leaves undone."""
     if not (options.stage or options.status or options.figures or options.timing):
         parse.error("say what to do: --stage N, --status, --timing or --figures")
+    for doing, idle in IDLE.items():
+        for name in idle if getattr(options, doing) else ():
+            if getattr(options, name) != parse.get_default(name):
+                shown = "seed" if name == "seeds" else name
+                parse.error(f"--{shown} does not go with --{doing}, which trains nothing")
+    if options.status and options.data not in ("auto", "synthetic"):
+        parse.error("--data FOLDER does not go with --status, which looks at results alone")
     if options.scheduler and options.jobs:
         parse.error("--jobs does not go with --scheduler: each worker has one job at a time")
-    try:
-        runs = _runs(options)
-        if options.status:
-            return _show_status(runs)
-        if options.figures:
-            return _draw_figures(runs, options.data)
-        if options.timing:
-            return _measure_times(runs, options)
-        from cifar_study.jobs import train_all
 
-        # What a shutdown or a scheduler sends is treated as Ctrl-C.
-        signal.signal(signal.SIGTERM, _interrupt)
-        return train_all(runs, options)
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; every finished epoch is kept, the same command goes on", file=sys.stderr)
-        return 130
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Write what the terminal's encoding lacks as "?", and all that was said before the end."""
+    if sys.stderr is None:  # closed by whoever started this
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+    try:
+        yield
+    finally:
+        if sys.stdout is not None:
+            try:
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                _silence(sys.stdout)
+                raise StudyError(f"standard output: {error.strerror}") from None
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # a closed terminal, a full disk: nobody is there to be told
+        _silence(sys.stderr)
+
+
+def _silence(stream: IO[str] | None) -> None:
+    """Let what is still in a stream's buffer go nowhere, or Python complains as it ends."""
+    with suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+# SIGHUP is not on Windows.
+ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def _interrupt(number: int, frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # `timeout` sends it twice
+    for ending in ENDINGS:  # `timeout` sends it twice, a closed terminal both
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -157,6 +269,13 @@ def _named(stages: dict[int, Stage]) -> str:
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
+    from cifar_study import cache, data
+
+    pictures = data.DRAWN_TRAIN if options.data == "synthetic" else data.TRAIN
+    if (options.limit or 0) > pictures:
+        raise StudyError(
+            f"--limit {options.limit}: the data set has {pictures:,} training pictures"
+        )
     wanted = options.stage or ["all"]
     if "all" in wanted:
         stages = list(STAGES.values())
@@ -192,6 +311,8 @@ def _runs(options: argparse.Namespace) -> list[Run]:
 
 def _show_status(runs: list[Run]) -> int:
     """Print where each run stands; 2 where one is damaged."""
+    from cifar_study import cache
+
     stands = [cache.status(run) for run in runs]
     width = max(len(run.stage.title) for run in runs)
     digits = max(4, *(len(str(run.seed)) for run in runs))
@@ -224,7 +345,7 @@ def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
 
 
 def _draw_figures(runs: list[Run], name: str) -> int:
-    from cifar_study import data, pictures
+    from cifar_study import cache, data, pictures
 
     if other := [run for run in runs if run.trial or run.seed or run.root != ROOT]:
         raise StudyError(
@@ -234,8 +355,11 @@ def _draw_figures(runs: list[Run], name: str) -> int:
     loaded = data.load(name)
     pictures.draw_data(loaded)
     for run in runs:
-        if cache.status(run).result:
+        stand = cache.status(run)
+        if stand.result:
             pictures.draw_run(run, loaded)
+        elif stand.state == "damaged":
+            print(f"{run.name}: not drawn: {one_line(stand.text)}", file=sys.stderr)
     pictures.draw_result()
     return 0
 

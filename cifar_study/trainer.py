@@ -19,7 +19,7 @@ from cifar_study import cache
 from cifar_study.cache import Checkpoint
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.files import sweep, writing
+from cifar_study.files import present, sweep, writing
 from cifar_study.runs import Run
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def train(
 def _record(run: Run, data: Dataset, precision: str) -> dict[str, Any] | None:
     """What an earlier process recorded of this run, or None where it left nothing."""
     path = run.folder / cache.RECORD
-    if not path.exists():
+    if not present(path):
         cache.read_result(run.folder)  # raises where other files are there
         return None
     record = cache.read_record(path)

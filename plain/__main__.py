@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from . import PlainError
-from .build import build
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,14 +29,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     output = options.output or options.project / "_book" / "index.html"
     try:
+        from .build import build  # here, as it needs packages that may be missing
+
         build(options.project, output)
+        size = output.stat().st_size
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] == __package__:
+            raise
+        print(
+            f"plain: the package {error.name} is not installed; run: make plain "
+            "(or: pip install -r requirements.txt)",
+            file=sys.stderr,
+        )
+        return 2
     except PlainError as error:
         print(f"plain: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ValueError) as error:  # of a path that can't be looked at, or be one
+        print(f"plain: {getattr(error, 'filename', None) or output}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("plain: stopped; nothing was written", file=sys.stderr)
         return 130
-    print(f"plain: wrote {output} ({output.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+    print(f"plain: wrote {output} ({size / 1e6:.1f} MB)", file=sys.stderr)
     return 0
 
 

@@ -118,8 +118,8 @@ def test_a_page_opened_as_a_file_works(book: Path, browser) -> None:
     page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
     chapter = book / "chapters" / "q06-training.html"
     page.goto((chapter if chapter.exists() else book / "index.html").as_uri())
-    page.get_by_text("Engine.evaluate").first.click()
-    page.get_by_text("def evaluate").first.wait_for()
+    page.get_by_text("Engine._evaluate").first.click()
+    page.get_by_text("def _evaluate").first.wait_for()
     page.get_by_role("searchbox").fill("overfitting")
     page.get_by_role("link", name="Four blocks").first.click()
     page.wait_for_url("**#sec-four")
@@ -134,9 +134,9 @@ def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition
     for absent in (2, 8):
         shutil.rmtree(copy / "cache" / f"stage-{absent}")
     stages = copy / "cifar_study" / "stages.py"
-    four = 'Stage(5, "four blocks", "9", Network(FOUR_BLOCKS)'
+    four = 'questions="9", network=Network(blocks=FOUR_BLOCKS)'
     assert four in stages.read_text()
-    stages.write_text(stages.read_text().replace(four, f"{four}, Recipe(momentum=0.8)"))
+    stages.write_text(stages.read_text().replace(four, f"{four}, recipe=Recipe(momentum=0.8)"))
     history = copy / "cache" / "stage-6" / "seed-0" / "history.csv"
     history.write_text(history.read_text().replace(",", ";", 3))
     book = render(copy, edition)
@@ -146,4 +146,4 @@ def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition
     assert text.count("Drawn once stage 8 is trained.") == 5
     assert "Known once stage 8 is trained." in text  # what it says of the photo
     assert "recipe.momentum 0.9 → 0.8" in text
-    assert "history.csv: line 1 is not the header" in text
+    assert "history.csv: is not the file that result.json was written with" in text

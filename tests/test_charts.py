@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from cifar_study import facts, figures, tables
@@ -72,3 +73,10 @@ def test_a_trial_of_another_width_is_counted_at_its_own(monkeypatch: pytest.Monk
 def test_a_trial_is_named_whichever_stage_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRIAL_VARIABLE, "epochs-15")  # as many as stage 3 has in the study
     assert "the trial `epochs-15`" in tables.standing(3, 4).data
+
+
+def test_a_running_mean_begins_with_its_full_window() -> None:
+    smooth = figures.running_mean(range(30))
+    assert np.isnan(smooth[:9]).all()
+    assert smooth[9:].tolist() == [4.5 + step for step in range(21)]  # 0 to 9, then 1 to 10, ...
+    assert figures.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth

@@ -17,7 +17,7 @@ import filelock
 import pytest
 from command import environment, start, train
 from conftest import copy_project, render, words
-from test_training import SMALL, group, refused, same_result, small_run, wait_for
+from test_training import SMALL, finished, group, refused, same_result, small_run, wait_for
 
 from cifar_study import cache
 from cifar_study.runs import Run
@@ -164,7 +164,7 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     wait_for(lambda: history.exists() and history.read_text().count("\n") > 4, 120)
     killed = holder(longest)
     cluster.kill(killed)
-    at_kill = len(cache.read_result(longest.folder).history)
+    at_kill = cache.read_record(longest.folder / cache.RECORD)["epochs_done"]
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "Traceback" not in said
@@ -205,9 +205,9 @@ def test_whoever_stops_asking_leaves_the_finished_epochs(
         assert "stopped; every finished epoch is kept, the same command goes on" in said
         assert "Traceback" not in said
     wait_for(lambda: all(map(free, runs[2:])))
-    done = [cache.status(run).result.epochs_done for run in runs[2:]]
+    done = [len(finished(run)) for run in runs[2:]]
     time.sleep(1)
-    assert [cache.status(run).result.epochs_done for run in runs[2:]] == done
+    assert [len(finished(run)) for run in runs[2:]] == done
     assert not runs[0].folder.exists()  # the shorter jobs were not begun
     assert cluster.connected() == len(cluster.workers)
 
@@ -217,13 +217,13 @@ def test_whoever_stops_asking_leaves_the_finished_epochs(
 def test_a_job_that_fails_leaves_the_others_running(cluster: Cluster, tmp_path: Path) -> None:
     cluster.need(2)
     fails, fine = study(tmp_path, 2)[:2]
-    damaged = fails.folder / cache.HISTORY
+    damaged = fails.folder / cache.RECORD
     damaged.parent.mkdir(parents=True)
-    damaged.write_text("epoch,nothing\n")
+    damaged.write_text("{")
     options = ("--stage", "1", "--seeds", "0-1", "--epochs", "2", *SMALL)
     done = train(tmp_path, *options, "--scheduler", cluster.address)
     assert done.returncode == 2
-    assert re.search("^error: .*seed-0/history.csv: line 1 is not", done.stderr, re.MULTILINE)
+    assert re.search(r"^error: .*seed-0/result\.json: unreadable", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1] == "failed: stage 1, seed 0"
     assert "Traceback" not in done.stderr
     assert cache.status(fine).text == "complete"
@@ -271,11 +271,9 @@ def test_three_seeds_of_four_stages_render_with_bands(cluster: Cluster, tmp_path
     # At a glance, and questions 8, 9 and 14.
     assert text.count("test accuracy, 95% interval") == 4
     assert "Each network was trained from 3 seeds" in text
-    finals = [
-        cache.read_result(replace(small_run(4, 3, project), seed=seed).folder).history[-1]
-        for seed in range(3)
-    ]
-    mean = sum(row.test_accuracy for row in finals) / 3
+    runs = [replace(small_run(4, 3, project), seed=seed) for seed in range(3)]
+    finals = [cache.read_result(run.folder).history["test_accuracy"].iloc[-1] for run in runs]
+    mean = sum(finals) / 3
     assert f"After 3 epochs two blocks with ReLU reach {100 * mean:.1f}%" in text
 
 
@@ -299,7 +297,7 @@ def test_a_scheduler_that_is_gone_is_named_and_its_workers_stop(tmp_path: Path) 
         assert "Traceback" not in said
         assert group(process.pid) == []
         wait_for(lambda: free(longest))
-        assert cache.status(longest).state == "partial"
+        assert len(finished(longest)) > 0
 
         gone = train(tmp_path, *STUDY, "--scheduler", short.address)
         assert gone.returncode == 2

@@ -27,7 +27,6 @@ from layouts_on_disk import (
 
 from cifar_study import data as datasets
 from cifar_study import download as downloads
-from cifar_study import layouts
 from cifar_study.data import Dataset, one_hot
 from cifar_study.errors import StudyError
 from cifar_study.layouts import decode
@@ -511,10 +510,3 @@ def test_decoding_the_real_pictures_draws_no_bar_into_a_log(
     assert (rows.shape, train) == ((60_000, 3073), 50_000)
     assert hashlib.sha256(rows).hexdigest() == datasets.FINGERPRINT
     assert "\r" not in re.sub("\r\n", "\n", "".join(capfd.readouterr()))
-
-
-def test_the_labels_of_a_test_set_follow_from_its_order(source: Path) -> None:
-    drawn_set = datasets.synthetic(train=60, test=30)
-    assert np.array_equal(datasets.ordered_labels("synthetic", 30), drawn_set.test_labels)
-    rows, train = layouts.decode(source)
-    assert np.array_equal(datasets.ordered_labels("cifar10", len(rows) - train), rows[train:, 0])

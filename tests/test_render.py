@@ -87,12 +87,12 @@ def test_only_what_changed_is_executed_again(small: Path) -> None:
     assert "Time obeys neither" in page.read_text()
 
     # A changed row shows: as one that nothing vouches for.
-    assert "is not the history that" not in page.read_text()
+    assert "is not the file that" not in page.read_text()
     history = small / "cache/stage-1/seed-0/history.csv"
     *rows, last = history.read_text().splitlines()
     history.write_text("\n".join([*rows, last.replace(",0.", ",0.9"), ""]))
     assert "q08" in render(small)
-    assert "is not the history that" in page.read_text()
+    assert "is not the file that" in page.read_text()
 
     assert "#abcdef" not in page.read_text()
     replace(small / "cifar_study/figures.py", '"#88CCEE"', '"#abcdef"')

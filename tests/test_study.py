@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,13 +23,14 @@ def test_train_kill_resume_render(tmp_path: Path, edition: str) -> None:
     project = copy_project(tmp_path / "project")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     history = project / "cache" / "trials" / NAME / "stage-1" / "seed-0" / "history.csv"
-    first = subprocess.Popen(TRIAL, cwd=project, env=environment, stderr=subprocess.DEVNULL)
-    while not history.exists():
-        assert first.poll() is None
+    record = history.with_name("result.json")  # the last file of an epoch
+    first = subprocess.Popen(TRIAL, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
+    while not record.exists():
+        assert first.poll() is None, first.stderr.read()
         time.sleep(0.05)
     first.kill()
-    first.wait()
-    begun = len(history.read_text().splitlines()) - 1
+    first.communicate()
+    begun = json.loads(record.read_text())["epochs_done"]
     assert 1 <= begun < 6
     done = subprocess.run(TRIAL, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -38,5 +40,5 @@ def test_train_kill_resume_render(tmp_path: Path, edition: str) -> None:
     book = render(project, edition, CIFAR_STUDY_TRIAL=NAME)
     text = words(book)
     assert f"Shown here is the trial {NAME}, not the study" in text
-    accuracy = float(history.read_text().splitlines()[-1].split(",")[4])
+    accuracy = float(history.read_text().splitlines()[-1].split(",")[6])
     assert f"After 6 epochs the minimal network names {100 * accuracy:.1f}%" in text

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -108,9 +107,11 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
         wait_for(lambda: rows() > before or not process.is_alive())
         time.sleep(chance.uniform(0, 0.1))
     if moment == "a write":
-        which = chance.choice([*files(run.folder), "checkpoint"])
+        which = chance.choice(
+            [cache.HISTORY, cache.PREDICTIONS, cache.MODEL, "checkpoint-", cache.RECORD]
+        )
         end = time.monotonic() + 1
-        while not list(run.folder.glob(f".{which}.*")) and time.monotonic() < end:
+        while not list(run.folder.glob(f".{which}*")) and time.monotonic() < end:
             pass
     alive = process.is_alive()
     process.kill()
@@ -402,7 +403,7 @@ def test_a_run_begun_in_bfloat16_goes_on_only_where_the_processor_has_it(
     kept = files(run.folder)
     on_processor(monkeypatch, bfloat16=False)
     for hardware in (AUTOMATIC, trainer.Hardware("cpu", "bfloat16", 1)):
-        with pytest.raises(StudyError, match="^--precision bfloat16: .* does not multiply it"):
+        with pytest.raises(StudyError, match=r"^--precision bfloat16: .* does not multiply it"):
             train_here(run, hardware=hardware)
         assert files(run.folder) == kept
     on_processor(monkeypatch, bfloat16=True)
@@ -433,7 +434,7 @@ def test_a_new_run_in_bfloat16_is_refused_where_the_processor_has_none(
 ) -> None:
     run = small_run(1, 2, tmp_path)
     on_processor(monkeypatch, bfloat16=False)
-    with pytest.raises(StudyError, match="^--precision bfloat16: "):
+    with pytest.raises(StudyError, match=r"^--precision bfloat16: "):
         train_here(run, hardware=trainer.Hardware("cpu", "bfloat16", 1))
     assert files(run.folder) == {}
 
@@ -620,6 +621,8 @@ def test_jobs_that_fail_or_die_leave_the_others_running(
     assert re.fullmatch("failed: stage [23], seed 0, stage [23], seed 0", said.splitlines()[-1])
     assert damaged.read_text() == "{"
     assert cache.status(fine).text == "complete"
+    [session] = cache.read_result(fine.folder).record["sessions"]
+    assert session["side_by_side"] == 2
     assert len(finished(dies)) < 20
 
 
@@ -683,8 +686,8 @@ def test_on_a_terminal_a_bar_shows_how_it_goes(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(200)
 def test_several_seeds_of_several_stages_are_trained(tmp_path: Path) -> None:
-    options = ("--stage", "1", "2", "--seeds", "0,3-4", "--epochs", "2", *SMALL, "--jobs", "2")
-    done = train(tmp_path, *options)
+    options = ("--stage", "1", "2", "--seeds", "0,3-4", "--epochs", "2", *ONE_JOB)
+    done = train_in_fork(tmp_path, *options)
     assert done.returncode == 0, done.stderr
     ends = set()
     for stage in (1, 2):

@@ -1,0 +1,97 @@
+"""Whether bfloat16 costs accuracy: ``python -m benchmarks.precision``.
+
+Trains one stage on a part of the pictures from several seeds, in bfloat16 and
+in float32, and prints what the test set says of both as a Markdown table.
+What was trained is kept, so the same command goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from cifar_study import cache, data, trainer
+from cifar_study.errors import StudyError
+from cifar_study.runs import Run
+from cifar_study.seeds import half_width
+from cifar_study.stages import STAGES
+
+STAGE, EPOCHS, LIMIT = 6, 8, 15_000
+FOLDER = Path(tempfile.gettempdir()) / "cifar-study-precision"
+PRECISIONS = ("bfloat16", "float32")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, with what each does."""
+    parse = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    add = parse.add_argument
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
+    add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
+    add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
+    return parse
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
+    options = parser().parse_args(arguments)
+    figures: dict[str, list[tuple[float, float]]] = {precision: [] for precision in PRECISIONS}
+    try:
+        pictures = data.load(options.data)
+        for seed in options.seeds:
+            for precision in PRECISIONS:  # in turn, so that what is done is done for both
+                root = options.folder / precision
+                figures[precision].append(_trained(root, seed, precision, pictures))
+    except StudyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on", file=sys.stderr)
+        return 130
+    print(table(figures))
+    return 0
+
+
+def _trained(root: Path, seed: int, precision: str, pictures: data.Dataset) -> tuple[float, float]:
+    """Test accuracy in per cent and test loss of a run, which is trained unless it was before."""
+    run = Run(STAGES[STAGE], seed, epochs=EPOCHS, limit=LIMIT, data=pictures.name, root=root)
+
+    def tell(event: trainer.Event) -> None:
+        if event.row:
+            print(
+                f"{run.name}, {precision}, epoch {event.row['epoch']}: "
+                f"{event.row['test_accuracy']:.1%}, {event.row['seconds']:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    trainer.train(run, pictures, trainer.Hardware("cpu", precision, threads=1), tell)
+    last = cache.read_result(run.folder).history.iloc[-1]
+    return 100 * last["test_accuracy"], last["test_loss"]
+
+
+def table(figures: dict[str, list[tuple[float, float]]]) -> str:
+    """Means over the seeds and the difference seed by seed, with Student's 95 % intervals.
+
+    ``figures`` has, by precision and for each seed, what :func:`_trained` gives.
+    """
+    half, single = (np.array(figures[precision]) for precision in PRECISIONS)
+    lines = ["| | test accuracy, % | test loss |", "| --- | ---: | ---: |"]
+    rows = dict(zip(PRECISIONS, (half, single), strict=True)) | {"difference": half - single}
+    for name, values in rows.items():
+        sign = "+" if name == "difference" else ""
+        accuracy, loss = _mean(values[:, 0], sign, ".2f"), _mean(values[:, 1], sign, ".4f")
+        lines.append(f"| {name} | {accuracy} | {loss} |")
+    return "\n".join(lines)
+
+
+def _mean(values: np.ndarray, sign: str, form: str) -> str:
+    mean = format(values.mean(), sign + form)
+    return f"{mean} ± {half_width(values):{form}}" if len(values) > 1 else mean
+
+
+if __name__ == "__main__":
+    sys.exit(main())
