@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,10 +149,7 @@ class Checkpoint:
             },
         }
         write_json(folder / RECORD, record)
-        for path in folder.glob(checkpoint_name("*")):
-            if path.name not in contents:
-                with writing(path):
-                    path.unlink()
+        drop_checkpoints(folder, keep=record["files"])
 
     @classmethod
     def load(cls, folder: Path, record: Mapping[str, Any]) -> Checkpoint:
@@ -180,6 +177,14 @@ class Checkpoint:
 def checkpoint_name(epoch: int | str) -> str:
     """The file to go on from after ``epoch``."""
     return f"checkpoint-{epoch}.safetensors"
+
+
+def drop_checkpoints(folder: Path, keep: Collection[str]) -> None:
+    """Remove the checkpoints of a run that its record, whose files are ``keep``, does not name."""
+    for path in folder.glob(checkpoint_name("*")):
+        if path.name not in keep:
+            with writing(path):
+                path.unlink()
 
 
 def _tensors(**arrays: np.ndarray) -> bytes:

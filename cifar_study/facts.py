@@ -26,6 +26,7 @@ from cifar_study.seeds import (
     how_many,
     paired_answers,
     sample,
+    share_interval,
 )
 from cifar_study.stages import CLASSES, STAGES, Network, ResNet, Stage, get_stage
 
@@ -49,6 +50,17 @@ def percent(share: float) -> str:
 def points(share: float) -> str:
     """A difference of two shares, in percentage points: 12.3 points."""
     return f"{100 * share:.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def points_within(share: float, half: float) -> str:
+    """A difference of two shares and half its interval: 2.3 ± 0.6 points."""
+    return f"{100 * share:.1f} ± {100 * half:.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def with_interval(right: int, of: int) -> str:
+    """A share that was counted, with Wilson's 95% interval: 28.6% (11.7% to 54.6%)."""
+    low, high = share_interval(right, of)
+    return f"{percent(right / of)} ({percent(low)} to {percent(high)})"
 
 
 def loss(value: float) -> str:

@@ -22,7 +22,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from matplotlib.transforms import offset_copy
 
@@ -48,7 +48,7 @@ COLOURS = {
     10: "#EE7733",
     11: "#A0A0A0",
 }
-RIGHT, OTHER = "#117733", "#B8BDC4"  # the right class among bars, and the rest
+RIGHT, WRONG, OTHER = "#117733", "#882255", "#B8BDC4"  # classes, among bars and under photos
 GREY = "#555555"
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
@@ -121,25 +121,37 @@ def saved(name: str, number: int, folder: Path = FIGURES) -> Image | Markdown:
     return Image(path, width=SAVED_WIDTH) if path else _not_yet(number)
 
 
-def photo(folder: Path = FIGURES) -> dict[str, list[float]]:
-    """The ten probabilities of the photo by its size, as saved with its picture; empty if not."""
-    return _measured(PHOTO, 8, folder)
+def photos(folder: Path = FIGURES) -> pd.DataFrame:
+    """The free photos and the network's answers, a row each; empty if they were not asked for.
+
+    What ``photos/sources.csv`` says of it; ``width`` and ``height`` as the network saw it; the
+    ten ``probabilities``, the most probable class as ``guess``, with which ``probability``; and
+    whether that is ``right``.
+    """
+    frame = pd.DataFrame.from_dict(_measured(PHOTO, 8, folder), orient="index")
+    if len(frame):
+        best = [int(np.argmax(given)) for given in frame.probabilities]
+        frame["guess"] = [CLASSES[label] for label in best]
+        frame["probability"] = [max(given) for given in frame.probabilities]
+        frame["right"] = frame.guess == frame["class"]
+    return frame
 
 
 def sizes(folder: Path = FIGURES) -> Chart | Markdown:
-    """Accuracy on scaled test pictures by their width: with their proportions, and flattened."""
+    """Accuracy on scaled test pictures by their width: square, flattened, and padded as well."""
     measured = size_accuracies(folder)
     if not measured:
         return _not_yet(8)
     with style.context(STYLE):
-        figure = new_figure(5.8, 3.2)
+        figure = new_figure(4.4, 3.4)
         axes = figure.subplots()
-        for shape, label, form in (
-            ("square", "square, as they are", "o-"),
-            ("flattened", "flattened to two thirds", "s:"),
+        for shape, label, form, colour in (
+            ("square", "square", "o-", COLOURS[8]),
+            ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
+            ("padded", "flattened, padded to multiples of 8", "^:", COLOURS[10]),
         ):
             shares = measured[shape]
-            axes.plot(shares.keys(), shares.values(), form, color=COLOURS[8], label=label)
+            axes.plot(shares.keys(), shares.values(), form, color=colour, label=label)
         axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
         axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
         axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
@@ -147,16 +159,62 @@ def sizes(folder: Path = FIGURES) -> Chart | Markdown:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks(ACCURACY.ticks)
         axes.yaxis.set_major_formatter(ACCURACY.form)
-        axes.legend(loc="lower right")
+        figure.legend(loc="outside upper left")
     return Chart(figure)
 
 
 def size_accuracies(folder: Path = FIGURES) -> dict[str, dict[int, float]]:
-    """The accuracies that were measured, by shape and width; empty if they were not."""
+    """The accuracies that were measured, by kind and width; empty if they were not."""
     return {
-        shape: {int(side): share for side, share in shares.items()}
-        for shape, shares in _measured(SIZES, 8, folder).items()
+        kind: {int(side): share for side, share in shares.items()}
+        for kind, shares in _measured(SIZES, 8, folder).get("widths", {}).items()
     }
+
+
+def shape_counts(folder: Path = FIGURES) -> dict[str, dict[str, int]]:
+    """How many test pictures were named rightly, by shape; the first is as they are."""
+    return _measured(SIZES, 8, folder).get("shapes", {})
+
+
+def rows_left(height: int) -> list[int]:
+    """The rows of a picture of that height, then those after each pooling of the final network."""
+    rows = [height]
+    for pool in _pools():
+        rows.append(rows[-1] // pool)
+    return rows
+
+
+def _pools() -> list[int]:
+    return [block.pool for block in STAGES[8].network.blocks if isinstance(block.pool, int)]
+
+
+def pooled_rows(*heights: int) -> Chart:
+    """Which rows of pictures of some heights reach the last block: a column after each pooling.
+
+    A value is drawn as high as the rows that it stands for. What a pooling leaves out is hatched:
+    the last row of an odd height has no partner.
+    """
+    pools = _pools()
+    with style.context(STYLE):
+        figure = new_figure(4.4, 3.2)
+        panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
+        for axes, height in zip(panels, heights, strict=True):
+            span = 1
+            for place, (rows, pool) in enumerate(zip(rows_left(height), [*pools, 1], strict=True)):
+                for row in range(rows):
+                    left_out = row >= rows // pool * pool
+                    look = (
+                        {"facecolor": "white", "edgecolor": WRONG, "hatch": "/////"}
+                        if left_out
+                        else {"facecolor": COLOURS[2], "edgecolor": "white", "linewidth": 0.5}
+                    )
+                    axes.add_patch(Rectangle((place, row * span), 0.84, span, **look))
+                axes.text(place + 0.42, rows * span + 0.4, str(rows), ha="center", va="top")
+                span *= pool
+            axes.set(xlim=(-0.1, len(pools) + 1), ylim=(max(heights) + 3, 0))
+            axes.set_title(f"{height} rows")
+            axes.axis("off")
+    return Chart(figure)
 
 
 def _measured(file: str, number: int, folder: Path) -> dict[str, Any]:

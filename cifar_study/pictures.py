@@ -7,12 +7,16 @@ the same thing twice gives the same bytes.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cifar_study import cache
 from cifar_study.browser import SAMPLES
@@ -26,17 +30,28 @@ from cifar_study.figures import (
     RIGHT,
     SIZES,
     STYLE,
+    WRONG,
     all_test_curves,
     drawn_from,
     new_figure,
 )
 from cifar_study.files import write_json, write_whole
+from cifar_study.layouts import SIDE
 from cifar_study.runs import FIGURES, Run
 from cifar_study.stages import CLASSES, STAGES
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
-PHOTO_SIDES = (32, 36, 48, 64, 96)
-TEST_SIDES = (16, 20, 24, 28, 32, 36, 40, 48, 64, 96)
+PHOTOS = "photos"  # the folder of the free photos, in figures/
+PHOTOS_REMEDY = "restore it with: git checkout -- figures/photos"
+# Width, height and how a test picture comes to them: unchanged, then the assignment's own.
+SHAPES = (
+    (SIDE, SIDE, "as they are"),
+    (28, 32, "scaled"),
+    (36, 30, "scaled"),
+    (32, 28, "cut"),
+    (28, 32, "cut"),
+)
+TEST_SIDES = (16, 20, 24, 28, 32, 36, 40, 48, 64)
 
 
 def draw_data(data: Dataset, folder: Path = FIGURES) -> None:
@@ -155,63 +170,139 @@ def draw_probabilities(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
 
 
 def draw_photo(run: Run, folder: Path = FIGURES) -> None:
-    """scikit-image's cat, not square, at several sizes with its own proportions, and squeezed."""
-    from PIL import Image
-    from skimage.data import chelsea
+    """Ask the network about every photo in ``photos/``, scaled by :func:`photo_size`; draw all.
 
+    And about the same photos squeezed into a square of the training size.
+    ``photos/sources.csv`` says what each photo shows and whose it is.
+    """
     from cifar_study.predict import probabilities, trained_network
 
     model = trained_network(run)
-    photo = Image.fromarray(chelsea())
-    versions = []
-    for side in PHOTO_SIDES:
-        height = round(side * photo.height / photo.width)
-        versions.append(
-            (f"{side}×{height}", np.asarray(photo.resize((side, height), Image.Resampling.LANCZOS)))
-        )
-    squeezed = photo.resize((32, 32), Image.Resampling.LANCZOS)
-    versions.append(("32×32, squeezed", np.asarray(squeezed)))
-    cat = CLASSES.index("cat")
-    given = {title: probabilities(model, picture[None])[0] for title, picture in versions}
-    write_json(folder / PHOTO, {"values": {t: p.tolist() for t, p in given.items()}})
+    answers: dict[str, dict[str, Any]] = {}
+    for name, source in _photo_sources(folder / PHOTOS).items():
+        photo = _open_photo(folder / PHOTOS / name)
+        width, height = photo_size(*photo.size)
+        answers[name] = source | {"width": width, "height": height}
+        for key, size in (("probabilities", (width, height)), ("squeezed", (SIDE, SIDE))):
+            answers[name][key] = probabilities(model, _resized([photo], *size))[0].tolist()
+    write_json(folder / PHOTO, {"values": answers})
     with style.context(STYLE):
-        columns = 3
-        figure = new_figure(5.4, 6.6)
-        grid = figure.subplots(4, columns, height_ratios=[1, 1.5] * 2)
-        for place, (title, picture) in enumerate(versions):
-            row, column = divmod(place, columns)
-            top, bottom = grid[2 * row : 2 * row + 2, column]
-            _picture(top, picture)
-            top.set_title(title, fontsize=9, loc="center")
-            _bars(bottom, given[title], cat, names=column == 0)
-        _save(figure, folder / "photo.png")
+        _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
+
+
+def photo_size(width: int, height: int) -> tuple[int, int]:
+    """The sides that keep the proportions and hold about as many pixels as in training."""
+    scale = SIDE / (width * height) ** 0.5
+    return round(scale * width), round(scale * height)
+
+
+def _photo_sources(folder: Path) -> dict[str, dict[str, str]]:
+    """What ``sources.csv`` says of each photo, by its file's name."""
+    path = folder / "sources.csv"
+    try:
+        return pd.read_csv(path, index_col="file", dtype=str).fillna("").to_dict("index")
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path}: unreadable ({error}); {PHOTOS_REMEDY}") from None
+
+
+def _open_photo(path: Path) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError as error:
+        raise StudyError(f"{path}: unreadable ({error}); {PHOTOS_REMEDY}") from None
+
+
+def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
+    """A row for each class: every photo, beside it what the network sees, and its answer."""
+    figure = new_figure(5.4, 7.8)
+    grid = figure.subplots(len(CLASSES), 2 * columns, width_ratios=[3, 2] * columns)
+    for axes in grid.flat:
+        axes.axis("off")
+        axes.set_anchor("NW")
+    for row, truth in zip(grid, CLASSES, strict=True):
+        row[0].text(-0.1, 1, truth, ha="right", va="top", transform=row[0].transAxes)
+        shown = [(name, answer) for name, answer in answers.items() if answer["class"] == truth]
+        for place, (name, answer) in enumerate(shown):
+            photo = _open_photo(folder / name)
+            left, right = row[2 * place : 2 * place + 2]
+            left.imshow(photo)
+            right.imshow(_resized([photo], answer["width"], answer["height"])[0])
+            best = int(np.argmax(answer["probabilities"]))
+            correct = CLASSES[best] == truth
+            mark, colour = ("✓", RIGHT) if correct else ("✗", WRONG)
+            left.set_title(f"{mark} {CLASSES[best]}", color=colour, weight="normal", pad=3)
+    return figure
 
 
 def measure_sizes(run: Run, data: Dataset, folder: Path = FIGURES, every: int = 5) -> None:
-    """The accuracy on test pictures that were scaled, by their width: as they are, and flattened.
+    """How many test pictures are named rightly in other shapes and at other sizes.
 
-    Flattened ones lose a third of their height. Every fifth picture counts.
+    ``shapes``: all of them in the shapes of :data:`SHAPES`; ``gained`` and ``lost`` count those
+    named rightly in this shape alone, or as they are alone. ``widths``: the accuracy on every
+    fifth by width, square; flattened to two thirds of the height; flattened, then each side
+    padded to a multiple of eight; and, of less than the training width, made small and enlarged.
     """
-    from PIL import Image
-
     from cifar_study.predict import probabilities, trained_network
 
     model = trained_network(run)
-    pictures = [Image.fromarray(picture) for picture in data.test_images[::every]]
-    labels = data.test_labels[::every]
-    shares: dict[str, dict[str, float]] = {"square": {}, "flattened": {}}
-    for side in TEST_SIDES:
-        for shape, height in (("square", side), ("flattened", round(side * 2 / 3))):
-            scaled = np.stack(
-                [picture.resize((side, height), Image.Resampling.LANCZOS) for picture in pictures]
-            )
-            parts = range(0, len(scaled), 200)  # few enough for any memory
-            given = [probabilities(model, scaled[start : start + 200]) for start in parts]
-            shares[shape][str(side)] = float((np.concatenate(given).argmax(1) == labels).mean())
-    by_name = {
-        shape: {str(side): share for side, share in by.items()} for shape, by in shares.items()
+    originals = [Image.fromarray(picture) for picture in data.test_images]
+
+    def right(pictures: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        parts = range(0, len(pictures), 200)  # few enough for any memory
+        given = [probabilities(model, pictures[start : start + 200]) for start in parts]
+        return np.concatenate(given).argmax(1) == labels
+
+    named = {}
+    for width, height, how in SHAPES:
+        changed = (_cut if how == "cut" else _resized)(originals, width, height)
+        named[f"{width}×{height} {how}"] = right(changed, data.test_labels)
+    unchanged = next(iter(named.values()))
+    shapes = {
+        shape: {
+            "pictures": len(rightly),
+            "right": int(rightly.sum()),
+            "gained": int((rightly & ~unchanged).sum()),
+            "lost": int((unchanged & ~rightly).sum()),
+        }
+        for shape, rightly in named.items()
     }
-    write_json(folder / SIZES, {"values": by_name})
+    some, labels = originals[::every], data.test_labels[::every]
+    widths: dict[str, dict[str, float]] = {}
+    for side in TEST_SIDES:
+        flat = _resized(some, side, flattened(side))
+        square = _resized(some, side, side)
+        changes = {"square": square, "flattened": flat, "padded": _padded(flat)}
+        if side < SIDE:
+            small = [Image.fromarray(picture) for picture in square]
+            changes["enlarged"] = _resized(small, SIDE, SIDE)
+        for name, pictures in changes.items():
+            share = float(right(pictures, labels).mean())
+            widths.setdefault(name, {})[str(side)] = share
+    write_json(folder / SIZES, {"values": {"shapes": shapes, "widths": widths}})
+
+
+def flattened(width: int) -> int:
+    """The height of a square picture that lost a third of it."""
+    return round(width * 2 / 3)
+
+
+def _resized(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndarray:
+    """All of them at one size, ``uint8`` (N, height, width, 3)."""
+    size = (width, height)
+    return np.stack([np.asarray(one.resize(size, Image.Resampling.LANCZOS)) for one in pictures])
+
+
+def _cut(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndarray:
+    """The middle of each, ``uint8`` (N, height, width, 3)."""
+    left, top = (pictures[0].width - width) // 2, (pictures[0].height - height) // 2
+    return np.stack([np.asarray(one)[top : top + height, left : left + width] for one in pictures])
+
+
+def _padded(pictures: np.ndarray, multiple: int = 8) -> np.ndarray:
+    """Their outer rows and columns repeated until both sides are a multiple of eight."""
+    missing = [-side % multiple for side in pictures.shape[1:3]]
+    around = [(amount // 2, amount - amount // 2) for amount in missing]
+    return np.pad(pictures, ((0, 0), *around, (0, 0)), mode="edge")
 
 
 def draw_mistakes(run: Run, data: Dataset, folder: Path = FIGURES) -> None:
@@ -242,7 +333,6 @@ def draw_filters(run: Run, folder: Path = FIGURES) -> None:
 
 def save_samples(folder: Path = FIGURES, side: int = 320) -> None:
     """scikit-image's free pictures that the report offers to try the network on, made smaller."""
-    from PIL import Image
     from skimage import data
 
     for name in SAMPLES:

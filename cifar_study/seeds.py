@@ -257,6 +257,14 @@ def half_width(values: Sequence[float], confidence: float = 0.95) -> float:
     return float(quantile * statistics.stdev(values) / math.sqrt(len(values)))
 
 
+def share_interval(right: int, of: int) -> tuple[float, float]:
+    """Wilson's 95% interval for a share that was counted on ``of`` pictures (Wilson 1927)."""
+    share, z = right / of, 1.96
+    middle = (share + z**2 / (2 * of)) / (1 + z**2 / of)
+    half = z * math.sqrt(share * (1 - share) / of + (z / (2 * of)) ** 2) / (1 + z**2 / of)
+    return middle - half, middle + half
+
+
 def how_many(samples: Iterable[Sample]) -> str:
     """How many seeds stand behind these stages' numbers: 1 seed, 3 seeds, 2 to 5 seeds."""
     counts = sorted({len(one.counted) for one in samples if one.counted}) or [0]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from cifar_study import cache, facts, figures
+from cifar_study import answers, cache, facts, figures
 from cifar_study.cache import Status
 from cifar_study.data import CHANNEL_MEANS, one_hot
 from cifar_study.errors import StudyError
@@ -99,21 +99,40 @@ def channel_means() -> Markdown:
     return _markdown(pd.DataFrame(rows), ["published", "in the results"])
 
 
-def photo(name: str = "cat") -> Markdown:
-    """What the final network says of the photo at each size, and the probability of the truth."""
+def photos() -> Markdown:
+    """Each photo, how large the network saw it, what it was taken for, and whose it is."""
+    frame = figures.photos()
+    if not len(frame):
+        return Markdown("*Known once stage 8 is trained.*")
+    rows = []
+    for _, item in frame.iterrows():
+        package = item.package.split()[0]
+        source = f"[{package}]({item.origin})" if item.origin else package
+        rows.append(
+            {
+                "class": item["class"],
+                "photo": f"{item.shows}, {item.width}×{item.height}",
+                "prediction": f"{'✓' if item.right else '✗'} {item.guess}",
+                "probability": facts.percent(item.probability),
+                "author, licence, source": f"{item.author}, {item.licence}, {source}",
+            }
+        )
+    return _markdown(pd.DataFrame(rows), ["probability"])
+
+
+def shapes() -> Markdown:
+    """The accuracy on all test pictures in other shapes, with its interval, and what it lost."""
     rows = [
         {
-            "size": size,
-            "says": CLASSES[best],
-            "with": facts.percent(values[best]),
-            f"{name} has": facts.percent(values[CLASSES.index(name)]),
+            "width × height": shape,
+            "accuracy, 95% interval": facts.with_interval(counted["right"], counted["pictures"]),
+            "loss": answers.lost_in_shape(shape) if place else "",
         }
-        for size, values in figures.photo().items()
-        for best in [int(np.argmax(values))]
+        for place, (shape, counted) in enumerate(figures.shape_counts().items())
     ]
     if not rows:
         return Markdown("*Known once stage 8 is trained.*")
-    return _markdown(pd.DataFrame(rows), ["with", f"{name} has"])
+    return _markdown(pd.DataFrame(rows), ["accuracy, 95% interval", "loss"])
 
 
 def saved_parameters(number: int) -> Markdown:

@@ -176,8 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         _silence(sys.stderr)
         return 128 + 13  # as for any command that SIGPIPE ends
     except OSError as error:  # of a file that nobody expected to fail
-        where = f"{error.filename}: " if error.filename else ""
-        said = f"{where}{error.strerror or error}"
+        said = f"{error.filename or 'input or output'}: {error.strerror or error}"
     except KeyboardInterrupt:
         _say("\nstopped; every finished epoch is kept, the same command goes on")
         return 130
@@ -288,7 +287,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
             raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
     if options.width != 1 and (peers := [stage for stage in stages if stage.number in PEERS]):
         raise StudyError(
-            f"--width {options.width:g}: stage {peers[0].number} has the width that timm gives it; "
+            f"--width {options.width:g}: stage {peers[0].number} keeps its own width; "
             "leave the option or the stage out"
         )
     runs = [

@@ -72,6 +72,7 @@ def train(
         record = None if restart else _record(run, data, hardware.precision)
         if record and record["epochs_done"] >= run.planned:
             cache.read_result(run.folder, whole=True)  # damage is said, not passed over
+            cache.drop_checkpoints(run.folder, keep=record["files"])  # left by a kill at the end
             return False
         _train(run, data, hardware, tell, record, restart)
     return True

@@ -43,7 +43,8 @@ def test_numbers_beside_points_keep_apart() -> None:
 def test_the_chart_of_sizes_shows_what_was_measured() -> None:
     measured = json.loads((FIGURES / figures.SIZES).read_text())
     axes = figures.sizes().figure.axes[0]
-    for line, shares in zip(axes.lines, measured.values(), strict=False):
+    for line, kind in zip(axes.lines, ("square", "flattened", "padded"), strict=False):
+        shares = measured["values"]["widths"][kind]
         assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
 
 
@@ -53,10 +54,10 @@ def test_every_stage_has_a_colour_of_its_own() -> None:
 
 
 def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert figures.photo()
+    assert len(figures.photos())
     other = figures.drawn_from() | {"8": "of another history"}
     monkeypatch.setattr(figures, "drawn_from", lambda folder: other)
-    assert not figures.photo()
+    assert not len(figures.photos())
     assert not figures.size_accuracies()
     assert "Not drawn from this run of stage 8" in figures.saved("photo", 8).data
 

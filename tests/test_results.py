@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import torch
 
 from cifar_study import answers as said
-from cifar_study import cache, predict, seeds
+from cifar_study import cache, figures, predict, seeds
 from cifar_study import data as datasets
 from cifar_study.pictures import SHOWN
 from cifar_study.runs import Run
@@ -20,7 +19,6 @@ from cifar_study.stages import CLASSES, PEERS, STAGES
 PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
-CAT = CLASSES.index("cat")
 CACHE = PROJECT / "cache"
 # Every seed that is committed; what is still in training lies elsewhere.
 RUNS = [
@@ -135,18 +133,24 @@ def test_what_the_chapters_say_of_single_pictures() -> None:
     assert CLASSES[LABELS[surest]] == "cat"
 
 
-def test_what_the_chapters_say_of_sizes() -> None:
-    saved = {
-        name: json.loads((PROJECT / "figures" / f"{name}.json").read_text("utf-8"))
-        for name in ("photo", "sizes")
-    }
-    cats = [size for size, given in saved["photo"]["values"].items() if np.argmax(given) == CAT]
-    assert cats == ["48×32", "64×43", "96×64"]  # question 13
-    square = {int(width): share for width, share in saved["sizes"]["values"]["square"].items()}
-    assert max(square, key=square.get) == 32
-    larger = [share for width, share in square.items() if width >= 32]
-    assert larger == sorted(larger, reverse=True)
-    assert saved["sizes"]["values"]["flattened"]["32"] < square[32]
+def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    counted = figures.shape_counts()
+    share = {shape: entry["right"] / entry["pictures"] for shape, entry in counted.items()}
+    square = share["32×32 as they are"]
+    assert all(square - 0.05 < value < square for value in share.values() if value != square)
+    widths = figures.size_accuracies()
+    assert max(widths["square"], key=widths["square"].get) == 32
+    assert max(widths["flattened"], key=widths["flattened"].get) == 36
+    assert widths["flattened"][48] > widths["square"][48]
+    for side in (20, 32):  # an odd height lost a row
+        assert widths["padded"][side] > widths["flattened"][side] + 0.02
+    assert widths["padded"][36] < widths["flattened"][36] + 0.01
+    assert widths["enlarged"][24] < widths["square"][24]  # blurred
+    photos = figures.photos()
+    assert (
+        photos[photos.kind == "cut-out"].right.mean() > photos[photos.kind == "scene"].right.mean()
+    )
 
 
 def answers(number: int) -> np.ndarray:

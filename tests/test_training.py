@@ -329,6 +329,15 @@ def test_a_partial_run_needs_its_checkpoint_and_no_other_file(tmp_path: Path) ->
     same_result(run.folder, whole.folder)
 
 
+def test_a_checkpoint_that_a_kill_left_in_a_complete_run_goes(tmp_path: Path) -> None:
+    run = small_run(1, 2, tmp_path)
+    train_here(run)
+    before = files(run.folder)
+    (run.folder / cache.checkpoint_name(1)).write_bytes(b"left")
+    assert epochs_told(train_here(run)) == []
+    assert files(run.folder) == before
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "another file"])
 def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_touched(
     damage: str, tmp_path: Path, no_waiting: None
@@ -752,7 +761,7 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     ("options", "named"),
     [
         ("--stage 12", "--stage 12: there is no such stage"),
-        ("--stage 9 --width 0.5", "--width 0.5: stage 9 has the width that timm gives it"),
+        ("--stage 9 --width 0.5", "--width 0.5: stage 9 keeps its own width"),
         ("--stage x", "--stage x: give numbers, or all"),
         ("--stage 1 2.5", "--stage 1 2.5: give numbers"),
         ("--stage", "--stage: expected at least one"),
