@@ -53,33 +53,50 @@ def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> Non
     assert answers.mistakes_within(8, "animals") == answers.confused(8, "cat", "dog") == ABSENT
 
 
-@pytest.mark.parametrize(
-    ("best", "said"),
-    [
-        ({"32×21": DOG, "64×43": CAT, "32×32, squeezed": DOG, "96×64": CAT}, "at 64×43 and 96×64"),
-        ({"32×21": CAT, "64×43": DOG}, "at 32×21"),
-        ({"32×21": CAT}, "at every size"),
-        ({"32×21": DOG}, "at no size"),
-        ({}, ABSENT),
-    ],
-)
-def test_where_the_photo_is_recognised(
-    best: dict[str, int], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = {size: [0.55 if n == k else 0.05 for n in range(10)] for size, k in best.items()}
-    monkeypatch.setattr(answers, "photo", lambda: given)
-    monkeypatch.setattr(figures, "photo", lambda: given)
-    assert answers.recognised() == said
-    for size, guess in best.items():
-        assert answers.photo_said(size) == f"{CLASSES[guess]} with 55.0% at {size}"
-    assert answers.photo_said("1×1") == ABSENT
-    lines = tables.photo().data.splitlines()
-    for line, (size, guess) in zip(lines[2:], best.items(), strict=True):
-        cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        assert cells == [size, CLASSES[guess], "55.0%", "55.0%" if guess == CAT else "5.0%"]
+def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    def says(label: int) -> list[float]:
+        return [0.55 if n == label else 0.05 for n in range(10)]
+
+    rows = {
+        "a.jpg": ("cat", "scene", says(CAT), says(CAT)),
+        "b.jpg": ("cat", "scene", says(DOG), says(CAT)),
+        "c.jpg": ("dog", "cut-out", says(DOG), says(CAT)),
+    }
+    given = {
+        name: {"class": truth, "kind": kind, "probabilities": own, "squeezed": squeezed}
+        for name, (truth, kind, own, squeezed) in rows.items()
+    }
+    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: given)
+    frame = figures.photos()
+    assert frame.guess.tolist() == ["cat", "dog", "dog"]
+    assert frame.right.tolist() == [True, False, True]
+    assert answers.recognised() == "2 of 3"
+    assert answers.recognised("scene") == "1 of 2"
+    assert answers.recognised("scene", squeezed=True) == "2 of 2"
+    assert answers.recognised("cut-out", squeezed=True) == "0 of 1"
+    # Wilson for 1 of 2: middle 0.5, half 1.96 · √(0.25 / 2 + 0.49²) / (1 + 3.8416 / 2) = 0.4055.
+    assert answers.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
+    assert answers.photo_said("b.jpg") == "dog with 55.0%"
+    assert answers.photo_said("none.jpg") == ABSENT
+    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: {})
+    assert answers.recognised() == answers.share_recognised() == ABSENT
+    assert "Known once stage 8 is trained" in tables.photos().data
 
 
-def test_accuracy_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "size_accuracies", lambda: {"square": {24: 0.25}})
-    assert answers.at_width(24) == "25.0% at 24 pixels"
+def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
+    monkeypatch.setattr(answers, "shape_counts", lambda: {"28×32 scaled": counted})
+    assert answers.in_shape("28×32 scaled") == "80.0%"
+    # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
+    assert answers.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
+    assert answers.in_shape("1×1 cut") == answers.lost_in_shape("1×1 cut") == ABSENT
+    monkeypatch.setattr(answers, "size_accuracies", lambda: {"square": {24: 0.25, 32: 0.5}})
+    assert answers.at_width(24) == "25.0%"
     assert answers.at_width(25) == answers.at_width(24, "flattened") == ABSENT
+    assert answers.best_width() == "32 pixels"
+
+
+def test_rows_that_poolings_leave() -> None:
+    assert answers.rows_after(21) == "10, 5 and 2"
+    assert answers.rows_after(24) == "12, 6 and 3"
+    assert answers.rows_kept(21) == "16 of its 21 rows"

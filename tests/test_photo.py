@@ -274,7 +274,7 @@ def test_without_scripts_the_page_says_what_is_missing(visit) -> None:
 
 def test_says_how_far_the_weights_are_and_stays_small() -> None:
     record = json.loads((PROJECT / "cache" / "stage-8" / "seed-0" / "result.json").read_text())
-    done, planned = record["epochs_done"], record["epochs_planned"]
+    done, planned = record["epochs_done"], record["configuration"]["recipe"]["epochs"]
     said = f"after {planned} epochs" if done == planned else f"after {done} of {planned} epochs"
     assert said in snippet(8)
     assert len(snippet(8).encode()) < 5e6

@@ -6,8 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from conftest import PROJECT
+from PIL import Image
 
 from cifar_study import data as datasets
 from cifar_study import figures, pictures, predict
@@ -21,7 +23,31 @@ def test_scaled_pictures_are_counted_as_the_network_names_them(tmp_path: Path) -
     drawn = datasets.synthetic(train=10, test=60)
     named = predict.probabilities(predict.trained_network(run), drawn.test_images).argmax(1)
     pictures.measure_sizes(run, replace(drawn, test_labels=named), tmp_path, every=2)
-    square, flattened = json.loads((tmp_path / figures.SIZES).read_text()).values()
-    assert square["32"] == 1  # not scaled, it says the same again
-    assert all(0 < flattened[width] < 1 for width in ("24", "32"))
-    assert square.keys() == flattened.keys() == set(map(str, pictures.TEST_SIDES))
+    measured = json.loads((tmp_path / figures.SIZES).read_text())["values"]
+    widths = measured["widths"]
+    assert widths["square"]["32"] == 1  # not scaled, it says the same again
+    assert all(0 < widths["flattened"][width] < 1 for width in ("24", "32"))
+    assert widths["square"].keys() == widths["padded"].keys()
+    assert widths["square"].keys() == set(map(str, pictures.TEST_SIDES))
+    assert set(widths["enlarged"]) == {"16", "20", "24", "28"}
+    for shape in measured["shapes"].values():
+        assert shape["pictures"] == 60
+        assert (
+            shape["right"] == 60 + shape["gained"] - shape["lost"]
+        )  # unchanged ones are all right
+
+
+def test_photos_keep_their_proportions_at_about_the_training_size() -> None:
+    for width, height in ((320, 213), (213, 320), (320, 100), (50, 50)):
+        scaled = pictures.photo_size(width, height)
+        assert abs(scaled[0] * scaled[1] - 32 * 32) < 40
+        assert abs(scaled[0] / scaled[1] - width / height) < 0.15
+
+
+def test_cuts_take_the_middle_and_padding_repeats_the_edge() -> None:
+    picture = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    cut = pictures._cut([Image.fromarray(picture)], 2, 4)
+    assert np.array_equal(cut[0], picture[:, 1:3])
+    padded = pictures._padded(picture[None, :3, :2], multiple=4)
+    assert padded.shape == (1, 4, 4, 3)
+    assert np.array_equal(padded[0, :, 0], picture[[0, 1, 2, 2], 0])
