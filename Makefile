@@ -84,7 +84,7 @@ lint: $(VENV)/.all
 
 BENCH := .venv-bench
 
-# Fills cache/speed.json and the tables of benchmarks/README.md; half an hour on two cores.
+# Fills cache/speed.json; half an hour on two cores.
 bench: $(VENV)/.all $(BENCH)/.all
 	@$(BIN)/python -m benchmarks.speed
 	@$(BIN)/python -m benchmarks.speed --scaling

@@ -11,8 +11,8 @@ class StudyError(Exception):
 
 def missing_package(error: ImportError) -> str:
     """What to run where an import failed; a module of our own that is missing is raised again."""
-    name = error.name or "that was asked for"
-    if name.partition(".")[0] in ("cifar_study", "benchmarks"):
+    name = (error.name or "that was asked for").partition(".")[0]
+    if name in ("cifar_study", "benchmarks"):
         raise error
     what = "is not installed"
     if not isinstance(error, ModuleNotFoundError):

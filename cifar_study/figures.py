@@ -243,11 +243,11 @@ def _drawn(file: str, number: int, folder: Path) -> Path | None:
     path, result = folder / file, cache.reported(number).result
     if result is None or not path.exists():
         return None
-    return (
-        path
-        if drawn_from(folder).get(str(number)) == result.record["files"][cache.HISTORY]
-        else None
-    )
+    try:
+        drawn = drawn_from(folder).get(str(number))
+    except StudyError:  # tables.standing says so
+        return None
+    return path if drawn == result.record["files"][cache.HISTORY] else None
 
 
 def drawn_from(folder: Path = FIGURES) -> dict[str, str]:

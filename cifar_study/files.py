@@ -44,7 +44,7 @@ def _way_out(error: OSError) -> str:
 def present(path: Path) -> bool:
     """Whether there is anything at ``path``; a place that can't be looked at is a StudyError."""
     try:
-        return path.exists()
+        return path.exists() or path.is_symlink()  # one to nowhere is damage, not absence
     except (OSError, ValueError) as error:  # of a folder without permission, of a name too long
         raise StudyError(
             f"{path}: can't be looked at ({reason(error)}); allow reading there, or choose another"

@@ -108,16 +108,15 @@ def photos() -> Markdown:
     for _, item in frame.iterrows():
         package = item.package.split()[0]
         source = f"[{package}]({item.origin})" if item.origin else package
+        mark = "✓" if item.right else "✗"
         rows.append(
             {
-                "class": item["class"],
-                "photo": f"{item.shows}, {item.width}×{item.height}",
-                "prediction": f"{'✓' if item.right else '✗'} {item.guess}",
-                "probability": facts.percent(item.probability),
+                "photo": f"{item['class']}: {item.shows}, {item.width}×{item.height}",
+                "prediction": f"{mark} {item.guess}, {facts.percent(item.probability)}",
                 "author, licence, source": f"{item.author}, {item.licence}, {source}",
             }
         )
-    return _markdown(pd.DataFrame(rows), ["probability"])
+    return _markdown(pd.DataFrame(rows))
 
 
 def shapes() -> Markdown:

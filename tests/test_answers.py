@@ -83,6 +83,27 @@ def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -
     assert "Known once stage 8 is trained" in tables.photos().data
 
 
+def test_every_photo_is_in_the_table_right_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = {"author": "N. N.", "licence": "CC0 1.0", "package": "free 1.0", "shows": "a thing"}
+    about |= {"kind": "scene", "width": 39, "height": 26}
+    given = [0.05] * 10
+    given[DOG] = 0.55
+    values = {
+        "a.jpg": about | {"class": "cat", "probabilities": given, "origin": ""},
+        "b.jpg": about | {"class": "dog", "probabilities": given, "origin": "https://a.example/b"},
+    }
+    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: values)
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in tables.photos().data.splitlines()[2:]
+    ]
+    seen, whose = "a thing, 39×26", "N. N., CC0 1.0"
+    assert rows == [
+        [f"cat: {seen}", "✗ dog, 55.0%", f"{whose}, free"],
+        [f"dog: {seen}", "✓ dog, 55.0%", f"{whose}, [free](https://a.example/b)"],
+    ]
+
+
 def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
     monkeypatch.setattr(answers, "shape_counts", lambda: {"28×32 scaled": counted})

@@ -6,6 +6,7 @@ files are copies of those of a run that was trained here, and of a small data se
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import os
@@ -44,6 +45,12 @@ from cifar_study.train import main
 TINY = ["--data", "synthetic", "--limit", "8", "--epochs", "1", "--device", "cpu", "--jobs", "1"]
 
 
+@functools.cache
+def drawn() -> datasets.Dataset:
+    """The drawn set, which takes longer than all else that a command line does."""
+    return datasets.synthetic()
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder where nothing is downloaded, and training ends as soon as it can begin."""
@@ -58,6 +65,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             return True
 
     monkeypatch.setattr(jobs, "train", begin)
+    shapes = drawn()
+    monkeypatch.setattr(datasets, "synthetic", lambda: shapes)
     return tmp_path
 
 
@@ -100,7 +109,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_wrong_values_of_an_option(option: str, elsewhere: Path, capsys) -> None:
-    """56 values each: 672 command lines."""
+    """54 values each: 648 command lines."""
     accepted = []
     for value in WRONG:
         words = [*TINY, option, value] if option == "--stage" else ["--stage", "1", *TINY]
@@ -426,17 +435,18 @@ def test_a_table_that_claims_too_much_is_not_read(tmp_path: Path) -> None:
         decode(tmp_path)
 
 
+MISSING = "missing"
 LABELS = [
     *([[0], [1]], ["0", "1"], [b"0", b"1"], [0.0, 1.0], None, "01", {}, [0], [0, 1, 2], [0, None]),
     *([True, False], [0, 2**70], [0, -1], [0, 10], np.zeros((2, 1)), [[[0]], 1], (0, 1)),
 ]
 
 
-@pytest.mark.parametrize("labels", [*LABELS, "missing"], ids=repr)
+@pytest.mark.parametrize("labels", [*LABELS, MISSING], ids=repr)
 def test_labels_of_batches_that_are_none(labels: object, tmp_path: Path) -> None:
     folder = write_batches(tmp_path, small())
     batch: dict = {"data": np.zeros((2, 3072), np.uint8), "labels": labels}
-    if labels == "missing":
+    if labels is MISSING:
         del batch["labels"]
     path = folder / "cifar-10-batches-py" / "data_batch_2"
     path.write_bytes(pickle_as_python2(batch))
@@ -608,7 +618,6 @@ DAMAGE = st.builds(
 EACH = settings(
     max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
-SEEN: dict[str, int] = {}  # how many cases there were, by kind of file
 
 
 def small_run(epochs: int) -> Run:
@@ -629,7 +638,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        data = datasets.synthetic()
+        data = drawn()
         trainer.train(small_run(1), data, trainer.Hardware("cpu", threads=1), lambda event: None)
         with pytest.raises(Stopped):
             trainer.train(small_run(2), data, trainer.Hardware("cpu", threads=1), stop)
@@ -641,9 +650,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_json(Path("cache/speed.json"), compared)
         history = cache.read_result(small_run(1).folder).record["files"][cache.HISTORY]
         write_json(Path("figures/drawn.json"), {"8": history})
-        shares = {"32×21": [0.208, 0.792] + [0.0] * 8}
-        write_json(Path("figures/photo.json"), {"values": shares})
-        sizes = {"values": {"square": {"24": 0.208}, "flattened": {"24": 0.3}}}
+        answer = {"class": "cat", "probabilities": [0.208, 0.792] + [0.0] * 8}
+        write_json(Path("figures/photo.json"), {"values": {"cat.jpg": answer}})
+        sizes = {"values": {"widths": {"square": {"24": 0.208}, "flattened": {"24": 0.3}}}}
         write_json(Path("figures/sizes.json"), sizes)
         write_parquet(Path("parquet"), small())
         write_batches(Path("batches"), small())
@@ -660,7 +669,6 @@ def harmed(study: Path, name: str, damage: Damage, target: Path) -> None:
     damage.apply(target / name)
     if top == "figures":  # is read beside the run that it was drawn from
         shutil.copytree(study / "cache", target / "cache")
-    SEEN[name] = SEEN.get(name, 0) + 1
 
 
 def numbers_of(run: Run) -> dict[str, bytes]:
@@ -735,6 +743,8 @@ def test_a_damaged_file_does_not_fail_the_trainer(
 ) -> None:
     """The trainer goes on from what is whole, or says in a line what is not."""
     monkeypatch.setattr(cache, "SETTLED", -1)
+    shapes = drawn()
+    monkeypatch.setattr(datasets, "synthetic", lambda: shapes)
     asked = f"--stage 1 --data synthetic --limit 64 --epochs {epochs} --device cpu --jobs 1"
     monkeypatch.chdir(tmp_path)
 
@@ -793,7 +803,7 @@ def test_damaged_numbers_beside_the_pictures(
     reported.result.record = {"files": {cache.HISTORY: history}}
     monkeypatch.setattr(figures.cache, "reported", lambda number, *_: reported)
     monkeypatch.chdir(study)
-    whole = figures.photo(), figures.size_accuracies()
+    whole = figures.photos().to_dict("index"), figures.size_accuracies()
     assert all(whole)
 
     @EACH
@@ -802,10 +812,7 @@ def test_damaged_numbers_beside_the_pictures(
         monkeypatch.chdir(tmp_path)
         harmed(study, f"figures/{name}", damage, tmp_path / "copy")
         monkeypatch.chdir(tmp_path / "copy")
-        try:
-            found = figures.photo(), figures.size_accuracies()
-        except StudyError:
-            found = ({}, {})
+        found = figures.photos().to_dict("index"), figures.size_accuracies()
         assert found[0] in (whole[0], {})
         assert found[1] in (whole[1], {})
         lines = figures.damage()
@@ -919,6 +926,7 @@ def test_an_encoding_that_lacks_signs(setting: dict[str, str], tmp_path: Path) -
     assert done.stderr.startswith("error: a")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
 def test_a_closed_terminal_is_as_ctrl_c(how: signal.Signals, jobs: str, tmp_path: Path) -> None:
@@ -938,6 +946,7 @@ def test_a_closed_terminal_is_as_ctrl_c(how: signal.Signals, jobs: str, tmp_path
     assert cache.status(longest).state == "partial"
 
 
+@pytest.mark.long
 def test_nohup_goes_on(tmp_path: Path) -> None:
     line = f"nohup {TRAINS.replace('train ', f'{sys.executable} -m cifar_study.train ', 1)}"
     line = line.replace("--epochs 2", "--epochs 40")

@@ -48,6 +48,16 @@ def test_the_chart_of_sizes_shows_what_was_measured() -> None:
         assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
 
 
+def test_rows_without_a_partner_are_hatched() -> None:
+    assert figures.rows_left(21) == [21, 10, 5, 2]
+    odd, even = figures.pooled_rows(21, 24).figure.axes
+    dropped = [bar.get_bbox() for bar in odd.patches if bar.get_hatch()]
+    # The 21st row, and the last of five values that stand for four rows each.
+    assert [(box.x0, box.y0, box.y1) for box in dropped] == [(0, 20, 21), (2, 16, 20)]
+    assert len(odd.patches) == 21 + 10 + 5 + 2
+    assert not any(bar.get_hatch() for bar in even.patches)
+
+
 def test_every_stage_has_a_colour_of_its_own() -> None:
     assert figures.COLOURS.keys() == STAGES.keys() | PEERS.keys()
     assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)

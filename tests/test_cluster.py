@@ -302,8 +302,8 @@ def test_a_scheduler_that_is_gone_is_named_and_its_workers_stop(tmp_path: Path) 
         gone = train(tmp_path, *STUDY, "--scheduler", short.address)
         assert gone.returncode == 2
         assert gone.stderr == (
-            f"error: --scheduler {short.address}: no scheduler answers there; "
-            "start one with: dask scheduler\n"
+            f"error: --scheduler {short.address}: no scheduler answers there "
+            "(Connection refused); start one with: dask scheduler\n"
         )
     finally:
         short.close()

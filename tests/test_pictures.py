@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import torch
 from conftest import PROJECT
 from PIL import Image
 
 from cifar_study import data as datasets
 from cifar_study import figures, pictures, predict
+from cifar_study.errors import StudyError
 from cifar_study.runs import Run
-from cifar_study.stages import STAGES
+from cifar_study.stages import CLASSES, STAGES
+
+PHOTOS = PROJECT / "figures" / "photos"
 
 
 def test_scaled_pictures_are_counted_as_the_network_names_them(tmp_path: Path) -> None:
@@ -51,3 +57,44 @@ def test_cuts_take_the_middle_and_padding_repeats_the_edge() -> None:
     padded = pictures._padded(picture[None, :3, :2], multiple=4)
     assert padded.shape == (1, 4, 4, 3)
     assert np.array_equal(padded[0, :, 0], picture[[0, 1, 2, 2], 0])
+
+
+def test_the_network_says_again_what_is_written_of_the_photos(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    shutil.copytree(PHOTOS, tmp_path / "photos")
+    pictures.draw_photo(Run(STAGES[8], root=PROJECT / "cache"), tmp_path)
+    again, written = (
+        json.loads((folder / figures.PHOTO).read_text())["values"]
+        for folder in (tmp_path, PROJECT / "figures")
+    )
+    assert again.keys() == written.keys()
+    for name, answer in again.items():
+        for shape in ("probabilities", "squeezed"):
+            assert np.allclose(answer.pop(shape), written[name].pop(shape), atol=1e-3)
+        assert answer == written[name]
+    assert (tmp_path / "photo.png").stat().st_size > 50_000
+
+
+def test_photos_are_small_free_and_not_square() -> None:
+    sources = pd.read_csv(PHOTOS / "sources.csv", index_col="file").drop(columns="origin")
+    assert {path.name for path in PHOTOS.glob("*.jpg")} == set(sources.index)
+    assert not sources.isna().any(axis=None)
+    assert set(sources["class"]) == set(CLASSES)
+    assert set(sources.kind) == {"scene", "cut-out"}
+    assert sources["class"].value_counts().max() <= 4
+    assert sources.licence.str.match("CC0|CC BY|public domain|GPL-2").all()
+    for name in sources.index:
+        with Image.open(PHOTOS / name) as photo:
+            assert max(photo.size) <= 320
+            assert photo.width != photo.height
+    assert sum(path.stat().st_size for path in PHOTOS.iterdir()) < 600_000
+
+
+def test_a_missing_photo_or_list_is_named(tmp_path: Path) -> None:
+    run = Run(STAGES[8], root=PROJECT / "cache")
+    with pytest.raises(StudyError, match=r"sources.csv: unreadable .*git checkout"):
+        pictures.draw_photo(run, tmp_path)
+    shutil.copytree(PHOTOS, tmp_path / "photos")
+    (tmp_path / "photos" / "cat-kitten.jpg").write_bytes(b"no picture")
+    with pytest.raises(StudyError, match=r"cat-kitten.jpg: unreadable .*git checkout"):
+        pictures.draw_photo(run, tmp_path)

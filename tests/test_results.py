@@ -151,6 +151,13 @@ def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPat
     assert (
         photos[photos.kind == "cut-out"].right.mean() > photos[photos.kind == "scene"].right.mean()
     )
+    assert not photos.right[["horse-herd.jpg", "dog-shepherd.jpg"]].any()
+    scenes = photos[photos.kind == "scene"]
+    names = [CLASSES[int(np.argmax(given))] for given in scenes.squeezed]
+    squeezed = seeds.share_interval(int((scenes["class"] == names).sum()), len(scenes))
+    kept = seeds.share_interval(int(scenes.right.sum()), len(scenes))
+    assert squeezed[0] < kept[1]  # the intervals overlap
+    assert squeezed[1] < square  # harder than test pictures in a square as well
 
 
 def answers(number: int) -> np.ndarray:
