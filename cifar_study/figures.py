@@ -28,7 +28,7 @@ from matplotlib.transforms import offset_copy
 
 from cifar_study import cache
 from cifar_study.errors import StudyError
-from cifar_study.files import read_json
+from cifar_study.files import present, read_json
 from cifar_study.layouts import SIDE
 from cifar_study.runs import FIGURES, reported_run
 from cifar_study.seeds import Sample, epoch_times, how_many, reliability, sample
@@ -231,7 +231,7 @@ def damage(folder: Path = FIGURES) -> list[str]:
     lines = []
     for name in (DRAWN, PHOTO, SIZES):
         try:
-            if (folder / name).exists():
+            if present(folder / name):
                 read_json(folder / name, REDRAW)
         except StudyError as error:
             lines.append(str(error))
@@ -241,9 +241,9 @@ def damage(folder: Path = FIGURES) -> list[str]:
 def _drawn(file: str, number: int, folder: Path) -> Path | None:
     """A file that was drawn from the run that is reported; none where it was drawn from another."""
     path, result = folder / file, cache.reported(number).result
-    if result is None or not path.exists():
-        return None
     try:
+        if result is None or not present(path):
+            return None
         drawn = drawn_from(folder).get(str(number))
     except StudyError:  # tables.standing says so
         return None
@@ -253,7 +253,7 @@ def _drawn(file: str, number: int, folder: Path) -> Path | None:
 def drawn_from(folder: Path = FIGURES) -> dict[str, str]:
     """From which result of each stage the pictures were drawn: the checksum of its history."""
     path = folder / DRAWN
-    return read_json(path, REDRAW) if path.exists() else {}
+    return read_json(path, REDRAW) if present(path) else {}
 
 
 def _not_yet(number: int) -> Markdown:

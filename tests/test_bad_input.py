@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import json
 import os
 import pickle
 import shutil
@@ -819,10 +820,14 @@ def test_damaged_numbers_beside_the_pictures(
         assert all(len(line.splitlines()) == 1 for line in lines)
         if not Path("figures", name).exists():
             return
-        assert bool(lines) == (
-            not Path("figures", name).is_file()
-            or Path("figures", name).read_bytes() != (study / "figures" / name).read_bytes()
-        )
+        # Another kind of white space says the same.
+        assert bool(lines) == (value(Path("figures", name)) != value(study / "figures" / name))
+
+    def value(path: Path) -> object:
+        try:
+            return json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
 
     check()
 

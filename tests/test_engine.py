@@ -413,6 +413,7 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
 
 
 def test_the_record_names_device_precision_threads_and_versions(data: Dataset) -> None:
+    torch.set_num_threads(1)  # other tests set it as well
     facts = minimal(data, precision=torch.bfloat16).description()
     assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "bfloat16", 1)
     assert facts["torch"] == torch.__version__
