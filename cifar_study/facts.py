@@ -143,10 +143,7 @@ class Facts:
     @property
     def trained_on(self) -> str:
         """The processor, threads and precision that its epochs were trained with."""
-        if self.sample.machine:
-            processor, precision, threads = self.sample.machine
-            return f"{processor}, {threads} thread{'s' if threads != '1' else ''}, {precision}"
-        return "several machines" if self.sample.counted else ABSENT
+        return self.sample.trained_on or ABSENT
 
     @property
     def seeds(self) -> str:

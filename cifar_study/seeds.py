@@ -107,6 +107,14 @@ class Sample:
         return kinds.pop() if len(kinds) == 1 else None
 
     @property
+    def trained_on(self) -> str:
+        """The same in words; of several machines just that, and nothing where none is trained."""
+        if not self.machine:
+            return "several machines" if self.counted else ""
+        processor, precision, threads = self.machine
+        return f"{processor}, {threads} thread{'s' if threads != '1' else ''}, {precision}"
+
+    @property
     def seconds(self) -> float | None:
         """Seconds that an epoch usually took while training: the median over epochs and seeds."""
         return float(self.histories["seconds"].median()) if self.counted else None
@@ -200,13 +208,12 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     are not put side by side.
     """
     samples = {number: sample(number) for number in numbers}
-    machines = {one.machine for one in samples.values() if one.counted}
-    if len(machines) == 1 and (machine := machines.pop()):
-        processor, precision, threads = machine
-        cores = f"{threads} thread{'s' if threads != '1' else ''}"
+    trained = [one for one in samples.values() if one.counted]
+    machines = {one.machine for one in trained}
+    if len(machines) == 1 and None not in machines:
         return Times(
             {number: one.seconds for number, one in samples.items() if one.seconds},
-            f"the median while training, on {processor}, {cores}, {precision}",
+            f"the median while training, on {trained[0].trained_on}",
         )
     sitting = timing()
     if not sitting:
