@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from cifar_study.files import (
     first_line,
     present,
     read_json,
-    sha256_of,
+    read_whole,
     write_json,
     write_whole,
     writing,
@@ -202,14 +203,16 @@ def _retrain(folder: Path) -> str:
 
 def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     """The arrays of a file whose bytes have that checksum; any other is a :class:`StudyError`."""
-    _check(path, sha256)
-    return safetensors.numpy.load_file(path)
+    return safetensors.numpy.load(_checked(path, sha256))
 
 
-def _check(path: Path, sha256: str) -> None:
-    remedy = _retrain(path.parent)
-    if sha256_of(path, remedy) != sha256:
+def _checked(path: Path, sha256: str, mend: Callable[[], str] | None = None) -> bytes:
+    """A file's bytes, read once, if they have that checksum; ``mend`` says what helps if not."""
+    content = read_whole(path, _retrain(path.parent))
+    if hashlib.sha256(content).hexdigest() != sha256:
+        remedy = mend() if mend else _retrain(path.parent)
         raise StudyError(f"{path}: is not the file that {RECORD} was written with; {remedy}")
+    return content
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -247,7 +250,7 @@ def read_result(folder: Path, whole: bool = False) -> Result | None:
             result = Result(folder, record, _read_history(folder, record))
             for name, sha256 in record["files"].items() if whole else ():
                 if name != MODEL or present(folder / MODEL):  # git keeps that of seed 0
-                    _check(folder / name, sha256)
+                    _checked(folder / name, sha256)
             return result
         except StudyError:
             if not folder.is_dir() or abs(time.time() - folder.stat().st_mtime) > SETTLED:
@@ -268,12 +271,8 @@ def _later_files(folder: Path) -> bool:
 
 
 def _read_history(folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
-    path = folder / HISTORY
-    if sha256_of(path, _retrain(folder)) != record["files"][HISTORY]:
-        raise StudyError(
-            f"{path}: is not the file that {RECORD} was written with; {_mend(folder, record)}"
-        )
-    return pd.read_csv(io.BytesIO(path.read_bytes()))
+    content = _checked(folder / HISTORY, record["files"][HISTORY], partial(_mend, folder, record))
+    return pd.read_csv(io.BytesIO(content))
 
 
 def _mend(folder: Path, record: Mapping[str, Any]) -> str:

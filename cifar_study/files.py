@@ -111,10 +111,10 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return value
 
 
-def sha256_of(path: Path, remedy: str) -> str:
-    """The SHA-256 of a file's bytes; one that is missing or unreadable is a :class:`StudyError`."""
+def read_whole(path: Path, remedy: str) -> bytes:
+    """A file's bytes; one that is missing or unreadable is a :class:`StudyError`."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return path.read_bytes()
     except FileNotFoundError:
         raise StudyError(f"{path}: missing; {remedy}") from None
     except OSError as error:
