@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
 
-from cifar_study.data import Dataset
-from cifar_study.model import build_model
+from cifar_study.datasets import Dataset
+from cifar_study.training.model import build_model
 from cifar_study.stages import Stage
 
 

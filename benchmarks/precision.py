@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_study import cache, data, trainer
+from cifar_study import datasets
+from cifar_study.results import store
+from cifar_study.training import trainer
 from cifar_study.errors import StudyError
-from cifar_study.runs import Run
-from cifar_study.seeds import half_width
+from cifar_study.results.run import Run
+from cifar_study.report.replicates import half_width
 from cifar_study.stages import STAGES
 
 STAGE, EPOCHS, LIMIT = 6, 8, 15_000
@@ -40,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     figures: dict[str, list[tuple[float, float]]] = {precision: [] for precision in PRECISIONS}
     try:
-        pictures = data.load(options.data)
+        pictures = datasets.load(options.data)
         for seed in options.seeds:
             for precision in PRECISIONS:  # in turn, so that what is done is done for both
                 root = options.folder / precision
@@ -55,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _trained(root: Path, seed: int, precision: str, pictures: data.Dataset) -> tuple[float, float]:
+def _trained(
+    root: Path, seed: int, precision: str, pictures: datasets.Dataset
+) -> tuple[float, float]:
     """Test accuracy in per cent and test loss of a run, which is trained unless it was before."""
     run = Run(STAGES[STAGE], seed, epochs=EPOCHS, limit=LIMIT, data=pictures.name, root=root)
 
@@ -69,7 +73,7 @@ def _trained(root: Path, seed: int, precision: str, pictures: data.Dataset) -> t
             )
 
     trainer.train(run, pictures, trainer.Hardware("cpu", precision, threads=1), tell)
-    last = cache.read_result(run.folder).history.iloc[-1]
+    last = store.read_result(run.folder).history.iloc[-1]
     return 100 * last["test_accuracy"], last["test_loss"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_study.data import Dataset
+from cifar_study.datasets import Dataset
 
 TEST_SHARE = 5  # CIFAR-10 has one test picture for every five it trains on
 

@@ -21,12 +21,12 @@ from tqdm import tqdm
 from benchmarks.crew import CONTENDERS, Crew, Turn, alternate
 from benchmarks.protocol import PROJECT, Worker
 from benchmarks.sample import TEST_SHARE, write_sample
-from cifar_study import data as datasets
-from cifar_study.engine import Engine, choose_device, choose_precision
+from cifar_study import datasets
+from cifar_study.training.engine import Engine, choose_device, choose_precision
 from cifar_study.errors import StudyError
-from cifar_study.files import write_json
+from cifar_study.atomic import write_json
 from cifar_study.layers import count_macs
-from cifar_study.speed import FORMAT, RESULTS, ratios, read_results
+from cifar_study.report.benchmark import FORMAT, RESULTS, ratios, read_results
 from cifar_study.stages import STAGES
 
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import serve
 from benchmarks.sample import TEST_SHARE, first, read_sample
-from cifar_study.data import Dataset
-from cifar_study.engine import Engine, set_up_process
+from cifar_study.datasets import Dataset
+from cifar_study.training.engine import Engine, set_up_process
 from cifar_study.layers import count_macs
-from cifar_study.model import build_model
+from cifar_study.training.model import build_model
 from cifar_study.stages import STAGES, Network
 
 Measure = Callable[[int, int], float]

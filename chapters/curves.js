@@ -1,6 +1,6 @@
 "use strict";
 // The histories of all stages as a chart to explore. It takes the place of the static chart on
-// screens; cifar_study/curves.py puts the data (colours and axes, too) and this script in the page.
+// screens; cifar_study/report/explorer.py puts the data (colours and axes, too) and this script in the page.
 (() => {
   const data = JSON.parse(document.getElementById("curves-data").textContent);
   const { ticks, measures, splits, stages } = data;

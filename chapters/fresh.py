@@ -30,7 +30,7 @@ UNSEEN = {"__pycache__", "lock", "resume.safetensors"}  # no cell looks at these
 def read_by_cells() -> list[Path]:
     """The files that can reach a cell, the chapters themselves left out: Quarto looks at those."""
     files = [*Path().glob("_quarto*.yml")]
-    unseen = UNSEEN if os.environ.get("CIFAR_STUDY_TRIAL") else UNSEEN | {"trials"}
+    unseen = UNSEEN if os.environ.get("CIFAR_STUDY_CACHE") else UNSEEN | {"trial", "under-way"}
     for folder in ("cifar_study", "cache", "figures", "chapters"):
         files += [path for path in Path(folder).rglob("[!.]*") if not unseen & set(path.parts)]
     return sorted(path for path in files if path.is_file() and not _of_quarto(path))

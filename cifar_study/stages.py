@@ -12,12 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from cifar_study.cifar10 import CLASSES
 from cifar_study.errors import StudyError
-
-CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer",
-    "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

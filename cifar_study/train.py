@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from cifar_study.errors import StudyError, missing_package, one_line
-from cifar_study.layers import count_parameters
-from cifar_study.runs import ROOT, Run
-from cifar_study.stages import PEERS, STAGES, Stage, get_stage
+from cifar_study.layers import count_macs, count_parameters
+from cifar_study.results.run import Run
+from cifar_study.stages import PEERS, STAGES, Stage, get_stage, scale_width
 
+CACHE, TRIAL, FIGURES, DATA = Path("cache"), Path("cache/trial"), Path("figures"), Path("data")
+FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
 MOST_EPOCHS = 1_000_000
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
@@ -95,7 +98,12 @@ def parser() -> argparse.ArgumentParser:
         help="draw the pictures in figures/ again from what is trained, and train nothing",
     )
     add("--restart", action="store_true", help="discard what the stage has and train it anew")
-    add("--cache", type=_path, default=ROOT, help="folder of the results (default cache)")
+    add(
+        "--cache",
+        type=_path,
+        metavar="FOLDER",
+        help="folder of the results (default cache, of a trial cache/trial)",
+    )
     return parse
 
 
@@ -192,16 +200,67 @@ def _command(arguments: list[str] | None) -> int:
     if options.status:
         return _show_status(runs)
     if options.figures:
-        return _draw_figures(runs, options.data)
+        return _draw_figures(runs, options)
     if options.timing:
         return _measure_times(runs, options)
-    from cifar_study.jobs import train_all
-
     # What a shutdown, a scheduler or a closed terminal sends is treated as Ctrl-C.
     for ending in ENDINGS:
         if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup wants it
             signal.signal(ending, _interrupt)
-    return train_all(runs, options)
+    return _train(runs, options)
+
+
+def _data(options: argparse.Namespace) -> tuple[str, bool]:
+    """The name of the data set, and whether it is downloaded where there is none."""
+    if options.data != "auto":
+        return options.data, False
+    if named := os.environ.get(FOLDER_VARIABLE):
+        return named, False
+    return str(DATA), True
+
+
+def _train(runs: list[Run], options: argparse.Namespace) -> int:
+    """Train every run, the longest first, then draw what is not drawn yet."""
+    from cifar_study import datasets
+    from cifar_study.training import local
+    from cifar_study.training.progress import show
+    from cifar_study.training.trainer import Hardware
+
+    name, fill = _data(options)
+    data = datasets.load(name, fill)  # decoded and checked once, before any job starts
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    runs = sorted(runs, key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
+    jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
+    hardware = Hardware(options.device, options.precision, max(1, cores // jobs), jobs)
+    restart = uuid.uuid4().hex if options.restart else ""
+    if options.scheduler:
+        from cifar_study.training.dask import train_on_cluster
+
+        source = name if name == "synthetic" else str(Path(name).resolve())
+        hardware = replace(hardware, threads=1, side_by_side=1)
+        messages = train_on_cluster(runs, source, hardware, restart, options.scheduler)
+    elif jobs == 1:
+        messages = local.train_one_by_one(runs, data, hardware, restart)
+    else:
+        messages = local.train_side_by_side(runs, name, hardware, restart, jobs)
+    failed = show(messages)
+    if runs[0].root == CACHE and not runs[0].trial:
+        from cifar_study import illustrations  # here, as it loads matplotlib
+
+        illustrations.draw_undrawn([run for run in runs if run not in failed], data, FIGURES)
+    if failed and len(runs) > 1:
+        print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _on_gpu(device: str) -> bool:
+    if device != "auto":
+        return device != "cpu"
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
 def _refuse_idle_options(parse: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -268,73 +327,84 @@ def _named(stages: dict[int, Stage]) -> str:
 
 
 def _runs(options: argparse.Namespace) -> list[Run]:
-    from cifar_study import cache, data
+    """The runs that the options name, those of trials with what makes them one."""
+    from cifar_study.cifar10 import TRAIN
+    from cifar_study.datasets import synthetic
 
-    pictures = data.DRAWN_TRAIN if options.data == "synthetic" else data.TRAIN
+    pictures = synthetic.TRAIN if options.data == "synthetic" else TRAIN
     if (options.limit or 0) > pictures:
         raise StudyError(
             f"--limit {options.limit}: the data set has {pictures:,} training pictures"
         )
     wanted = options.stage or ["all"]
-    if "all" in wanted:
-        stages = list(STAGES.values())
-        if (options.status or options.timing) and not options.stage and options.width == 1:
-            stages += PEERS.values()
-    else:
-        try:
-            stages = [get_stage(int(number)) for number in dict.fromkeys(wanted)]
-        except ValueError:
-            raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
+    numbers = list(STAGES) if "all" in wanted else []
+    if (options.status or options.timing) and not options.stage and options.width == 1:
+        numbers += PEERS
+    try:
+        numbers += [int(number) for number in wanted if number != "all"]
+    except ValueError:
+        raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
+    stages = [get_stage(number) for number in dict.fromkeys(numbers)]
     if options.width != 1 and (peers := [stage for stage in stages if stage.number in PEERS]):
         raise StudyError(
             f"--width {options.width:g}: stage {peers[0].number} keeps its own width; "
             "leave the option or the stage out"
         )
+    if options.epochs:
+        stages = [
+            replace(stage, recipe=replace(stage.recipe, epochs=options.epochs)) for stage in stages
+        ]
+    data = "synthetic" if options.data == "synthetic" else "cifar10"
     runs = [
-        Run(
-            stage,
-            epochs=options.epochs,
-            limit=options.limit,
-            width=options.width,
-            data="synthetic" if options.data == "synthetic" else "cifar10",
-            root=options.cache,
-        )
+        Run(scale_width(stage, options.width), limit=options.limit, data=data, root=CACHE)
         for stage in stages
     ]
-    return [
-        replace(run, seed=seed)
-        for run in runs
-        for seed in options.seeds or (cache.seeds(run) if options.status else [0])
-    ]
+    trial = any(run.trial for run in runs)
+    if trial and options.cache == CACHE:
+        raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
+    root = options.cache or (TRIAL if trial else CACHE)
+    runs = [replace(run, root=root) for run in runs]
+    if not options.status:
+        return [replace(run, seed=seed) for run in runs for seed in options.seeds or [0]]
+    from cifar_study.results.status import as_recorded, seeds
+
+    found = [replace(run, seed=seed) for run in runs for seed in options.seeds or seeds(run)]
+    return found if trial or root == CACHE else [as_recorded(run) for run in found]
 
 
 def _show_status(runs: list[Run]) -> int:
     """Print where each run stands; 2 where one is damaged."""
-    from cifar_study import cache
+    from cifar_study.results.status import status
 
-    stands = [cache.status(run) for run in runs]
+    statuses = [status(run) for run in runs]
     width = max(len(run.stage.title) for run in runs)
     digits = max(4, *(len(str(run.seed)) for run in runs))
-    print(f"stage  {'network':<{width}}  {'seed':>{digits}}  parameters  test accuracy  state")
-    for run, stand in zip(runs, stands, strict=True):
-        parameters = count_parameters(run.network)
-        accuracy = f"{stand.result.history['test_accuracy'].iloc[-1]:.1%}" if stand.result else "–"
+    print(
+        f"stage  {'network':<{width}}  {'seed':>{digits}}  parameters  precision  "
+        "test accuracy  state"
+    )
+    for run, found in zip(runs, statuses, strict=True):
+        result = found.result
+        accuracy = f"{result.history['test_accuracy'].iloc[-1]:.1%}" if result else "–"
         print(
             f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>{digits}}  "
-            f"{parameters:>10,}  {accuracy:>13}  {stand.text}"
+            f"{count_parameters(run.stage.network):>10,}  "
+            f"{result.precision if result else '–':>9}  {accuracy:>13}  {found.text}"
         )
-    return 2 if any(stand.state == "damaged" for stand in stands) else 0
+    return 2 if any(found.state == "damaged" for found in statuses) else 0
 
 
 def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
-    from cifar_study import data, timing
-    from cifar_study.trainer import Hardware
+    from cifar_study import datasets
+    from cifar_study.results.timing import save_timing
+    from cifar_study.training import timing
+    from cifar_study.training.trainer import Hardware
 
     # One thread, as each of several jobs has; more would be another machine's time.
     hardware = Hardware(options.device, options.precision, threads=1)
-    measured = timing.measure(runs, data.load(options.data), hardware)
-    # A trial's times lie with the trial.
-    timing.save(measured, runs[0].folder.parent.parent)
+    stages = [run.stage for run in runs]
+    measured = timing.measure(stages, datasets.load(*_data(options)), hardware)
+    save_timing(measured, runs[0].root)
     for number, entry in measured["stages"].items():
         print(
             f"stage {number}: {entry['seconds']:.1f} s an epoch "
@@ -343,23 +413,16 @@ def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw_figures(runs: list[Run], name: str) -> int:
-    from cifar_study import cache, data, pictures
+def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
+    from cifar_study import datasets, illustrations
 
-    if other := [run for run in runs if run.trial or run.seed or run.root != ROOT]:
+    if other := [run for run in runs if run.trial or run.seed or run.root != CACHE]:
         raise StudyError(
-            f"--figures: {other[0].folder} is not of the study that figures/ shows; "
+            f"--figures: {other[0].folder} is not of the study that {FIGURES}/ shows; "
             "leave the options of trials, --seed and --cache out"
         )
-    loaded = data.load(name)
-    pictures.draw_data(loaded)
-    for run in runs:
-        stand = cache.status(run)
-        if stand.result:
-            pictures.draw_run(run, loaded)
-        elif stand.state == "damaged":
-            print(f"{run.name}: not drawn: {one_line(stand.text)}", file=sys.stderr)
-    pictures.draw_result()
+    for line in illustrations.draw_all(runs, datasets.load(*_data(options)), FIGURES):
+        print(one_line(line), file=sys.stderr)
     return 0
 
 

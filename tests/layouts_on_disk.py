@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.parquet
 from PIL import Image
 
-from cifar_study.data import Dataset
+from cifar_study.datasets import Dataset
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cifar_study import answers, figures, tables
-from cifar_study.facts import ABSENT
-from cifar_study.seeds import Sample
+from cifar_study.report import charts, predictions, tables
+from cifar_study.report.summary import ABSENT
+from cifar_study.report.replicates import Replicates
 from cifar_study.stages import CLASSES
 
 CAT, DEER, DOG, SHIP, TRUCK, CAR = (
@@ -24,33 +24,35 @@ def five_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
         given[row, most], given[row, next_most] = 0.6, 0.3
     given[4, TRUCK] = 0.8
-    monkeypatch.setattr(Sample, "answers", (given, np.array(labels)))
+    monkeypatch.setattr(Replicates, "answers", (given, np.array(labels)))
 
 
 def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
-    assert answers.among_first(8, 1) == "40.0%"  # the deer and the second truck
-    assert answers.among_first(8, 2) == "80.0%"  # the first cat and the first truck are second
-    assert answers.confidence(8) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
+    assert predictions.among_first(8, 1) == "40.0%"  # the deer and the second truck
+    assert predictions.among_first(8, 2) == "80.0%"  # the first cat and the first truck are second
+    assert predictions.confidence(8) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
     # A cat called a dog, a cat called a ship; a truck called an automobile.
-    assert answers.mistakes_within(8, "animals") == "50.0%"
-    assert answers.mistakes_within(8, "vehicles") == "100.0%"
-    assert answers.confused(8, "cat", "dog") == "50.0%"
-    assert answers.confused(8, "deer", "dog") == "0.0%"
-    assert answers.sure_mistakes(8, 0.59) == "100.0%"  # all three with 0.6
-    assert answers.sure_mistakes(8) == "0.0%"
+    assert predictions.mistakes_within(8, "animals") == "50.0%"
+    assert predictions.mistakes_within(8, "vehicles") == "100.0%"
+    assert predictions.confused(8, "cat", "dog") == "50.0%"
+    assert predictions.confused(8, "deer", "dog") == "0.0%"
+    assert predictions.sure_mistakes(8, 0.59) == "100.0%"  # all three with 0.6
+    assert predictions.sure_mistakes(8) == "0.0%"
 
 
 def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
-    assert answers.chance_within("animals") == "55.6%"  # five of nine
-    assert answers.chance_within("vehicles") == "33.3%"  # three of nine
+    assert predictions.chance_within("animals") == "55.6%"  # five of nine
+    assert predictions.chance_within("vehicles") == "33.3%"  # three of nine
 
 
 def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.empty((0, 10)), np.empty(0, dtype=int)
-    monkeypatch.setattr(Sample, "answers", nothing)
-    assert answers.among_first(8, 3) == answers.confidence(8) == ABSENT
-    assert answers.sure_mistakes(8) == ABSENT
-    assert answers.mistakes_within(8, "animals") == answers.confused(8, "cat", "dog") == ABSENT
+    monkeypatch.setattr(Replicates, "answers", nothing)
+    assert predictions.among_first(8, 3) == predictions.confidence(8) == ABSENT
+    assert predictions.sure_mistakes(8) == ABSENT
+    assert (
+        predictions.mistakes_within(8, "animals") == predictions.confused(8, "cat", "dog") == ABSENT
+    )
 
 
 def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,19 +69,19 @@ def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -
         for name, (truth, kind, own, squeezed) in rows.items()
     }
     monkeypatch.setattr(figures, "_measured", lambda file, number, folder: given)
-    frame = figures.photos()
+    frame = charts.photos()
     assert frame.guess.tolist() == ["cat", "dog", "dog"]
     assert frame.right.tolist() == [True, False, True]
-    assert answers.recognised() == "2 of 3"
-    assert answers.recognised("scene") == "1 of 2"
-    assert answers.recognised("scene", squeezed=True) == "2 of 2"
-    assert answers.recognised("cut-out", squeezed=True) == "0 of 1"
+    assert predictions.recognised() == "2 of 3"
+    assert predictions.recognised("scene") == "1 of 2"
+    assert predictions.recognised("scene", squeezed=True) == "2 of 2"
+    assert predictions.recognised("cut-out", squeezed=True) == "0 of 1"
     # Wilson for 1 of 2: middle 0.5, half 1.96 · √(0.25 / 2 + 0.49²) / (1 + 3.8416 / 2) = 0.4055.
-    assert answers.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
-    assert answers.photo_said("b.jpg") == "dog with 55.0%"
-    assert answers.photo_said("none.jpg") == ABSENT
+    assert predictions.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
+    assert predictions.photo_said("b.jpg") == "dog with 55.0%"
+    assert predictions.photo_said("none.jpg") == ABSENT
     monkeypatch.setattr(figures, "_measured", lambda file, number, folder: {})
-    assert answers.recognised() == answers.share_recognised() == ABSENT
+    assert predictions.recognised() == predictions.share_recognised() == ABSENT
     assert "Known once stage 8 is trained" in tables.photos().data
 
 
@@ -107,17 +109,17 @@ def test_every_photo_is_in_the_table_right_or_wrong(monkeypatch: pytest.MonkeyPa
 def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
     monkeypatch.setattr(answers, "shape_counts", lambda: {"28×32 scaled": counted})
-    assert answers.in_shape("28×32 scaled") == "80.0%"
+    assert predictions.in_shape("28×32 scaled") == "80.0%"
     # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
-    assert answers.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
-    assert answers.in_shape("1×1 cut") == answers.lost_in_shape("1×1 cut") == ABSENT
+    assert predictions.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
+    assert predictions.in_shape("1×1 cut") == predictions.lost_in_shape("1×1 cut") == ABSENT
     monkeypatch.setattr(answers, "size_accuracies", lambda: {"square": {24: 0.25, 32: 0.5}})
-    assert answers.at_width(24) == "25.0%"
-    assert answers.at_width(25) == answers.at_width(24, "flattened") == ABSENT
-    assert answers.best_width() == "32 pixels"
+    assert predictions.at_width(24) == "25.0%"
+    assert predictions.at_width(25) == predictions.at_width(24, "flattened") == ABSENT
+    assert predictions.best_width() == "32 pixels"
 
 
 def test_rows_that_poolings_leave() -> None:
-    assert answers.rows_after(21) == "10, 5 and 2"
-    assert answers.rows_after(24) == "12, 6 and 3"
-    assert answers.rows_kept(21) == "16 of its 21 rows"
+    assert predictions.rows_after(21) == "10, 5 and 2"
+    assert predictions.rows_after(24) == "12, 6 and 3"
+    assert predictions.rows_kept(21) == "16 of its 21 rows"

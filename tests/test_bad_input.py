@@ -34,12 +34,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layouts_on_disk import pickle_as_python2, png, write_batches, write_parquet, write_table
 
-from cifar_study import cache, figures, jobs, seeds, speed, tables, trainer
-from cifar_study import data as datasets
+from cifar_study.report import benchmark, charts, replicates, tables
+from cifar_study.results import store
+from cifar_study.training import local, trainer
+from cifar_study import datasets
 from cifar_study.errors import StudyError
-from cifar_study.files import write_json
-from cifar_study.layouts import decode
-from cifar_study.runs import Run
+from cifar_study.atomic import write_json
+from cifar_study.datasets.formats import decode
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 from cifar_study.train import main
 
@@ -220,7 +222,7 @@ def test_tls_without_its_settings(elsewhere: Path, capsys) -> None:
 def test_a_trial_that_is_none(name: str, elsewhere: Path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("CIFAR_STUDY_TRIAL", name)
     try:
-        seeds.sample(1)
+        replicates.sample(1)
     except StudyError as error:
         assert "CIFAR_STUDY_TRIAL" in str(error) or "can't be looked at" in str(error)
         assert len(str(error)) < 5000
@@ -320,10 +322,10 @@ def test_data_that_is_a_file(tmp_path: Path, monkeypatch, capsys) -> None:
 def test_a_folder_in_a_files_place(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     run = Run(STAGES[1], epochs=1, limit=8, data="synthetic")
-    (run.folder / cache.HISTORY).mkdir(parents=True)
+    (run.folder / store.HISTORY).mkdir(parents=True)
     status, said = obey(capsys, "--stage", "1", *TINY)
     assert status == 2
-    assert cache.HISTORY in said
+    assert store.HISTORY in said
     assert "make room" not in said
 
 
@@ -647,9 +649,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         machine = {"processor": "a chip", "precision": "float32", "threads": 1, "torch": "9"}
         measured = {"machine": machine, "repeats": 7, "stages": {"1": entry}}
         write_json(Path("cache/timing.json"), measured)
-        compared = {"format": speed.FORMAT, "machine": machine, "stages": {}, "scaling": {}}
+        compared = {"format": benchmark.FORMAT, "machine": machine, "stages": {}, "scaling": {}}
         write_json(Path("cache/speed.json"), compared)
-        history = cache.read_result(small_run(1).folder).record["files"][cache.HISTORY]
+        history = store.read_result(small_run(1).folder).record["files"][store.HISTORY]
         write_json(Path("figures/drawn.json"), {"8": history})
         answer = {"class": "cat", "probabilities": [0.208, 0.792] + [0.0] * 8}
         write_json(Path("figures/photo.json"), {"values": {"cat.jpg": answer}})
@@ -674,7 +676,7 @@ def harmed(study: Path, name: str, damage: Damage, target: Path) -> None:
 
 def numbers_of(run: Run) -> dict[str, bytes]:
     """All that the report can show of a run."""
-    result = cache.read_result(run.folder, whole=True)
+    result = store.read_result(run.folder, whole=True)
     if result is None:
         return {}
     probabilities, labels = result.predictions()
@@ -703,8 +705,8 @@ TRIALS = {
 FILES = [
     (epochs, name)
     for epochs in (1, 2)
-    for name in (cache.RECORD, cache.HISTORY, cache.MODEL, cache.PREDICTIONS)
-] + [(2, cache.checkpoint_name(1))]
+    for name in (store.RECORD, store.HISTORY, store.MODEL, store.PREDICTIONS)
+] + [(2, store.checkpoint_name(1))]
 
 
 @pytest.mark.parametrize(("epochs", "name"), FILES)
@@ -730,7 +732,7 @@ def test_a_damaged_file_of_a_run(
             not Path(run.folder, name).is_file()
             or Path(run.folder, name).read_bytes() != (study / run.folder / name).read_bytes()
         )
-        assert main(asked) == 2 or not changed or name == cache.MODEL or damage.kind == "gone"
+        assert main(asked) == 2 or not changed or name == store.MODEL or damage.kind == "gone"
         said = capsys.readouterr()
         assert said.err == ""
         assert len(said.out.splitlines()) == 2
@@ -757,7 +759,7 @@ def test_a_damaged_file_does_not_fail_the_trainer(
         monkeypatch.chdir(tmp_path / "copy")
         status, _ = obey(capsys, *asked.split())
         if status == 0:
-            assert cache.status(small_run(epochs)).state == "complete"
+            assert store.status(small_run(epochs)).state == "complete"
 
     check()
 
@@ -765,8 +767,8 @@ def test_a_damaged_file_does_not_fail_the_trainer(
 @pytest.mark.parametrize("name", ["cache/timing.json", "cache/speed.json"])
 def test_damaged_times(name: str, study: Path, tmp_path: Path, monkeypatch) -> None:
     read = {
-        "cache/timing.json": cache.read_timing,
-        "cache/speed.json": lambda: speed.read_results(Path("cache/speed.json")),
+        "cache/timing.json": store.read_timing,
+        "cache/speed.json": lambda: benchmark.read_results(Path("cache/speed.json")),
     }[name]
     monkeypatch.chdir(study)
     whole = read()
@@ -778,12 +780,12 @@ def test_damaged_times(name: str, study: Path, tmp_path: Path, monkeypatch) -> N
         harmed(study, name, damage, tmp_path / "copy")
         monkeypatch.chdir(tmp_path / "copy")
         same_or_said(read, whole)
-        assert seeds.timing() in (cache_timing, None)
-        speed.table(Path("cache/speed.json")), speed.times(), speed.timed_on()
+        assert comparison.timing() in (cache_timing, None)
+        benchmark.table(Path("cache/speed.json")), benchmark.times(), benchmark.timed_on()
         noted = "timing.json" in tables.standing(1).data
         assert noted == (name == "cache/timing.json" and fails(read))
 
-    cache_timing = seeds.timing()
+    cache_timing = comparison.timing()
     check()
 
 
@@ -799,12 +801,12 @@ def fails(read: Callable[[], object]) -> bool:
 def test_damaged_numbers_beside_the_pictures(
     name: str, study: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    history = cache.read_result(study / TRIALS[1]).record["files"][cache.HISTORY]
+    history = store.read_result(study / TRIALS[1]).record["files"][store.HISTORY]
     reported = type("Stand", (), {"result": type("Result", (), {})()})()
-    reported.result.record = {"files": {cache.HISTORY: history}}
-    monkeypatch.setattr(figures.cache, "reported", lambda number, *_: reported)
+    reported.result.record = {"files": {store.HISTORY: history}}
+    monkeypatch.setattr(charts.cache, "reported", lambda number, *_: reported)
     monkeypatch.chdir(study)
-    whole = figures.photos().to_dict("index"), figures.size_accuracies()
+    whole = charts.photos().to_dict("index"), charts.size_accuracies()
     assert all(whole)
 
     @EACH
@@ -813,10 +815,10 @@ def test_damaged_numbers_beside_the_pictures(
         monkeypatch.chdir(tmp_path)
         harmed(study, f"figures/{name}", damage, tmp_path / "copy")
         monkeypatch.chdir(tmp_path / "copy")
-        found = figures.photos().to_dict("index"), figures.size_accuracies()
+        found = charts.photos().to_dict("index"), charts.size_accuracies()
         assert found[0] in (whole[0], {})
         assert found[1] in (whole[1], {})
-        lines = figures.damage()
+        lines = charts.damage()
         assert all(len(line.splitlines()) == 1 for line in lines)
         if not Path("figures", name).exists():
             return
@@ -939,7 +941,7 @@ def test_a_closed_terminal_is_as_ctrl_c(how: signal.Signals, jobs: str, tmp_path
     process = start(tmp_path, *words.split(), start_new_session=True)
     longest = Run(STAGES[2], epochs=5000, limit=64, data="synthetic", root=tmp_path / "cache")
     deadline = time.monotonic() + 90
-    while not (longest.folder / cache.RECORD).exists():
+    while not (longest.folder / store.RECORD).exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, how) if how == signal.SIGHUP else process.send_signal(how)
@@ -948,7 +950,7 @@ def test_a_closed_terminal_is_as_ctrl_c(how: signal.Signals, jobs: str, tmp_path
     assert "stopped; every finished epoch is kept, the same command goes on" in said
     assert "Traceback" not in said
     assert "error" not in said
-    assert cache.status(longest).state == "partial"
+    assert store.status(longest).state == "partial"
 
 
 @pytest.mark.long

@@ -21,13 +21,13 @@ from benchmarks.crew import CONTENDERS, Crew, Start, Turn, alternate
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import PROJECT, Worker
 from benchmarks.sample import first, read_sample, write_sample
-from cifar_study import data
-from cifar_study import speed as measured
-from cifar_study.engine import has_bfloat16
+from cifar_study import datasets
+from cifar_study.report import benchmark as measured
+from cifar_study.training.engine import has_bfloat16
 from cifar_study.errors import StudyError
-from cifar_study.files import read_json, write_json
+from cifar_study.atomic import read_json, write_json
 from cifar_study.layers import count_parameters
-from cifar_study.model import build_model
+from cifar_study.training.model import build_model
 from cifar_study.stages import STAGES
 
 torch.set_num_threads(1)
@@ -118,12 +118,12 @@ def test_contenders_take_turns_and_the_first_round_is_left_out() -> None:
 # --- what the workers train ----------------------------------------------------------------
 
 
-def arrays(sample: data.Dataset) -> tuple[np.ndarray, ...]:
+def arrays(sample: datasets.Dataset) -> tuple[np.ndarray, ...]:
     return sample.train_images, sample.train_labels, sample.test_images, sample.test_labels
 
 
 def test_the_sample_is_the_same_each_time_and_of_all_classes(tmp_path: Path) -> None:
-    drawn = data.synthetic(400, 100)
+    drawn = datasets.synthetic(400, 100)
     write_sample(tmp_path / "one.npz", drawn, 200)
     write_sample(tmp_path / "two.npz", drawn, 200)
     one, two = read_sample(tmp_path / "one.npz"), read_sample(tmp_path / "two.npz")
@@ -136,7 +136,7 @@ def test_the_sample_is_the_same_each_time_and_of_all_classes(tmp_path: Path) -> 
 @pytest.mark.parametrize("number", STAGES)
 def test_the_plain_loop_has_the_network_of_the_study_in_torchs_own_layers(number: int) -> None:
     study = build_model(STAGES[number].network).eval()
-    plain = PlainLoop(STAGES[number], data.synthetic(10, 10)).model.eval()
+    plain = PlainLoop(STAGES[number], datasets.synthetic(10, 10)).model.eval()
     pictures = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         torch.testing.assert_close(plain(pictures / 255), study(pictures.to(torch.uint8)))
@@ -144,7 +144,7 @@ def test_the_plain_loop_has_the_network_of_the_study_in_torchs_own_layers(number
 
 
 def test_the_plain_loop_trains_and_tests_on_every_picture() -> None:
-    loop = PlainLoop(STAGES[4], data.synthetic(100, 20))
+    loop = PlainLoop(STAGES[4], datasets.synthetic(100, 20))
     seen: dict[bool, int] = {True: 0, False: 0}
 
     def count(model: nn.Module, inputs: tuple, _output: object) -> None:

@@ -20,23 +20,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cifar_study import cache, data, files, trainer
-from cifar_study.cache import Checkpoint
+from cifar_study import atomic
+from cifar_study import datasets
+from cifar_study.results import store
+from cifar_study.training import trainer
+from cifar_study.results.store import Checkpoint
 from cifar_study.errors import StudyError
-from cifar_study.files import read_json, write_json, write_whole
-from cifar_study.runs import Run
+from cifar_study.atomic import read_json, write_json, write_whole
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 
-DATA = data.synthetic(train=20, test=10)
+DATA = datasets.synthetic(train=20, test=10)
 RANDOM = np.random.default_rng(0)
-RESULT = (cache.HISTORY, cache.PREDICTIONS, cache.MODEL, cache.RECORD)  # in the order of writing
+RESULT = (store.HISTORY, store.PREDICTIONS, store.MODEL, store.RECORD)  # in the order of writing
 
 
 def history(count: int) -> pd.DataFrame:
     """Rows whose floats take all their digits."""
     digits = np.random.default_rng(1)
     rows = [[n, 2.3 / n, *digits.random(5), 1.25 * n] for n in range(1, count + 1)]
-    return pd.DataFrame(rows, columns=cache.COLUMNS)
+    return pd.DataFrame(rows, columns=store.COLUMNS)
 
 
 def checkpoint(count: int) -> Checkpoint:
@@ -177,21 +180,21 @@ def check_every_reader(run: Run, record: dict, state: Checkpoint) -> None:
         else:
             assert right(value)
 
-    def stands(status: cache.Status) -> bool:
+    def stands(status: store.Status) -> bool:
         assert len(status.text.splitlines()) == 1
         whole = "complete" if len(state.history) == 3 else "partial"
         return status.state == whole or (status.state == "damaged" and str(folder) in status.text)
 
     attempt(
-        lambda: cache.read_result(folder),
+        lambda: store.read_result(folder),
         lambda read: read.record == record and read.history.equals(state.history),
     )
-    result = cache.Result(folder, record, state.history)
+    result = store.Result(folder, record, state.history)
     attempt(result.predictions, lambda read: same_predictions(read, state))
     attempt(result.model, lambda read: same_arrays(read, state.model))
     if not result.complete:
         attempt(lambda: Checkpoint.load(folder, record), lambda read: same_state(read, state))
-    attempt(lambda: cache.status(run), stands)
+    attempt(lambda: store.status(run), stands)
 
 
 @pytest.mark.parametrize("name", RESULT)
@@ -201,7 +204,7 @@ def test_a_damaged_file_is_read_right_or_named(
     damage_and_read(name, kept.run, kept.state, kept, tmp_path)
 
 
-@pytest.mark.parametrize("name", [*RESULT, cache.checkpoint_name(2)])
+@pytest.mark.parametrize("name", [*RESULT, store.checkpoint_name(2)])
 def test_a_damaged_file_of_a_partial_run_is_read_right_or_named(
     name: str, kept: Kept, tmp_path: Path, no_waiting: None
 ) -> None:
@@ -211,7 +214,7 @@ def test_a_damaged_file_of_a_partial_run_is_read_right_or_named(
 def damage_and_read(name: str, source: Run, state: Checkpoint, kept: Kept, tmp_path: Path) -> None:
     run, whole = replace(source, root=tmp_path), contents(source.folder)
     shutil.copytree(source.folder, run.folder)
-    record = cache.read_record(run.folder / cache.RECORD)
+    record = store.read_record(run.folder / store.RECORD)
 
     @settings(max_examples=150, deadline=None)
     @given(damages(name))
@@ -243,8 +246,8 @@ def test_training_names_damage_of_a_complete_run(
             assert one_line_in(run.folder, error), str(error)
         else:
             assert not trained
-            result = cache.read_result(run.folder)
-            assert cache.status(run).text == "complete"
+            result = store.read_result(run.folder)
+            assert store.status(run).text == "complete"
             assert result.history.equals(kept.state.history)
             assert same_predictions(result.predictions(), kept.state)
             assert same_arrays(result.model(), kept.state.model)
@@ -254,7 +257,7 @@ def test_training_names_damage_of_a_complete_run(
 
 
 def test_what_is_written_is_read_to_the_last_digit(kept: Kept, tmp_path: Path) -> None:
-    result = cache.read_result(kept.run.folder)
+    result = store.read_result(kept.run.folder)
     pd.testing.assert_frame_equal(result.history, history(3), check_exact=True)
     assert list(result.history.columns) == [
         "epoch", "running_loss", "running_accuracy", "train_loss", "train_accuracy",
@@ -265,20 +268,20 @@ def test_what_is_written_is_read_to_the_last_digit(kept: Kept, tmp_path: Path) -
     assert same_arrays(result.model(), kept.state.model)
     assert same_predictions(result.predictions(), kept.state)
     text = history(200).to_csv(index=False).encode()
-    (tmp_path / cache.HISTORY).write_bytes(text)
-    record = {"files": {cache.HISTORY: hashlib.sha256(text).hexdigest()}}
-    assert cache._read_history(tmp_path, record).equals(history(200))
-    record = cache.read_record(kept.partial.folder / cache.RECORD)
+    (tmp_path / store.HISTORY).write_bytes(text)
+    record = {"files": {store.HISTORY: hashlib.sha256(text).hexdigest()}}
+    assert store._read_history(tmp_path, record).equals(history(200))
+    record = store.read_record(kept.partial.folder / store.RECORD)
     assert same_state(Checkpoint.load(kept.partial.folder, record), kept.partial_state)
 
 
 def test_the_record_holds_the_sha256_of_each_other_file(kept: Kept) -> None:
     for run, names in (
-        (kept.run, {cache.HISTORY, cache.PREDICTIONS, cache.MODEL}),
-        (kept.partial, {cache.HISTORY, cache.PREDICTIONS, cache.MODEL, "checkpoint-2.safetensors"}),
+        (kept.run, {store.HISTORY, store.PREDICTIONS, store.MODEL}),
+        (kept.partial, {store.HISTORY, store.PREDICTIONS, store.MODEL, "checkpoint-2.safetensors"}),
     ):
         written = contents(run.folder)
-        record = json.loads(written.pop(cache.RECORD))
+        record = json.loads(written.pop(store.RECORD))
         assert set(written) == names
         assert record["files"] == {
             name: hashlib.sha256(content).hexdigest() for name, content in written.items()
@@ -294,23 +297,23 @@ def test_random_files_are_never_taken_for_results(
 ) -> None:
     folder = tmp_path_factory.mktemp("random") / "stage-1" / "seed-0"
     folder.mkdir(parents=True)
-    for name in (cache.HISTORY, cache.RECORD, cache.MODEL):
+    for name in (store.HISTORY, store.RECORD, store.MODEL):
         (folder / name).write_bytes(content)
     with pytest.raises(StudyError) as caught:
-        cache.read_result(folder)
+        store.read_result(folder)
     assert one_line_in(folder, caught.value)
     with pytest.raises(StudyError) as caught:
-        cache.read_tensors(folder / cache.MODEL, "0" * 64)
-    assert one_line_in(folder / cache.MODEL, caught.value)
+        store.read_tensors(folder / store.MODEL, "0" * 64)
+    assert one_line_in(folder / store.MODEL, caught.value)
     shutil.rmtree(folder.parents[1])
 
 
 @pytest.mark.parametrize("depth", [200, 900, 990, 2_000, 100_000])
 def test_a_record_nested_too_deep_is_named(depth: int, tmp_path: Path) -> None:
-    path = tmp_path / cache.RECORD
+    path = tmp_path / store.RECORD
     path.write_text('{"format": 1, "title": ' + "[" * depth + "]" * depth + "}")
     with pytest.raises(StudyError) as caught:
-        cache.read_record(path)
+        store.read_record(path)
     assert one_line_in(path, caught.value)
 
 
@@ -318,10 +321,10 @@ def test_a_record_nested_too_deep_is_named(depth: int, tmp_path: Path) -> None:
 def test_a_hand_edited_history_is_named(done: int, tmp_path: Path, no_waiting: None) -> None:
     run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
     write(run, done)
-    path = run.folder / cache.HISTORY
+    path = run.folder / store.HISTORY
     path.write_text(path.read_text().replace("2.3,", "2.2,"))
     with pytest.raises(StudyError, match="is not the file that result") as at:
-        cache.read_result(run.folder)
+        store.read_result(run.folder)
     assert one_line_in(path, at.value)
     # A partial run has a checkpoint, from which it is written again.
     remedy = "goes on from its last finished epoch" if done == 2 else "restore it from git, or "
@@ -340,7 +343,7 @@ def test_a_hand_edited_record_is_named(
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(record | {field: value}))
     with pytest.raises(StudyError, match="checksum differs") as caught:
-        cache.read_result(folder)
+        store.read_result(folder)
     assert one_line_in(folder / "result.json", caught.value)
 
 
@@ -348,28 +351,28 @@ def test_a_result_in_the_place_of_another_is_named(kept: Kept, tmp_path: Path) -
     for place in ("stage-1/seed-1", "stage-2/seed-0"):
         folder = shutil.copytree(kept.run.folder, tmp_path / place)
         with pytest.raises(StudyError, match="stage 1, seed 0, and does not belong here") as caught:
-            cache.read_result(folder)
+            store.read_result(folder)
         assert one_line_in(folder / "result.json", caught.value)
 
 
 def test_half_of_a_result_is_an_error_and_none_of_it_is_none(
     kept: Kept, tmp_path: Path, no_waiting: None
 ) -> None:
-    assert cache.read_result(tmp_path / "stage-1" / "seed-0") is None
-    for missing in (cache.HISTORY, cache.RECORD):
+    assert store.read_result(tmp_path / "stage-1" / "seed-0") is None
+    for missing in (store.HISTORY, store.RECORD):
         folder = shutil.copytree(kept.run.folder, tmp_path / missing / "stage-1" / "seed-0")
         (folder / missing).unlink()
         with pytest.raises(StudyError, match="missing") as caught:
-            cache.read_result(folder)
+            store.read_result(folder)
         assert one_line_in(folder / missing, caught.value)
 
 
 def test_a_first_epoch_cut_off_before_its_record_is_no_result(tmp_path: Path) -> None:
     run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
     write(run, 1)
-    (run.folder / cache.RECORD).unlink()
-    assert cache.read_result(run.folder) is None
-    assert cache.status(run).state == "absent"
+    (run.folder / store.RECORD).unlink()
+    assert store.read_result(run.folder) is None
+    assert store.status(run).state == "absent"
 
 
 # --- writing: whole or not at all ---------------------------------------------------------------
@@ -458,7 +461,7 @@ def test_an_epoch_cut_off_between_its_files_is_noticed_and_leaves_the_old_checkp
 ) -> None:
     run = Run(STAGES[1], epochs=planned, data="synthetic", root=tmp_path)
     old = write(run, 2)
-    record = cache.read_record(run.folder / cache.RECORD)
+    record = store.read_record(run.folder / store.RECORD)
     count = 0
     # History, predictions, network, the checkpoint of a run that is not complete, the record;
     # last the old checkpoint goes.
@@ -482,26 +485,26 @@ def test_an_epoch_cut_off_between_its_files_is_noticed_and_leaves_the_old_checkp
             patched.setattr(Path, "unlink", stop_at_last(Path.unlink))
         with pytest.raises(KeyboardInterrupt):
             write(run, 3)
-    status = cache.status(run)
+    status = store.status(run)
     if replaced == 0:
         assert status.text == f"at 2/{planned}"
         assert status.result.history.equals(history(2))
     elif replaced < last:
         assert status.state == "damaged"
         assert status.text.endswith("it goes on from its last finished epoch")
-        assert str(run.folder / cache.HISTORY) in status.text
+        assert str(run.folder / store.HISTORY) in status.text
         with pytest.raises(StudyError) as caught:
-            cache.read_result(run.folder)
+            store.read_result(run.folder)
         assert str(caught.value) == status.text
     else:
         assert status.text == ("complete" if planned == 3 else "at 3/4")
         assert status.result.history.equals(history(3))
         assert status.result.predictions()[0].shape == (10, 10)
     if replaced < last:
-        assert cache.read_record(run.folder / cache.RECORD) == record
+        assert store.read_record(run.folder / store.RECORD) == record
         assert same_state(Checkpoint.load(run.folder, record), old)
     new = write(run, 3)  # as from the checkpoint
-    after = cache.status(run)
+    after = store.status(run)
     assert after.text == ("complete" if planned == 3 else "at 3/4")
     assert same_arrays(after.result.model(), new.model)
     checkpoints = {"checkpoint-3.safetensors"} if planned == 4 else set()
@@ -521,7 +524,7 @@ def test_a_reader_beside_a_writer_finds_whole_epochs(tmp_path: Path) -> None:
     writer.start()
     seen = []
     while writer.is_alive():
-        status = cache.status(run)
+        status = store.status(run)
         assert status.state == "partial", status.text
         assert status.result.history.equals(history(status.result.epochs_done))
         seen.append(status.result.epochs_done)
@@ -555,10 +558,10 @@ def test_on_a_full_disk_the_old_results_stay(small_disk: Path) -> None:
         write(run, 3)
     assert one_line_in(run.folder, caught.value)
     assert contents(run.folder) == before
-    assert cache.status(run).text == "at 2/3"
+    assert store.status(run).text == "at 2/3"
     filler.unlink()
     write(run, 3)
-    assert cache.status(run).text == "complete"
+    assert store.status(run).text == "complete"
 
 
 def test_on_a_read_only_disk_results_are_read_and_not_written(small_disk: Path) -> None:
@@ -566,7 +569,7 @@ def test_on_a_read_only_disk_results_are_read_and_not_written(small_disk: Path) 
     write(run, 2)
     before = contents(run.folder)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert cache.status(run).text == "at 2/3"
+    assert store.status(run).text == "at 2/3"
     with pytest.raises(StudyError, match="Read-only file system") as caught:
         write(run, 3)
     assert one_line_in(run.folder, caught.value)
@@ -612,19 +615,19 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -
 
 def test_status_tells_how_far_a_run_is(tmp_path: Path, no_waiting: None) -> None:
     run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
-    assert cache.status(run).text == "absent"
+    assert store.status(run).text == "absent"
     write(run, 2)
-    assert (cache.status(run).state, cache.status(run).text) == ("partial", "at 2/3")
+    assert (store.status(run).state, store.status(run).text) == ("partial", "at 2/3")
     write(run, 3)
-    assert cache.status(run).text == "complete"
-    (run.folder / cache.MODEL).unlink()  # git keeps that of seed 0 only
-    assert cache.status(run).text == "complete"
+    assert store.status(run).text == "complete"
+    (run.folder / store.MODEL).unlink()  # git keeps that of seed 0 only
+    assert store.status(run).text == "complete"
     with pytest.raises(StudyError, match="missing") as caught:
-        cache.read_result(run.folder).model()
-    assert one_line_in(run.folder / cache.MODEL, caught.value)
-    (run.folder / cache.PREDICTIONS).unlink()
-    assert cache.status(run).state == "damaged"
-    assert str(run.folder / cache.PREDICTIONS) in cache.status(run).text
+        store.read_result(run.folder).model()
+    assert one_line_in(run.folder / store.MODEL, caught.value)
+    (run.folder / store.PREDICTIONS).unlink()
+    assert store.status(run).state == "damaged"
+    assert str(run.folder / store.PREDICTIONS) in store.status(run).text
 
 
 def test_a_partial_result_without_its_checkpoint_is_damaged(
@@ -632,10 +635,10 @@ def test_a_partial_result_without_its_checkpoint_is_damaged(
 ) -> None:
     run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
     write(run, 2)
-    path = run.folder / cache.checkpoint_name(2)
+    path = run.folder / store.checkpoint_name(2)
     path.unlink()
     before = contents(run.folder)
-    stand = cache.status(run)
+    stand = store.status(run)
     assert stand.state == "damaged"
     assert stand.text.startswith(f"{path}: missing; restore it from git, or delete ")
     with pytest.raises(StudyError, match="missing; restore it from git") as caught:
@@ -649,7 +652,7 @@ def test_status_names_the_field_that_differs(tmp_path: Path) -> None:
     write(run, 3)
 
     def text(stage) -> str:
-        status = cache.status(replace(run, stage=stage))
+        status = store.status(replace(run, stage=stage))
         assert status.state == "stale"
         return status.text
 
@@ -659,17 +662,17 @@ def test_status_names_the_field_that_differs(tmp_path: Path) -> None:
     plain = (blocks[0], replace(blocks[1], batch_norm=False), *blocks[2:])
     changed = replace(STAGES[6], network=replace(STAGES[6].network, blocks=plain))
     assert text(changed) == "stale: network.blocks[1].batch_norm True → False"
-    record = cache.read_result(run.folder).record
-    assert cache.stale(run, record) == ""
-    assert cache.stale(run, record, DATA.fingerprint, "float32") == ""
-    assert cache.stale(run, record, "0" * 64) == "data (another fingerprint)"
-    assert cache.stale(run, record, "", "bfloat16") == "precision float32 → bfloat16"
+    record = store.read_result(run.folder).record
+    assert store.stale(run, record) == ""
+    assert store.stale(run, record, DATA.fingerprint, "float32") == ""
+    assert store.stale(run, record, "0" * 64) == "data (another fingerprint)"
+    assert store.stale(run, record, "", "bfloat16") == "precision float32 → bfloat16"
     with pytest.raises(StudyError, match=r"momentum 0\.9 → 0\.8.*--restart"):
         train(replace(run, stage=slower))
-    other = data.synthetic(train=20, test=11)
+    other = datasets.synthetic(train=20, test=11)
     with pytest.raises(StudyError, match=r"stale: data \(another fingerprint\); .*--restart"):
         trainer.train(run, other, trainer.Hardware(), lambda event: None)
-    assert cache.status(run).text == "complete"
+    assert store.status(run).text == "complete"
 
 
 def test_a_result_of_another_format_is_said_to_be_one(kept: Kept, tmp_path: Path) -> None:
@@ -677,20 +680,20 @@ def test_a_result_of_another_format_is_said_to_be_one(kept: Kept, tmp_path: Path
     path = tmp_path / "result.json"
     write_json(path, record | {"format": 3})
     with pytest.raises(StudyError, match="not a result of format 2"):
-        cache.read_record(path)
+        store.read_record(path)
 
 
 def test_differences_of_nested_dicts_by_hand() -> None:
     old = {"a": 1, "b": {"c": [1, {"d": 2}], "e": "x"}, "gone": 1, "list": [1]}
     new = {"a": 1, "b": {"c": [1, {"d": 3}], "e": "y"}, "new": 2, "list": [1, 2]}
-    assert list(cache.differences(old, new)) == [
+    assert list(store.differences(old, new)) == [
         "b.c[1].d 2 → 3",
         "b.e x → y",
         "gone 1 → None",
         "list [1] → [1, 2]",
         "new None → 2",
     ]
-    assert list(cache.differences(old, old)) == []
+    assert list(store.differences(old, old)) == []
 
 
 @given(
@@ -714,11 +717,11 @@ def test_a_trial_never_lies_where_a_result_of_the_study_does(
 def test_trials_are_not_among_the_seeds_of_a_stage(tmp_path: Path) -> None:
     trial = Run(STAGES[1], seed=3, epochs=3, data="synthetic", root=tmp_path)
     write(trial, 3)
-    assert cache.seeds(Run(STAGES[1], root=tmp_path)) == [0]  # nothing yet: what would be first
-    assert cache.seeds(trial) == [3]
+    assert store.seeds(Run(STAGES[1], root=tmp_path)) == [0]  # nothing yet: what would be first
+    assert store.seeds(trial) == [3]
     write(Run(STAGES[1], seed=12, root=tmp_path), 1)
     write(Run(STAGES[1], seed=2, root=tmp_path), 1)
     (tmp_path / "stage-1" / "seed-old").mkdir()
-    assert cache.seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]
-    assert cache.reported(1, seed=2, root=tmp_path).text == "at 1/150"
-    assert cache.reported(2, seed=2, root=tmp_path).text == "absent"
+    assert store.seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]
+    assert store.reported(1, seed=2, root=tmp_path).text == "at 1/150"
+    assert store.reported(2, seed=2, root=tmp_path).text == "absent"

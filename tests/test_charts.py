@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from cifar_study import facts, figures, tables
-from cifar_study.runs import FIGURES, ROOT, TRIAL_VARIABLE
+from cifar_study.report import charts, summary, tables
+from cifar_study.results.run import FIGURES, ROOT, TRIAL_VARIABLE
 from cifar_study.stages import PEERS, STAGES
 
 
@@ -22,7 +22,7 @@ def test_curves_that_leave_the_chart_say_where_they_end() -> None:
         end = sum(losses) / 10
         assert end > 2.5  # where the axis of losses ends
         expected.append(f"↑ {end:.1f}")
-    loss, accuracy = figures.histories(4, 5)
+    loss, accuracy = charts.histories(4, 5)
     loss.figure.draw_without_rendering()
     said = loss.figure.axes[0].texts
     assert [text.get_text() for text in said] == expected
@@ -32,7 +32,7 @@ def test_curves_that_leave_the_chart_say_where_they_end() -> None:
 
 
 def test_numbers_beside_points_keep_apart() -> None:
-    by_parameters, _ = figures.trade_off()
+    by_parameters, _ = charts.trade_off()
     by_parameters.figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in by_parameters.figure.axes[0].texts]
     assert len(boxes) == 8
@@ -41,16 +41,16 @@ def test_numbers_beside_points_keep_apart() -> None:
 
 
 def test_the_chart_of_sizes_shows_what_was_measured() -> None:
-    measured = json.loads((FIGURES / figures.SIZES).read_text())
-    axes = figures.sizes().figure.axes[0]
+    measured = json.loads((FIGURES / charts.SIZES).read_text())
+    axes = charts.sizes().figure.axes[0]
     for line, kind in zip(axes.lines, ("square", "flattened", "padded"), strict=False):
         shares = measured["values"]["widths"][kind]
         assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
 
 
 def test_rows_without_a_partner_are_hatched() -> None:
-    assert figures.rows_left(21) == [21, 10, 5, 2]
-    odd, even = figures.pooled_rows(21, 24).figure.axes
+    assert charts.rows_left(21) == [21, 10, 5, 2]
+    odd, even = charts.pooled_rows(21, 24).figure.axes
     dropped = [bar.get_bbox() for bar in odd.patches if bar.get_hatch()]
     # The 21st row, and the last of five values that stand for four rows each.
     assert [(box.x0, box.y0, box.y1) for box in dropped] == [(0, 20, 21), (2, 16, 20)]
@@ -59,24 +59,24 @@ def test_rows_without_a_partner_are_hatched() -> None:
 
 
 def test_every_stage_has_a_colour_of_its_own() -> None:
-    assert figures.COLOURS.keys() == STAGES.keys() | PEERS.keys()
-    assert len(set(figures.COLOURS.values())) == len(figures.COLOURS)
+    assert charts.COLOURS.keys() == STAGES.keys() | PEERS.keys()
+    assert len(set(charts.COLOURS.values())) == len(charts.COLOURS)
 
 
 def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(figures.photos())
-    other = figures.drawn_from() | {"8": "of another history"}
+    assert len(charts.photos())
+    other = charts.drawn_from() | {"8": "of another history"}
     monkeypatch.setattr(figures, "drawn_from", lambda folder: other)
-    assert not len(figures.photos())
-    assert not figures.size_accuracies()
-    assert "Not drawn from this run of stage 8" in figures.saved("photo", 8).data
+    assert not len(charts.photos())
+    assert not charts.size_accuracies()
+    assert "Not drawn from this run of stage 8" in charts.saved("photo", 8).data
 
 
 def test_a_trial_of_another_width_is_counted_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRIAL_VARIABLE, "epochs-3_width-0.5")
     # Two filters: (9·3·2 + 2) + (9·2·2 + 2) + (32·10 + 10) = 424; ten filters: 2,800.
     assert "424" in tables.layers(1).data
-    assert facts.parameter_ratio(2, 1) == "6.6 times"
+    assert summary.parameter_ratio(2, 1) == "6.6 times"
     assert "| epochs" in tables.recipe(1).data
     assert tables.recipe(1).data.split("| epochs")[1].split("|")[1].strip() == "3"
 
@@ -87,7 +87,7 @@ def test_a_trial_is_named_whichever_stage_comes_first(monkeypatch: pytest.Monkey
 
 
 def test_a_running_mean_begins_with_its_full_window() -> None:
-    smooth = figures.running_mean(range(30))
+    smooth = charts.running_mean(range(30))
     assert np.isnan(smooth[:9]).all()
     assert smooth[9:].tolist() == [4.5 + step for step in range(21)]  # 0 to 9, then 1 to 10, ...
-    assert figures.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth
+    assert charts.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth

@@ -19,8 +19,8 @@ from command import environment, start, train
 from conftest import copy_project, render, words
 from test_training import SMALL, finished, group, refused, same_result, small_run, wait_for
 
-from cifar_study import cache
-from cifar_study.runs import Run
+from cifar_study.results import store
+from cifar_study.results.run import Run
 from cifar_study.train import main
 
 STUDY = ("--stage", "1", "2", "--seeds", "0-1", *SMALL)
@@ -31,7 +31,7 @@ def test_without_a_scheduler_dask_is_not_needed_and_with_one_it_is_named(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(("distributed", "dask"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "cifar_study.cluster", raising=False)
+    monkeypatch.delitem(sys.modules, "cifar_study.training.dask", raising=False)
     for name in ("dask", "distributed"):
         monkeypatch.setitem(sys.modules, name, None)  # an import of it fails
     monkeypatch.chdir(tmp_path)
@@ -160,11 +160,11 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     cluster.need(2)
     process = start(tmp_path, *options, "--scheduler", cluster.address)
     longest = study(tmp_path, 10)[2]
-    history = longest.folder / cache.HISTORY
+    history = longest.folder / store.HISTORY
     wait_for(lambda: history.exists() and history.read_text().count("\n") > 4, 120)
     killed = holder(longest)
     cluster.kill(killed)
-    at_kill = cache.read_record(longest.folder / cache.RECORD)["epochs_done"]
+    at_kill = store.read_record(longest.folder / store.RECORD)["epochs_done"]
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "Traceback" not in said
@@ -174,7 +174,7 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     for run, same in zip(study(tmp_path, 10), study(here, 10), strict=True):
         same_result(run.folder, same.folder)
         assert f"{run.name}: complete, 10 epochs in cache/trials/" in said
-        sessions = cache.read_result(run.folder).record["sessions"]
+        sessions = store.read_result(run.folder).record["sessions"]
         assert [session["first_epoch"] for session in sessions] == [1]  # the same hardware
     told = epochs_told(said)
     assert set(told.values()) == {1}  # nothing is trained twice
@@ -197,7 +197,7 @@ def test_whoever_stops_asking_leaves_the_finished_epochs(
     cluster.need(2)
     runs = study(tmp_path, 5000)
     process = start(tmp_path, *STUDY, "--epochs", "5000", "--scheduler", cluster.address)
-    wait_for(lambda: all((run.folder / cache.HISTORY).exists() for run in runs[2:]), 120)
+    wait_for(lambda: all((run.folder / store.HISTORY).exists() for run in runs[2:]), 120)
     process.send_signal(how)
     _, said = process.communicate(timeout=60)
     if how == signal.SIGINT:
@@ -217,7 +217,7 @@ def test_whoever_stops_asking_leaves_the_finished_epochs(
 def test_a_job_that_fails_leaves_the_others_running(cluster: Cluster, tmp_path: Path) -> None:
     cluster.need(2)
     fails, fine = study(tmp_path, 2)[:2]
-    damaged = fails.folder / cache.RECORD
+    damaged = fails.folder / store.RECORD
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
     options = ("--stage", "1", "--seeds", "0-1", "--epochs", "2", *SMALL)
@@ -226,13 +226,13 @@ def test_a_job_that_fails_leaves_the_others_running(cluster: Cluster, tmp_path: 
     assert re.search(r"^error: .*seed-0/result\.json: unreadable", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1] == "failed: stage 1, seed 0"
     assert "Traceback" not in done.stderr
-    assert cache.status(fine).text == "complete"
+    assert store.status(fine).text == "complete"
 
     anew = train(tmp_path, *options, "--scheduler", cluster.address, "--restart")
     assert anew.returncode == 0, anew.stderr
     assert set(epochs_told(anew.stderr).values()) == {1}
     assert len(epochs_told(anew.stderr)) == 4
-    assert cache.status(fails).text == "complete"
+    assert store.status(fails).text == "complete"
 
 
 @pytest.mark.long
@@ -272,7 +272,7 @@ def test_three_seeds_of_four_stages_render_with_bands(cluster: Cluster, tmp_path
     assert text.count("test accuracy, 95% interval") == 4
     assert "Each network was trained from 3 seeds" in text
     runs = [replace(small_run(4, 3, project), seed=seed) for seed in range(3)]
-    finals = [cache.read_result(run.folder).history["test_accuracy"].iloc[-1] for run in runs]
+    finals = [store.read_result(run.folder).history["test_accuracy"].iloc[-1] for run in runs]
     mean = sum(finals) / 3
     assert f"After 3 epochs two blocks with ReLU reach {100 * mean:.1f}%" in text
 
@@ -289,7 +289,7 @@ def test_a_scheduler_that_is_gone_is_named_and_its_workers_stop(tmp_path: Path) 
             start_new_session=True,
         )  # fmt: skip
         longest = study(tmp_path, 5000)[2]
-        wait_for((longest.folder / cache.HISTORY).exists, 120)
+        wait_for((longest.folder / store.HISTORY).exists, 120)
         short.scheduler.kill()
         _, said = process.communicate(timeout=60)
         assert process.returncode == 2

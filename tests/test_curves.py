@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from conftest import PROJECT
 
-from cifar_study import cache, curves, figures
-from cifar_study.runs import Run
+from cifar_study.report import charts, explorer
+from cifar_study.results import store
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 
 pytestmark = pytest.mark.browser
@@ -27,8 +28,8 @@ def publish(number: int, seed: int, test_accuracies: list[float]) -> None:
         (epoch, 0, 0, 3 - value, value / 2, 1 - value, value, 1.0)
         for epoch, value in enumerate(test_accuracies, start=1)
     ]
-    cache.Checkpoint(
-        pd.DataFrame(rows, columns=cache.COLUMNS),
+    store.Checkpoint(
+        pd.DataFrame(rows, columns=store.COLUMNS),
         {"a": np.zeros(1)},
         {},
         np.ones((1, 10), dtype=np.float16) / 10,
@@ -94,7 +95,7 @@ def chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser) -> Iterator[
     publish(1, 1, [0.2, 0.4])
     publish(1, 2, [0.9])
     publish(4, 0, [0.5 + epoch / 100 for epoch in range(1, 13)])
-    markup = curves.explorer("fig-all").data.removeprefix("````{=html}").removesuffix("````")
+    markup = explorer.explorer("fig-all").data.removeprefix("````{=html}").removesuffix("````")
     page = browser.new_context(has_touch=True).new_page()
     troubles: list[str] = []
     page.on("console", lambda message: troubles.append(message.text))
@@ -119,8 +120,8 @@ def test_lines_have_the_values_colours_and_dashes_of_the_static_charts(chart: Ch
         test, train = (
             chart.page.locator(f"[data-curve='{number} {split}']") for split in ("test", "train")
         )
-        assert test.get_attribute("stroke") == figures.COLOURS[number]
-        assert train.get_attribute("stroke") == figures.COLOURS[number]
+        assert test.get_attribute("stroke") == charts.COLOURS[number]
+        assert train.get_attribute("stroke") == charts.COLOURS[number]
         assert train.get_attribute("stroke-dasharray") == "8,4"  # lines are two pixels wide
         assert not test.get_attribute("stroke-dasharray")
 

@@ -25,11 +25,12 @@ from layouts_on_disk import (
     write_table,
 )
 
-from cifar_study import data as datasets
-from cifar_study import download as downloads
-from cifar_study.data import Dataset, one_hot
+from cifar_study import datasets
+from cifar_study.datasets import download as downloads
+from cifar_study.cifar10 import one_hot
+from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.layouts import decode
+from cifar_study.datasets.formats import decode
 
 TRAIN_FILE, TEST_FILE = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from cifar_study import data as datasets
-from cifar_study import engine as engines
-from cifar_study.data import Dataset
-from cifar_study.engine import (
+from cifar_study import datasets
+from cifar_study.training import engine as engines
+from cifar_study.datasets import Dataset
+from cifar_study.training.engine import (
     Engine,
     choose_balanced,
     choose_device,

@@ -18,10 +18,10 @@ import torch
 from conftest import PROJECT
 from PIL import Image, ImageDraw
 
-from cifar_study import browser as exported
-from cifar_study import pictures as drawing
-from cifar_study import predict
-from cifar_study.runs import Run
+from cifar_study.report import demo as exported
+from cifar_study import illustrations as drawing
+from cifar_study.training import predict
+from cifar_study.results.run import Run
 from cifar_study.stages import CLASSES, STAGES
 
 SIZES = (

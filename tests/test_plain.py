@@ -148,7 +148,7 @@ def test_captions_and_alternative_texts(page):
 
 
 def test_headings_and_contents(page):
-    assert [h.text for h in page.find("h1")] == ["A Sample Book"]
+    assert [h.text for h in page.find("h1")] == ["A Replicates Book"]
     titles = [h.text for h in page.find("h2")]
     assert titles == ["Preface", "1 Figures", "2 Tables and sums", "3 Words around them",
                       "References"]  # fmt: skip

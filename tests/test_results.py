@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_study import answers as said
-from cifar_study import cache, figures, predict, seeds
-from cifar_study import data as datasets
-from cifar_study.pictures import SHOWN
-from cifar_study.runs import Run
+from cifar_study.report import predictions as said
+from cifar_study.report import charts, replicates
+from cifar_study.results import store
+from cifar_study.training import predict
+from cifar_study import datasets
+from cifar_study.illustrations import SHOWN
+from cifar_study.results.run import Run
 from cifar_study.stages import CLASSES, PEERS, STAGES
 
 PROJECT = Path(__file__).parent.parent
@@ -24,33 +26,33 @@ CACHE = PROJECT / "cache"
 RUNS = [
     Run(stage, seed, root=CACHE)
     for number, stage in (STAGES | PEERS).items()
-    for seed in cache.seeds(Run(stage, root=CACHE))
+    for seed in store.seeds(Run(stage, root=CACHE))
     if (CACHE / f"stage-{number}").exists()
 ]
 
 
 @pytest.fixture(params=RUNS, ids=lambda run: run.name)
-def stand(request: pytest.FixtureRequest) -> cache.Status:
-    return cache.status(request.param)
+def stand(request: pytest.FixtureRequest) -> store.Status:
+    return store.status(request.param)
 
 
 def test_every_stage_of_the_assignment_is_there() -> None:
     assert {run.stage.number for run in RUNS} >= set(STAGES)
 
 
-def test_is_whole_and_of_these_pictures(stand: cache.Status) -> None:
+def test_is_whole_and_of_these_pictures(stand: store.Status) -> None:
     # Results of the first engine stay until new ones take their place.
     assert stand.text in ("complete", "stale: computed by an earlier engine")
     assert len(stand.result.history) == stand.run.stage.recipe.epochs
     assert stand.result.record["configuration"]["fingerprint"] == datasets.FINGERPRINT
 
 
-def test_counts_the_parameters_of_its_network(stand: cache.Status) -> None:
+def test_counts_the_parameters_of_its_network(stand: store.Status) -> None:
     trained = predict.fresh_network(stand.run).parameters()
     assert stand.result.record["parameters"] == sum(values.numel() for values in trained)
 
 
-def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
+def test_answers_give_the_last_accuracy(stand: store.Status) -> None:
     answers, labels = stand.result.predictions()
     assert answers.shape == (10_000, 10)
     assert np.array_equal(labels, LABELS)
@@ -61,14 +63,14 @@ def test_answers_give_the_last_accuracy(stand: cache.Status) -> None:
 
 def test_seeds_of_a_stage_have_one_precision_unless_old() -> None:
     for number in STAGES:
-        stands = [cache.status(run) for run in RUNS if run.stage.number == number]
+        stands = [store.status(run) for run in RUNS if run.stage.number == number]
         current = {one.result.precision for one in stands if one.state == "complete"}
         assert len(current) <= 1, number
 
 
 def test_what_the_chapters_conclude_in_words() -> None:
     """Numbers in the prose follow the results by themselves; these words do not."""
-    samples = {number: seeds.sample(number, CACHE) for number in STAGES}
+    samples = {number: replicates.sample(number, CACHE) for number in STAGES}
     history = {number: one.history for number, one in samples.items()}
     end = {number: one.final("test_accuracy").mean() for number, one in samples.items()}
     gap = {number: one.final("gap").mean() for number, one in samples.items()}
@@ -135,11 +137,11 @@ def test_what_the_chapters_say_of_single_pictures() -> None:
 
 def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
-    counted = figures.shape_counts()
+    counted = charts.shape_counts()
     share = {shape: entry["right"] / entry["pictures"] for shape, entry in counted.items()}
     square = share["32×32 as they are"]
     assert all(square - 0.05 < value < square for value in share.values() if value != square)
-    widths = figures.size_accuracies()
+    widths = charts.size_accuracies()
     assert max(widths["square"], key=widths["square"].get) == 32
     assert max(widths["flattened"], key=widths["flattened"].get) == 36
     assert widths["flattened"][48] > widths["square"][48]
@@ -147,27 +149,27 @@ def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPat
         assert widths["padded"][side] > widths["flattened"][side] + 0.02
     assert widths["padded"][36] < widths["flattened"][36] + 0.01
     assert widths["enlarged"][24] < widths["square"][24]  # blurred
-    photos = figures.photos()
+    photos = charts.photos()
     assert (
         photos[photos.kind == "cut-out"].right.mean() > photos[photos.kind == "scene"].right.mean()
     )
     assert not photos.right[["horse-herd.jpg", "dog-shepherd.jpg"]].any()
     scenes = photos[photos.kind == "scene"]
     names = [CLASSES[int(np.argmax(given))] for given in scenes.squeezed]
-    squeezed = seeds.share_interval(int((scenes["class"] == names).sum()), len(scenes))
-    kept = seeds.share_interval(int(scenes.right.sum()), len(scenes))
+    squeezed = comparison.share_interval(int((scenes["class"] == names).sum()), len(scenes))
+    kept = comparison.share_interval(int(scenes.right.sum()), len(scenes))
     assert squeezed[0] < kept[1]  # the intervals overlap
     assert squeezed[1] < square  # harder than test pictures in a square as well
 
 
 def answers(number: int) -> np.ndarray:
     """Those of seed 0, which the pictures show."""
-    return cache.read_result(Run(STAGES[number], root=CACHE).folder).predictions()[0]
+    return store.read_result(Run(STAGES[number], root=CACHE).folder).predictions()[0]
 
 
 @pytest.mark.real_data
 @pytest.mark.long
-def test_network_gives_the_answers_again(stand: cache.Status, real_folder: Path) -> None:
+def test_network_gives_the_answers_again(stand: store.Status, real_folder: Path) -> None:
     data = datasets.load(str(real_folder))
     assert np.array_equal(data.test_labels, LABELS)
     model = predict.trained_network(stand.run)

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import results
 
-from cifar_study import cache, facts, figures, files, seeds, tables
-from cifar_study.runs import TRIAL_VARIABLE, Run
+from cifar_study import atomic
+from cifar_study.report import charts, replicates, summary, tables
+from cifar_study.results import store
+from cifar_study.results.run import TRIAL_VARIABLE, Run
 from cifar_study.stages import STAGES
 from cifar_study.train import _seeds
 
@@ -35,16 +37,16 @@ def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def three() -> seeds.Sample:
+def three() -> replicates.Replicates:
     for seed, accuracies in COMPLETE.items():
         leave(4, seed, accuracies)
-    return seeds.sample(4)
+    return replicates.sample(4)
 
 
 def shown(*stages: int) -> list[str]:
     """All that the report says of these stages: bytes of charts, tables, notes, numbers."""
-    charts = [*figures.histories(*stages), figures.all_test_curves(), *figures.trade_off()]
-    fact = facts.stage(stages[0])
+    charts = [*charts.histories(*stages), charts.all_test_curves(), *charts.trade_off()]
+    fact = summary.stage(stages[0])
     numbers = [fact.test_accuracy, fact.gap, fact.best, fact.least_loss, fact.seconds, fact.epochs]
     return [
         *(chart._repr_mimebundle_()["image/svg+xml"] for chart in charts),
@@ -53,8 +55,8 @@ def shown(*stages: int) -> list[str]:
     ]
 
 
-def test_numbers_are_those_of_the_mean_history(three: seeds.Sample) -> None:
-    fact = facts.stage(4)
+def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> None:
+    fact = summary.stage(4)
     # (0.60 + 0.62 + 0.70) / 3; epoch 2 has (0.5 + 0.6 + 0.7) / 3
     assert fact.test_accuracy == "64.0%"
     assert fact.best == "64.0% (3)"
@@ -62,21 +64,21 @@ def test_numbers_are_those_of_the_mean_history(three: seeds.Sample) -> None:
     assert fact.least_loss == "1.360"
     assert fact.first_epoch_above(0.55) == "2"
     assert fact.seconds == "2.0 s"
-    assert facts.time_ratio(4, 4) == "1.0 times"
+    assert summary.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
     first = {"epoch": 1, "running_loss": 2.8, "running_accuracy": 0.0, "train_loss": 0.8}
     first |= {"train_accuracy": 0.3, "test_loss": 1.8, "test_accuracy": 0.2, "seconds": 2.0}
     assert three.history.iloc[0].to_dict() == pytest.approx(first)
 
 
-def test_the_interval_is_students(three: seeds.Sample) -> None:
+def test_the_interval_is_students(three: replicates.Replicates) -> None:
     # Deviations −0.04, −0.02, 0.06: variance 0.0056 / 2; t of 2 degrees is 4.3027 in the tables.
-    assert seeds.half_width([0.60, 0.62, 0.70]) == pytest.approx(
+    assert comparison.half_width([0.60, 0.62, 0.70]) == pytest.approx(
         4.3027 * (0.0056 / 2) ** 0.5 / 3**0.5, rel=1e-4
     )
     # 1.9842 is the tables' value for 99 degrees.
     values = [0.0, 1.0] * 50
-    assert seeds.half_width(values) == pytest.approx(1.9842 * (25 / 99) ** 0.5 / 10, rel=1e-4)
+    assert comparison.half_width(values) == pytest.approx(1.9842 * (25 / 99) ** 0.5 / 10, rel=1e-4)
     lines = tables.compare(4, 5).data.splitlines()
     assert "| seeds | " in " ".join(lines[0].split())
     assert "test accuracy, 95% interval" in lines[0]
@@ -85,8 +87,8 @@ def test_the_interval_is_students(three: seeds.Sample) -> None:
     assert [cell.strip() for cell in lines[3].split("|")][2:5] == ["–", "–", "0"]
 
 
-def test_charts_show_the_mean_in_a_band(three: seeds.Sample) -> None:
-    charts = figures.histories(4)
+def test_charts_show_the_mean_in_a_band(three: replicates.Replicates) -> None:
+    charts = charts.histories(4)
     both = [chart.figure.axes[0] for chart in charts]
     assert [len(axes.collections) for axes in both] == [2, 2]  # training and test
     accuracy = both[1]
@@ -98,17 +100,17 @@ def test_charts_show_the_mean_in_a_band(three: seeds.Sample) -> None:
     said = [text.get_text() for text in charts[1].figure.legends[0].get_texts()]
     assert said == ["4 two blocks, ReLU (3 seeds)", "training", "test", "range of seeds"]
 
-    figure = figures.all_test_curves().figure
+    figure = charts.all_test_curves().figure
     assert len(figure.axes[0].collections) == 1
     assert figure.legends[0].get_texts()[0].get_text() == "least to greatest of 3 seeds"
 
-    bars = figures.trade_off()[0].figure.axes[0].collections[0].get_segments()
+    bars = charts.trade_off()[0].figure.axes[0].collections[0].get_segments()
     assert bars[0][:, 1] == pytest.approx([0.60, 0.70])
 
 
-def test_the_confusion_is_that_of_all_seeds(three: seeds.Sample) -> None:
+def test_the_confusion_is_that_of_all_seeds(three: replicates.Replicates) -> None:
     # Seed 0 is always right; seeds 1 and 2 say the class one and two further on.
-    cells = [text.get_text() for text in figures.confusion(4).figure.axes[0].texts]
+    cells = [text.get_text() for text in charts.confusion(4).figure.axes[0].texts]
     assert cells[:4] == ["33", "33", "33", "·"]
 
 
@@ -124,8 +126,8 @@ def test_a_half_trained_seed_changes_nothing_but_is_named() -> None:
         "`python -m cifar_study.train --stage 4 --epochs 3 --data synthetic --seeds 1` goes on."
     ) in tables.standing(4).data
     leave(4, 2, COMPLETE[2])
-    assert facts.stage(4).test_accuracy == "65.0%"  # of seeds 0 and 2
-    assert facts.stage(4).seeds == "2 of 3"
+    assert summary.stage(4).test_accuracy == "65.0%"  # of seeds 0 and 2
+    assert summary.stage(4).seeds == "2 of 3"
     assert "seed 1 not complete, what is shown is of seeds 0,2; " in tables.standing(4).data
 
 
@@ -133,98 +135,98 @@ def test_where_no_seed_is_complete_those_that_got_furthest_count() -> None:
     leave(4, 0, COMPLETE[0][:1])
     leave(4, 1, COMPLETE[1][:2])
     leave(4, 2, COMPLETE[2][:2])
-    fact = facts.stage(4)
+    fact = summary.stage(4)
     assert (fact.test_accuracy, fact.epochs, fact.seeds) == ("65.0%", "2 of 3 epochs", "2 of 3")
-    said = [text.get_text() for text in figures.histories(4)[0].figure.legends[0].get_texts()]
+    said = [text.get_text() for text in charts.histories(4)[0].figure.legends[0].get_texts()]
     assert said[0] == "4 two blocks, ReLU (2 of 3 epochs, 2 seeds)"
     assert (
         "seeds 0-2 not complete, what is shown is of seeds 1-2, trained for 2 of 3 epochs; "
     ) in tables.standing(4).data
 
 
-def test_stale_and_damaged_seeds_do_not_count_and_are_named(three: seeds.Sample) -> None:
-    folder = three.stands[1].run.folder
-    (folder / cache.HISTORY).write_text("epoch\n")
-    assert facts.stage(4).test_accuracy == "65.0%"
-    assert f"seed 1: {folder / cache.HISTORY}: is not the file" in tables.standing(4).data
+def test_stale_and_damaged_seeds_do_not_count_and_are_named(three: replicates.Replicates) -> None:
+    folder = three.statuses[1].run.folder
+    (folder / store.HISTORY).write_text("epoch\n")
+    assert summary.stage(4).test_accuracy == "65.0%"
+    assert f"seed 1: {folder / store.HISTORY}: is not the file" in tables.standing(4).data
     leave(4, 1, COMPLETE[1])
     leave(4, 3, COMPLETE[0])
-    path = run_of(4, 3).folder / cache.RECORD
-    record = cache.read_record(path)
+    path = run_of(4, 3).folder / store.RECORD
+    record = store.read_record(path)
     record["configuration"]["network"] = run_of(5, 3).configuration("f", "float32")["network"]
-    files.write_json(path, record)
-    assert facts.stage(4).test_accuracy == "64.0%"
-    assert facts.stage(4).seeds == "3 of 4"
+    atomic.write_json(path, record)
+    assert summary.stage(4).test_accuracy == "64.0%"
+    assert summary.stage(4).seeds == "3 of 4"
     assert "seed 3: stale: network.blocks" in tables.standing(4).data
 
 
-def test_another_precision_is_not_mixed_in(three: seeds.Sample) -> None:
+def test_another_precision_is_not_mixed_in(three: replicates.Replicates) -> None:
     leave(4, 3, [0.1, 0.1, 0.1], precision="bfloat16")
-    assert facts.stage(4).test_accuracy == "64.0%"
-    assert facts.stage(4).seeds == "3 of 4"
+    assert summary.stage(4).test_accuracy == "64.0%"
+    assert summary.stage(4).seeds == "3 of 4"
 
 
-def test_a_difference_is_paired_by_seed(three: seeds.Sample) -> None:
+def test_a_difference_is_paired_by_seed(three: replicates.Replicates) -> None:
     for seed, value in enumerate((0.50, 0.56, 0.58)):
         leave(1, seed, [0.1, 0.2, value])
     # Gains 0.10, 0.06, 0.12: mean 0.28 / 3, deviations 0.02 / 3, -0.1 / 3, 0.08 / 3.
     half = 4.3027 * ((0.0004 + 0.01 + 0.0064) / 9 / 2) ** 0.5 / 3**0.5
-    found = seeds.difference(three, seeds.sample(1))
+    found = comparison.difference(three, replicates.sample(1))
     assert (found.mean, found.half) == pytest.approx((0.28 / 3, half), rel=1e-4)
     assert found.told_apart
-    assert facts.gain(4, 1) == "9.3 points (95% interval 1.7 to 16.9 points, 3 pairs of seeds)"
+    assert summary.gain(4, 1) == "9.3 points (95% interval 1.7 to 16.9 points, 3 pairs of seeds)"
     leave(1, 2, [0.1, 0.2, 0.95])  # now gains 0.10, 0.06, -0.25
-    assert facts.gain(4, 1).endswith("3 pairs of seeds: the two cannot be told apart)")
+    assert summary.gain(4, 1).endswith("3 pairs of seeds: the two cannot be told apart)")
 
 
 def test_one_seed_each_leaves_the_interval_of_the_test_pictures() -> None:
     leave(4, 0, COMPLETE[0])
     leave(1, 1, COMPLETE[1])
-    assert facts.gain(4, 1) == "–"  # no seed is in both
+    assert summary.gain(4, 1) == "–"  # no seed is in both
     results.leave(run_of(1, 0), COMPLETE[1], shift=1)
     # Ten pictures, of which just the one network names all and the other none.
-    assert facts.gain(4, 1).startswith("100.0 points (95% interval 100.0 to 100.0 points, of the")
+    assert summary.gain(4, 1).startswith("100.0 points (95% interval 100.0 to 100.0 points, of the")
 
 
-def test_times_are_of_one_machine(three: seeds.Sample) -> None:
+def test_times_are_of_one_machine(three: replicates.Replicates) -> None:
     leave(1, 0, COMPLETE[0])
-    found = seeds.epoch_times([1, 4])
+    found = comparison.epoch_times([1, 4])
     assert found.seconds == {1: 1.0, 4: 2.0}  # the median of three epochs of 1, 2 and 3 s each
     assert found.taken == "the median while training, on a chip, 1 thread, float32"
     other = results.MACHINE | {"first_epoch": 1, "processor": "another chip"}
     results.leave(run_of(1, 0), COMPLETE[0], sessions=[other])
-    assert seeds.epoch_times([1, 4]).seconds == {}
-    assert facts.time_ratio(4, 1) == "–"
+    assert comparison.epoch_times([1, 4]).seconds == {}
+    assert summary.time_ratio(4, 1) == "–"
 
 
 def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
     leave(4, 0, COMPLETE[0])
     folder = run_of(4, 0).folder
-    history = pd.read_csv(folder / cache.HISTORY)
+    history = pd.read_csv(folder / store.HISTORY)
     history.loc[:1, ["train_loss", "train_accuracy"]] = float("nan")
-    result = cache.read_result(folder)
-    cache.Checkpoint(history, result.model(), {}, *result.predictions(), []).save(
+    result = store.read_result(folder)
+    store.Checkpoint(history, result.model(), {}, *result.predictions(), []).save(
         run_of(4, 0), result.record["configuration"], {"fingerprint": "f"}
     )
-    assert facts.stage(4).gap == "10.0 points"  # its last epoch was evaluated
-    lines = figures.histories(4)[1].figure.axes[0].lines
+    assert summary.stage(4).gap == "10.0 points"  # its last epoch was evaluated
+    lines = charts.histories(4)[1].figure.axes[0].lines
     assert lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
-    said = [text.get_text() for text in figures.histories(4)[0].figure.legends[0].get_texts()]
+    said = [text.get_text() for text in charts.histories(4)[0].figure.legends[0].get_texts()]
     assert said[0] == "4 two blocks, ReLU (training as it ran)"
 
 
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:
     leave(1, 7, COMPLETE[1])
-    assert facts.stage(1).test_accuracy == "62.0%"
+    assert summary.stage(1).test_accuracy == "62.0%"
     assert tables.standing(1).data.count("\n- ") == 1  # that it is a trial
-    assert "(not trained)" not in figures.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
+    assert "(not trained)" not in charts.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
 
 
-def test_stages_may_have_different_numbers_of_seeds(three: seeds.Sample) -> None:
-    assert facts.trained() == "from 3 seeds"
+def test_stages_may_have_different_numbers_of_seeds(three: replicates.Replicates) -> None:
+    assert summary.trained() == "from 3 seeds"
     leave(1, 0, COMPLETE[0])
-    assert facts.trained() == "from 1 to 3 seeds"
-    assert seeds.how_many([seeds.sample(1)]) == "1 seed"
+    assert summary.trained() == "from 1 to 3 seeds"
+    assert replicates.how_many([replicates.sample(1)]) == "1 seed"
     rows = [
         [" ".join(cell.split()) for cell in line.split("|")][2:5:2]
         for line in tables.compare(1, 4).data.splitlines()[2:4]
@@ -234,8 +236,8 @@ def test_stages_may_have_different_numbers_of_seeds(three: seeds.Sample) -> None
 
 @pytest.mark.parametrize("numbers", [[0], [1, 3], [0, 1, 2, 5], [2, 7, 8, 9, 12]])
 def test_written_seeds_are_read_back(numbers: list[int]) -> None:
-    assert _seeds(seeds.written(numbers)) == numbers
+    assert _seeds(replicates.written(numbers)) == numbers
 
 
 def test_seeds_are_written_short() -> None:
-    assert seeds.written([5, 0, 1, 2]) == "0-2,5"
+    assert replicates.written([5, 0, 1, 2]) == "0-2,5"

@@ -8,10 +8,12 @@ import pytest
 import results
 from command import train
 
-from cifar_study import cache, facts, figures, seeds, speed, tables, timing
+from cifar_study.report import benchmark, charts, replicates, summary, tables
+from cifar_study.results import store
+from cifar_study.training import timing
 from cifar_study.errors import StudyError
-from cifar_study.files import write_json
-from cifar_study.runs import Run
+from cifar_study.atomic import write_json
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 
 
@@ -31,40 +33,40 @@ def store(seconds: float, folder: Path, *stages: str) -> None:
 def test_measured_times_are_stored_in_order(here: Path) -> None:
     done = train(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
     assert done.returncode == 0, done.stderr
-    timing = cache.read_timing(here / "cache" / "trials" / "data-synthetic")
+    timing = store.read_timing(here / "cache" / "trials" / "data-synthetic")
     assert set(timing["stages"]) == {"1", "3"}
     # Stage 3 has 27 times the arithmetic of stage 1.
     assert timing["stages"]["3"]["least"] > timing["stages"]["1"]["least"] > 0
     assert timing["machine"]["threads"] == 1
     assert "stage 3:" in done.stdout
-    assert cache.read_timing(here / "cache") is None  # of a trial, not of the study
+    assert store.read_timing(here / "cache") is None  # of a trial, not of the study
 
 
 def test_stages_that_one_machine_trained_show_the_time_while_training(here: Path) -> None:
-    assert facts.stage(1).seconds == "–"
+    assert summary.stage(1).seconds == "–"
     results.leave(Run(STAGES[1]), [0.3, 0.4], seconds=100)
     results.leave(Run(STAGES[4]), [0.3, 0.4], seconds=250)
     store(12.0, here, "1", "4")
-    assert (facts.stage(1).seconds, facts.stage(1).trained_on) == (
+    assert (summary.stage(1).seconds, summary.stage(1).trained_on) == (
         "100 s",
         "a chip, 1 thread, float32",
     )
-    assert facts.time_ratio(4, 1) == "2.5 times"
-    assert speed.timed_on() == "a chip, 1 thread, float32, PyTorch 9"
+    assert summary.time_ratio(4, 1) == "2.5 times"
+    assert benchmark.timed_on() == "a chip, 1 thread, float32, PyTorch 9"
 
 
 def test_stages_of_two_machines_show_the_sitting(here: Path) -> None:
     results.leave(Run(STAGES[1]), [0.3, 0.4], seconds=100)
     other = results.MACHINE | {"first_epoch": 1, "processor": "another chip"}
     results.leave(Run(STAGES[2]), [0.3, 0.4], seconds=250, sessions=[other])
-    assert seeds.epoch_times([1, 2]).seconds == {}
+    assert comparison.epoch_times([1, 2]).seconds == {}
     store(12.0, here, "1")
-    found = seeds.epoch_times([1, 2])
+    found = comparison.epoch_times([1, 2])
     assert found.seconds == {1: 12.0}  # a stage that the sitting left out has no time
     assert found.taken.startswith("measured in one sitting, on a chip, one thread, float32")
     assert " 12 s " in tables.compare(1, 2).data
     assert "Times of an epoch are measured in one sitting" in tables.compare(1, 2).data
-    by_parameters, by_time = figures.trade_off()
+    by_parameters, by_time = charts.trade_off()
     assert [len(chart.figure.axes[0].lines) for chart in (by_parameters, by_time)] == [2, 1]
 
 
@@ -73,7 +75,7 @@ def test_one_stage_measured_again_leaves_the_others(here: Path) -> None:
     entry = {"seconds": 7.0, "least": 6.0, "most": 8.0}
     again = {"machine": results.MACHINE, "repeats": 7, "stages": {"2": entry}}
     timing.save(again, here / "cache")
-    stages = cache.read_timing(here / "cache")["stages"]
+    stages = store.read_timing(here / "cache")["stages"]
     assert [stages[number]["seconds"] for number in ("1", "2")] == [12.0, 7.0]
     elsewhere = again | {"machine": results.MACHINE | {"processor": "another chip"}}
     with pytest.raises(StudyError, match=r"timing\.json: holds times of another machine"):
@@ -91,9 +93,9 @@ def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) ->
     else:
         path.write_text(whole.replace("12.0", "13.0") if damage == "digit" else damage)
     with pytest.raises(StudyError, match=r"timing\.json: (damaged|unreadable) .* --timing$"):
-        cache.read_timing(here / "cache")
-    assert "timing.json: " in speed.times().data
-    assert seeds.epoch_times([1]).seconds == {}
+        store.read_timing(here / "cache")
+    assert "timing.json: " in benchmark.times().data
+    assert comparison.epoch_times([1]).seconds == {}
     assert "timing.json: " in tables.standing(1).data
 
 

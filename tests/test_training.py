@@ -18,11 +18,13 @@ import pytest
 import torch
 from command import environment, fork, start, train, train_in_fork
 
-from cifar_study import cache, data, engine, trainer
-from cifar_study.cache import Checkpoint
+from cifar_study import datasets
+from cifar_study.results import store
+from cifar_study.training import engine, trainer
+from cifar_study.results.store import Checkpoint
 from cifar_study.errors import StudyError
-from cifar_study.jobs import Reporter
-from cifar_study.runs import Run
+from cifar_study.training.local import Reporter
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 from cifar_study.train import main
 
@@ -53,19 +55,19 @@ def untimed(history: pd.DataFrame) -> pd.DataFrame:
 
 def same_result(one: Path, other: Path) -> None:
     """Two folders hold the same complete run bit for bit, but for the seconds that it took."""
-    left, right = (cache.read_result(folder, whole=True) for folder in (one, other))
+    left, right = (store.read_result(folder, whole=True) for folder in (one, other))
     assert left.complete
     assert untimed(left.history).equals(untimed(right.history))
 
     def untimed_record(record: dict) -> dict:
-        sums = {name: sum for name, sum in record["files"].items() if name != cache.HISTORY}
+        sums = {name: sum for name, sum in record["files"].items() if name != store.HISTORY}
         return record | {"files": sums, "sessions": []}
 
     assert untimed_record(left.record) == untimed_record(right.record)
-    for name in (cache.MODEL, cache.PREDICTIONS):
+    for name in (store.MODEL, store.PREDICTIONS):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     # Nothing half written and no checkpoint is left.
-    result = {cache.HISTORY, cache.PREDICTIONS, cache.MODEL, cache.RECORD}
+    result = {store.HISTORY, store.PREDICTIONS, store.MODEL, store.RECORD}
     assert set(files(one)) == set(files(other)) == result
 
 
@@ -77,11 +79,11 @@ def finished(run: Run) -> pd.DataFrame:
 
     Where it was stopped between the files of an epoch, the status says so.
     """
-    stand = cache.status(run)
+    stand = store.status(run)
     if stand.state == "absent":
-        return untimed(pd.DataFrame(columns=cache.COLUMNS))
+        return untimed(pd.DataFrame(columns=store.COLUMNS))
     assert stand.state == "partial" or (stand.state == "damaged" and GOES_ON in stand.text), stand
-    record = cache.read_record(run.folder / cache.RECORD)
+    record = store.read_record(run.folder / store.RECORD)
     rows = untimed(Checkpoint.load(run.folder, record).history)
     if stand.result:
         assert untimed(stand.result.history).equals(rows)
@@ -95,7 +97,7 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
     """Start training and kill it: at any moment, after an epoch, or while a file is written."""
 
     def rows() -> int:
-        history = run.folder / cache.HISTORY
+        history = run.folder / store.HISTORY
         return history.read_text().count("\n") if history.exists() else 0
 
     before, moment = rows(), chance.choice(["any time", "an epoch", "a write", "a write"])
@@ -108,7 +110,7 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
         time.sleep(chance.uniform(0, 0.1))
     if moment == "a write":
         which = chance.choice(
-            [cache.HISTORY, cache.PREDICTIONS, cache.MODEL, "checkpoint-", cache.RECORD]
+            [store.HISTORY, store.PREDICTIONS, store.MODEL, "checkpoint-", store.RECORD]
         )
         end = time.monotonic() + 1
         while not list(run.folder.glob(f".{which}*")) and time.monotonic() < end:
@@ -126,7 +128,7 @@ def kill_and_resume(folder: Path, stage: int, epochs: int, kills: int, seed: int
     """
     run, straight = (small_run(stage, epochs, root) for root in (folder, folder / "straight"))
     options = ("--stage", str(stage), "--epochs", str(epochs), *ONE_JOB)
-    reference = untimed(cache.read_result(straight.folder).history)
+    reference = untimed(store.read_result(straight.folder).history)
     chance, done = random.Random(seed), 0
     for _ in range(kills):
         kill_once(folder, options, run, chance)
@@ -185,7 +187,7 @@ def test_output_to_a_log_is_lines(straight) -> None:
 def test_the_record_says_what_was_trained(straight) -> None:
     folder, _ = straight
     run = small_run(8, 25, folder / "straight")
-    result = cache.read_result(run.folder)
+    result = store.read_result(run.folder)
     record = result.record
     assert (record["stage"], record["title"]) == (8, "global average pooling")
     assert (result.seed, result.precision) == (0, "float32")
@@ -196,7 +198,7 @@ def test_the_record_says_what_was_trained(straight) -> None:
         + 2 * 2 * (5 + 10 + 20 + 40) + (40 * 10 + 10)
     )  # fmt: skip
     assert record["data"]["name"] == "synthetic"
-    assert record["data"]["fingerprint"] == data.synthetic().fingerprint
+    assert record["data"]["fingerprint"] == datasets.synthetic().fingerprint
     [session] = record["sessions"]
     assert (session["device"], session["precision"], session["threads"]) == ("cpu", "float32", 1)
     assert session["first_epoch"] == 1
@@ -206,12 +208,12 @@ def test_the_record_says_what_was_trained(straight) -> None:
 
 def test_the_stored_predictions_give_the_accuracy_of_the_last_epoch(straight) -> None:
     folder, _ = straight
-    result = cache.read_result(small_run(8, 25, folder / "straight").folder)
+    result = store.read_result(small_run(8, 25, folder / "straight").folder)
     probabilities, labels = result.predictions()
     right = sum(
         int(row.argmax() == label) for row, label in zip(probabilities, labels, strict=True)
     )
-    assert labels.tolist() == data.synthetic().test_labels.tolist()
+    assert labels.tolist() == datasets.synthetic().test_labels.tolist()
     assert result.history["test_accuracy"].iloc[-1] == right / len(labels)
 
 
@@ -235,7 +237,7 @@ def train_here(
 ) -> list[trainer.Event]:
     """Train in this process; the news."""
     news: list[trainer.Event] = []
-    trainer.train(run, data.synthetic(), hardware, news.append, restart)
+    trainer.train(run, datasets.synthetic(), hardware, news.append, restart)
     return news
 
 
@@ -252,7 +254,7 @@ def stopped_after(run: Run, epoch: int, hardware: trainer.Hardware = HARDWARE) -
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer.train(run, data.synthetic(), hardware, stop)
+        trainer.train(run, datasets.synthetic(), hardware, stop)
 
 
 @pytest.fixture
@@ -272,12 +274,12 @@ def test_an_epoch_torn_between_its_files_is_noticed_and_trained_again_to_the_sam
         if event.row:
             after[event.row["epoch"]] = files(whole.folder)
 
-    trainer.train(whole, data.synthetic(), HARDWARE, keep)
+    trainer.train(whole, datasets.synthetic(), HARDWARE, keep)
     # The order of writing; the last epoch has no checkpoint.
-    checkpoint = [] if planned == 3 else [cache.checkpoint_name(3)]
-    order = [cache.HISTORY, cache.PREDICTIONS, cache.MODEL, *checkpoint, cache.RECORD]
+    checkpoint = [] if planned == 3 else [store.checkpoint_name(3)]
+    order = [store.HISTORY, store.PREDICTIONS, store.MODEL, *checkpoint, store.RECORD]
     assert set(after[3]) == set(order)
-    assert cache.checkpoint_name(2) in after[2]
+    assert store.checkpoint_name(2) in after[2]
     for count in range(len(order)):
         run.folder.mkdir(parents=True, exist_ok=True)
         for path in run.folder.iterdir():
@@ -286,7 +288,7 @@ def test_an_epoch_torn_between_its_files_is_noticed_and_trained_again_to_the_sam
             (run.folder / name).write_bytes(content)
         for name in order[:count]:
             (run.folder / name).write_bytes(after[3][name])
-        stand = cache.status(run)
+        stand = store.status(run)
         assert stand.state == ("damaged" if count else "partial")
         assert not count or stand.text.endswith(GOES_ON)
         assert len(finished(run)) == 2
@@ -302,7 +304,7 @@ def test_kills_in_a_row_before_the_record_lose_no_finished_epoch(
     stopped_after(run, 1)
     for finished_before, killed_at in ((1, 2), (1, 2), (1, 3), (2, 3), (2, 4)):
 
-        def killed(path: Path, value: dict, at=killed_at, write=cache.write_json) -> None:
+        def killed(path: Path, value: dict, at=killed_at, write=store.write_json) -> None:
             if value["epochs_done"] == at:
                 raise KeyboardInterrupt
             write(path, value)
@@ -312,7 +314,7 @@ def test_kills_in_a_row_before_the_record_lose_no_finished_epoch(
             patched.setattr(cache, "write_json", killed)
             with pytest.raises(KeyboardInterrupt):
                 train_here(run)
-        assert cache.status(run).state == "damaged"
+        assert store.status(run).state == "damaged"
     assert epochs_told(train_here(run)) == [4]
     same_result(run.folder, whole.folder)
 
@@ -321,10 +323,10 @@ def test_a_partial_run_needs_its_checkpoint_and_no_other_file(tmp_path: Path) ->
     run, whole = small_run(1, 4, tmp_path), small_run(1, 4, tmp_path / "whole")
     train_here(whole)
     stopped_after(run, 2)
-    (run.folder / cache.MODEL).unlink()
-    assert cache.status(run).text == "at 2/4"  # git keeps the network of seed 0 only
-    (run.folder / cache.PREDICTIONS).unlink()
-    (run.folder / cache.HISTORY).write_text("damaged")
+    (run.folder / store.MODEL).unlink()
+    assert store.status(run).text == "at 2/4"  # git keeps the network of seed 0 only
+    (run.folder / store.PREDICTIONS).unlink()
+    (run.folder / store.HISTORY).write_text("damaged")
     assert epochs_told(train_here(run)) == [3, 4]
     same_result(run.folder, whole.folder)
 
@@ -333,7 +335,7 @@ def test_a_checkpoint_that_a_kill_left_in_a_complete_run_goes(tmp_path: Path) ->
     run = small_run(1, 2, tmp_path)
     train_here(run)
     before = files(run.folder)
-    (run.folder / cache.checkpoint_name(1)).write_bytes(b"left")
+    (run.folder / store.checkpoint_name(1)).write_bytes(b"left")
     assert epochs_told(train_here(run)) == []
     assert files(run.folder) == before
 
@@ -345,20 +347,20 @@ def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_touched(
     run, whole = small_run(1, 3, tmp_path), small_run(1, 3, tmp_path / "whole")
     train_here(whole)
     stopped_after(run, 2)
-    path = run.folder / cache.checkpoint_name(2)
+    path = run.folder / store.checkpoint_name(2)
     if damage == "missing":
         path.unlink()
     elif damage == "cut":
         path.write_bytes(path.read_bytes()[:-10])
     else:
-        path.write_bytes((run.folder / cache.MODEL).read_bytes())
+        path.write_bytes((run.folder / store.MODEL).read_bytes())
     before = files(run.folder)
     with pytest.raises(StudyError) as caught:
         train_here(run)
     assert str(caught.value).startswith(f"{path}: ")
     assert "restore it from git, or delete" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert cache.status(run).text == str(caught.value)
+    assert store.status(run).text == str(caught.value)
     assert files(run.folder) == before
     assert epochs_told(train_here(run, restart=True)) == [1, 2, 3]
     same_result(run.folder, whole.folder)
@@ -367,7 +369,7 @@ def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_touched(
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     run = small_run(1, 3, tmp_path)
     stopped_after(run, 1)
-    record = cache.read_record(run.folder / cache.RECORD)
+    record = store.read_record(run.folder / store.RECORD)
     state = Checkpoint.load(run.folder, record)
     state.momentum.popitem()
     state.save(run, record["configuration"], record["data"])
@@ -395,7 +397,7 @@ def test_a_run_begun_in_float32_stays_in_it_on_any_processor(
     stopped_after(run, 1, AUTOMATIC)
     on_processor(monkeypatch, bfloat16)
     train_here(run, hardware=AUTOMATIC)
-    result = cache.read_result(run.folder)
+    result = store.read_result(run.folder)
     assert result.precision == "float32"
     assert [session["precision"] for session in result.record["sessions"]] == ["float32"]
     same_result(run.folder, whole.folder)
@@ -408,7 +410,7 @@ def test_a_run_begun_in_bfloat16_goes_on_only_where_the_processor_has_it(
     on_processor(monkeypatch, bfloat16=True)
     train_here(whole, hardware=trainer.Hardware("cpu", "bfloat16", 1))
     stopped_after(run, 1, AUTOMATIC)
-    assert cache.read_result(run.folder).precision == "bfloat16"
+    assert store.read_result(run.folder).precision == "bfloat16"
     kept = files(run.folder)
     on_processor(monkeypatch, bfloat16=False)
     for hardware in (AUTOMATIC, trainer.Hardware("cpu", "bfloat16", 1)):
@@ -418,7 +420,7 @@ def test_a_run_begun_in_bfloat16_goes_on_only_where_the_processor_has_it(
     on_processor(monkeypatch, bfloat16=True)
     assert epochs_told(train_here(run, hardware=AUTOMATIC)) == [2, 3]
     same_result(run.folder, whole.folder)
-    sessions = cache.read_result(run.folder).record["sessions"]
+    sessions = store.read_result(run.folder).record["sessions"]
     assert [session["precision"] for session in sessions] == ["bfloat16"]
 
 
@@ -433,9 +435,9 @@ def test_another_precision_than_the_recorded_is_refused(
     with pytest.raises(StudyError, match=r"stale: precision float32 → bfloat16; .* --restart$"):
         train_here(run, hardware=bfloat16)
     assert files(run.folder) == kept
-    assert cache.status(run).state == ("partial" if done == 1 else "complete")
+    assert store.status(run).state == ("partial" if done == 1 else "complete")
     assert epochs_told(train_here(run, restart=True, hardware=bfloat16)) == [1, 2]
-    assert cache.read_result(run.folder).precision == "bfloat16"
+    assert store.read_result(run.folder).precision == "bfloat16"
 
 
 def test_a_new_run_in_bfloat16_is_refused_where_the_processor_has_none(
@@ -455,11 +457,11 @@ def test_restart_trains_anew_to_the_same_end(tmp_path: Path) -> None:
     run = small_run(7, 2, tmp_path)
     train_here(run)
     first = files(run.folder)
-    (run.folder / cache.HISTORY).write_text("damaged")
+    (run.folder / store.HISTORY).write_text("damaged")
     news = train_here(run, restart=True)
     assert epochs_told(news) == [1, 2]
-    assert files(run.folder)[cache.MODEL] == first[cache.MODEL]
-    assert cache.status(run).text == "complete"
+    assert files(run.folder)[store.MODEL] == first[store.MODEL]
+    assert store.status(run).text == "complete"
 
 
 def test_a_restart_that_cannot_begin_loses_nothing(tmp_path: Path) -> None:
@@ -467,7 +469,7 @@ def test_a_restart_that_cannot_begin_loses_nothing(tmp_path: Path) -> None:
     train_here(run)
     before = files(run.folder)
     with pytest.raises(StudyError, match="--device mps"):
-        trainer.train(run, data.synthetic(), trainer.Hardware("mps"), print, restart=True)
+        trainer.train(run, datasets.synthetic(), trainer.Hardware("mps"), print, restart=True)
     assert files(run.folder) == before
 
 
@@ -485,7 +487,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_last_good_state_kept(
             train_here(run)
     assert files(run.folder) == good
     train_here(run)
-    assert cache.status(run).text == "complete"
+    assert store.status(run).text == "complete"
 
 
 def test_a_recipe_that_diverges_is_stopped_in_its_first_epoch(tmp_path: Path) -> None:
@@ -559,7 +561,7 @@ def test_a_second_process_is_told_who_holds_the_run_and_ctrl_c_stops_the_first(
     started: Callable[..., subprocess.Popen], tmp_path: Path
 ) -> None:
     options = ("--stage", "1", "--epochs", "5000", *ONE_JOB)
-    history = small_run(1, 5000, tmp_path).folder / cache.HISTORY
+    history = small_run(1, 5000, tmp_path).folder / store.HISTORY
     first = started(*options)
     wait_for(history.exists)
 
@@ -588,7 +590,7 @@ def test_ctrl_c_stops_every_job(
         wait_for(lambda: len(group(process.pid)) >= 4)  # with multiprocessing's own tracker
     else:
         for stage in (1, 2):
-            wait_for((small_run(stage, 5000, tmp_path).folder / cache.HISTORY).exists)
+            wait_for((small_run(stage, 5000, tmp_path).folder / store.HISTORY).exists)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
@@ -605,7 +607,7 @@ def test_jobs_end_when_their_parent_is_killed(
 ) -> None:
     process = started("--stage", "1", "2", "--epochs", "5000", *SMALL, "--jobs", "2")
     for stage in (1, 2):
-        wait_for((small_run(stage, 5000, tmp_path).folder / cache.HISTORY).exists)
+        wait_for((small_run(stage, 5000, tmp_path).folder / store.HISTORY).exists)
     process.kill()
     wait_for(lambda: group(process.pid) == [], seconds=15)
 
@@ -615,11 +617,11 @@ def test_jobs_that_fail_or_die_leave_the_others_running(
     started: Callable[..., subprocess.Popen], tmp_path: Path
 ) -> None:
     fine, fails, dies = (small_run(stage, 20, tmp_path) for stage in (1, 2, 3))
-    damaged = fails.folder / cache.RECORD
+    damaged = fails.folder / store.RECORD
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
     process = started("--stage", "1", "2", "3", "--epochs", "20", *SMALL, "--jobs", "2")
-    wait_for((dies.folder / cache.HISTORY).exists)
+    wait_for((dies.folder / store.HISTORY).exists)
     os.kill(int((dies.folder / "lock").read_text().split()[1]), signal.SIGKILL)
     _, said = process.communicate(timeout=120)
 
@@ -629,15 +631,15 @@ def test_jobs_that_fail_or_die_leave_the_others_running(
     assert "error: stage 3, seed 0: its process died; run the same command again" in said
     assert re.fullmatch("failed: stage [23], seed 0, stage [23], seed 0", said.splitlines()[-1])
     assert damaged.read_text() == "{"
-    assert cache.status(fine).text == "complete"
-    [session] = cache.read_result(fine.folder).record["sessions"]
+    assert store.status(fine).text == "complete"
+    [session] = store.read_result(fine.folder).record["sessions"]
     assert session["side_by_side"] == 2
     assert len(finished(dies)) < 20
 
 
 def told(epoch: int) -> trainer.Event:
     """News of a finished epoch."""
-    row = dict.fromkeys(cache.COLUMNS, 0.25) | {"epoch": epoch, "seconds": 7.0}
+    row = dict.fromkeys(store.COLUMNS, 0.25) | {"epoch": epoch, "seconds": 7.0}
     return trainer.Event(epoch, 0.25, 0.25, row)
 
 
@@ -645,7 +647,7 @@ def test_news_that_begin_with_the_end_of_an_epoch_are_lines_with_the_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("cifar_study.jobs.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("cifar_study.training.local.time.monotonic", lambda: now[0])
     for first, left in ((1, "03:00"), (4, "02:00")):
         reporter = Reporter(small_run(1, 10, tmp_path))
         now[0] += 20
@@ -701,7 +703,7 @@ def test_several_seeds_of_several_stages_are_trained(tmp_path: Path) -> None:
     ends = set()
     for stage in (1, 2):
         for seed in (0, 3, 4):
-            stand = cache.status(replace(small_run(stage, 2, tmp_path), seed=seed))
+            stand = store.status(replace(small_run(stage, 2, tmp_path), seed=seed))
             assert stand.state == "complete"
             ends.add(stand.result.history["test_loss"].iloc[-1])
             assert f"stage {stage}, seed {seed}: complete, 2 epochs in " in done.stderr
@@ -825,13 +827,13 @@ def test_the_table_of_status(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 9
     assert lines[1].endswith("complete")
-    history = cache.read_result(small_run(1, 3, tmp_path).folder).history
+    history = store.read_result(small_run(1, 3, tmp_path).folder).history
     assert f" {100 * history['test_accuracy'].iloc[-1]:.1f}%  complete" in lines[1]
     assert lines[2].endswith("absent")
     assert lines[4].endswith("at 1/3")
     assert lines[5].endswith("stale: recipe.momentum 0.8 → 0.9")
 
-    damaged = small_run(4, 3, tmp_path).folder / cache.RECORD
+    damaged = small_run(4, 3, tmp_path).folder / store.RECORD
     damaged.write_text("{")
     assert main(["--status", *where, *small]) == 2
     assert str(damaged) in capsys.readouterr().out.splitlines()[4]

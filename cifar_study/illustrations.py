@@ -1,0 +1,271 @@
+"""Pictures that need the data set or a trained network, drawn when a stage is trained.
+
+Saved in ``figures/`` and committed, so that the report needs neither. Drawing
+the same thing twice gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cifar_study.atomic import write_json, write_whole
+from cifar_study.cifar10 import CLASSES
+from cifar_study.datasets import Dataset
+from cifar_study.errors import StudyError
+from cifar_study.report.charts import all_test_curves
+from cifar_study.report.demo import SAMPLES
+from cifar_study.report.pictures import DRAWN, PHOTO, SIZES, drawn_from
+from cifar_study.report.style import COLOURS, OTHER, RIGHT, STYLE, WRONG, new_figure
+from cifar_study.results.run import Run
+from cifar_study.results.status import status
+from cifar_study.results.store import HISTORY, Result, read_result
+from cifar_study.stages import STAGES
+from cifar_study.training.predict import (
+    fresh_network,
+    gradient_sizes,
+    probabilities,
+    trained_network,
+)
+from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
+
+SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
+PHOTOS = "photos"  # the folder of the free photos, in figures/
+
+
+def draw_undrawn(runs: list[Run], data: Dataset, folder: Path) -> None:
+    """Draw what is not drawn yet of complete runs, also of earlier commands; then the result."""
+    for run in runs:
+        result = read_result(run.folder)
+        # One seed is shown where only one can be.
+        if run.seed or result is None or not result.complete or _is_drawn(result, run, folder):
+            continue
+        print(f"drawing the pictures of {run.name}", file=sys.stderr)
+        draw_run(run, result, data, folder)
+    _draw_result(folder)
+
+
+def draw_all(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
+    """Draw everything anew; yields what could not be drawn, and why."""
+    draw_data(data, folder)
+    for run in runs:
+        found = status(run)
+        if found.result:
+            draw_run(run, found.result, data, folder)
+        elif found.state == "damaged":
+            yield f"{run.name}: not drawn: {found.text}"
+    _draw_result(folder)
+
+
+def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
+    """What is drawn from a stage: its probabilities, gradients, photos, mistakes or filters."""
+    if run.stage.number == 1:
+        draw_probabilities(run, result, data, folder)
+    if run.stage.number == 3:
+        draw_gradients(data, folder)
+    if run.stage.number == 8:
+        model = trained_network(run)
+        answers = ask_photos(model, folder / PHOTOS)
+        write_json(folder / PHOTO, {"values": answers})
+        with style.context(STYLE):
+            _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
+        write_json(folder / SIZES, {"values": measure_sizes(model, data)})
+        draw_mistakes(result, data, folder)
+        draw_filters(result, folder)
+    drawn = _drawn(folder) | {str(run.stage.number): result.record["files"][HISTORY]}
+    write_json(folder / DRAWN, dict(sorted(drawn.items())))
+
+
+def _drawn(folder: Path) -> dict[str, str]:
+    try:
+        return drawn_from(folder)
+    except StudyError:  # what is left of it says nothing about the other pictures
+        return {}
+
+
+def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
+    return _drawn(folder).get(str(run.stage.number)) == result.record["files"][HISTORY]
+
+
+def _draw_result(folder: Path) -> None:
+    """The chart of all stages, for the README."""
+    with style.context(STYLE):
+        _save(all_test_curves().figure, folder / "result.png")
+
+
+def draw_data(data: Dataset, folder: Path) -> None:
+    """Random examples and how varied the classes are; the pictures offered to be tried."""
+    with style.context(STYLE):
+        _save(_examples(data), folder / "examples.png")
+        _save(_variety(data), folder / "variety.png")
+    save_samples(folder)
+
+
+def _examples(data: Dataset, columns: int = 10) -> Figure:
+    random = np.random.RandomState(1)
+    figure = new_figure(7.2, 7.4)
+    grid = figure.subplots(len(CLASSES), columns)
+    for label, row in enumerate(grid):
+        members = np.flatnonzero(data.train_labels == label)
+        for axes, index in zip(row, random.choice(members, columns, replace=False), strict=True):
+            _picture(axes, data.train_images[index])
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int = 4) -> Figure:
+    """For some classes: the mean picture, then those nearest to it and farthest from it."""
+    figure = new_figure(7.2, 3.5)
+    grid = figure.subplots(len(classes), 1 + 2 * each)
+    for row, label in zip(grid, classes, strict=True):
+        members = data.train_images[data.train_labels == label].astype(np.float32)
+        mean = members.mean(0)
+        distance = ((members - mean) ** 2).sum((1, 2, 3))
+        order = np.argsort(distance, kind="stable")
+        chosen = [mean, *members[order[:each]], *members[order[-each:]]]
+        for axes, picture in zip(row, chosen, strict=True):
+            _picture(axes, picture.astype(np.uint8))
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+    for column, title in ((0, "mean"), (1, "nearest to the mean"), (1 + each, "farthest from it")):
+        # Titles wider than their picture must not push the columns apart.
+        axes = grid[0][column]
+        axes.text(0, 1.12, title, transform=axes.transAxes, weight="bold").set_in_layout(False)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 0.94))
+    return figure
+
+
+def draw_gradients(data: Dataset, folder: Path) -> None:
+    """The size of the first gradients by layer, in two blocks with sigmoid and with ReLU."""
+    with style.context(STYLE):
+        figure = new_figure(6.4, 2.8)
+        axes = figure.subplots()
+        for number, label in ((3, "sigmoid"), (4, "ReLU")):
+            sizes = gradient_sizes(STAGES[number], data)
+            axes.plot(range(len(sizes)), sizes.values(), "o-", color=COLOURS[number], label=label)
+            axes.set_xticks(range(len(sizes)), sizes)
+        axes.set(yscale="log", ylabel="gradient of a weight\n(root mean square)")
+        axes.legend()
+        _save(figure, folder / "gradients.png")
+
+
+def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) -> None:
+    """The same test pictures with their ten probabilities, untrained and trained."""
+    pictures, labels = data.test_images[list(SHOWN)], data.test_labels[list(SHOWN)]
+    before = probabilities(fresh_network(run), pictures)
+    after = result.predictions()[0][list(SHOWN)]
+    with style.context(STYLE):
+        for name, values in (("before", before), ("after", after)):
+            figure = new_figure(5.4, 5.6)
+            halves = figure.subplots(3, 4, width_ratios=[1, 1.15] * 2).reshape(-1, 2)
+            for (left, right), picture, label, row in zip(
+                halves, pictures, labels, values, strict=True
+            ):
+                _picture(left, picture)
+                left.set_title(CLASSES[label], fontsize=9)
+                _bars(right, row, int(label))
+            _save(figure, folder / f"probabilities-{name}.png")
+
+
+def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
+    """A row for each class: every photo, beside it what the network sees, and its answer."""
+    figure = new_figure(5.4, 7.8)
+    grid = figure.subplots(len(CLASSES), 2 * columns, width_ratios=[3, 2] * columns)
+    for axes in grid.flat:
+        axes.axis("off")
+        axes.set_anchor("NW")
+    for row, truth in zip(grid, CLASSES, strict=True):
+        row[0].text(-0.1, 1, truth, ha="right", va="top", transform=row[0].transAxes)
+        shown = [(name, answer) for name, answer in answers.items() if answer["class"] == truth]
+        for place, (name, answer) in enumerate(shown):
+            photo = open_photo(folder / name)
+            left, right = row[2 * place : 2 * place + 2]
+            left.imshow(photo)
+            right.imshow(resized([photo], answer["width"], answer["height"])[0])
+            best = int(np.argmax(answer["probabilities"]))
+            correct = CLASSES[best] == truth
+            mark, colour = ("✓", RIGHT) if correct else ("✗", WRONG)
+            left.set_title(f"{mark} {CLASSES[best]}", color=colour, weight="normal", pad=3)
+    return figure
+
+
+def draw_mistakes(result: Result, data: Dataset, folder: Path) -> None:
+    """The test pictures that the network is surest of and wrong about, the surest first."""
+    given, _ = result.predictions()
+    guesses = given.argmax(1)
+    wrong = np.flatnonzero(guesses != data.test_labels)
+    surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
+    with style.context(STYLE):
+        figure = new_figure(5.4, 5.8)
+        for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
+            _picture(axes, data.test_images[index])
+            axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
+            axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
+        _save(figure, folder / "mistakes.png")
+
+
+def draw_filters(result: Result, folder: Path) -> None:
+    """The first layer's filters as pictures, each scaled to its own largest weight."""
+    weights = result.model()
+    filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
+    with style.context(STYLE):
+        figure = new_figure(7.2, 1.7)
+        for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
+            _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
+        _save(figure, folder / "filters.png")
+
+
+def save_samples(folder: Path, side: int = 320) -> None:
+    """scikit-image's free pictures that the report offers to try the network on, made smaller."""
+    from skimage import data
+
+    for name in SAMPLES:
+        pixels = data.chelsea() if name == "cat" else getattr(data, name)()
+        picture = Image.fromarray(pixels).convert("RGB")
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=85)
+        write_whole(folder / f"sample-{name}.jpg", buffer.getvalue())
+
+
+def _picture(axes: Axes, picture: np.ndarray) -> None:
+    axes.imshow(picture)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> None:
+    """Ten probabilities as bars, the right class in its own colour and every class named."""
+    colours = [RIGHT if label == right else OTHER for label in range(len(values))]
+    axes.barh(range(len(values)), values, color=colours, height=0.75)
+    axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
+    axes.set_yticks(range(len(values)), CLASSES if names else [""] * len(values), fontsize=7)
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=7)
+    axes.tick_params(length=0)
+    axes.grid(False, axis="y")
+    axes.spines["bottom"].set_visible(False)
+    best = int(values.argmax())
+    inside = values[best] > 0.75  # where there is no room beside the bar
+    axes.text(
+        values[best] + (-0.03 if inside else 0.03),
+        best,
+        f"{values[best]:.0%}",
+        ha="right" if inside else "left",
+        va="center",
+        fontsize=7,
+        color="white" if inside and best == right else None,
+    )
+
+
+def _save(figure: Figure, path: Path) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_whole(path, buffer.getvalue())

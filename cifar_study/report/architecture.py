@@ -1,0 +1,120 @@
+"""Networks drawn from their description: what flows through them, and which rows get lost."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import style
+from matplotlib.patches import Rectangle
+
+from cifar_study.layers import Layer, count_layers
+from cifar_study.report.replicates import replicates
+from cifar_study.report.style import COLOURS, STYLE, WRONG, Chart, new_figure
+from cifar_study.stages import STAGES
+
+
+def network(number: int) -> Chart:
+    """What flows through a stage's network: each layer's output drawn to scale, with its shape.
+
+    Height is the side in pixels, of the dense layer the number of its values; width grows
+    with the number of channels.
+    """
+    layers = count_layers(replicates(number).run.stage.network)
+    with style.context(STYLE):
+        figure = new_figure(5.8, 2.5)
+        axes = figure.subplots()
+        x, left, shapes = 0.0, 0.0, []
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            width, height = _layer_size(layer)
+            axes.add_patch(
+                Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
+            )
+            x += width
+            if following is None or following.shape != layer.shape:
+                shapes.append(((left + x) / 2, layer.shape))
+                x += 4
+                left = x
+            else:
+                x += 0.6
+        for index, (middle, shape) in enumerate(shapes):
+            channels, *sides = shape
+            text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
+            low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
+            axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
+            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7.5)
+        axes.set(xlim=(-2, max(x, 62)), ylim=(-34, 17))
+        figure.set_figwidth(5.8 * min(1, max(x, 62) / 110))  # no empty half beside a small one
+        axes.axis("off")
+        kinds = dict.fromkeys(_kind(layer) for layer in layers)
+        colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
+        handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
+        figure.legend(handles, list(kinds), loc="outside upper left", ncols=4 if x > 80 else 2)
+    return Chart(figure)
+
+
+def _layer_size(layer: Layer) -> tuple[float, float]:
+    """Width and height of a layer's drawing, in pixels of the input."""
+    kind = _kind(layer)
+    thin = kind in ("batch norm", "dropout")
+    width = 1.2 if thin else 2 + 2 * np.log2(layer.shape[0])
+    height = layer.shape[1] if len(layer.shape) == 3 else layer.shape[0]
+    return width, max(height, 1)
+
+
+def _kind(layer: Layer) -> str:
+    for start, name in (("max", "max pooling"), ("batch", "batch norm"), ("drop", "dropout")):
+        if layer.kind.startswith(start):
+            return name
+    return layer.kind
+
+
+def _layer_colour(layer: Layer, number: int) -> str:
+    return {
+        "picture": "#8A8F98",
+        "convolution 3×3": COLOURS[number],
+        "batch norm": "#EE9944",
+        "max pooling": "#C3C8CE",
+        "global average pooling": "#4A6274",
+        "dropout": "#7B5EA7",
+        "dense": "#222222",
+    }[_kind(layer)]
+
+
+def rows_left(height: int) -> list[int]:
+    """The rows of a picture of that height, then those after each pooling of the final network."""
+    rows = [height]
+    for pool in _pools():
+        rows.append(rows[-1] // pool)
+    return rows
+
+
+def _pools() -> list[int]:
+    return [block.pool for block in STAGES[8].network.blocks if isinstance(block.pool, int)]
+
+
+def pooled_rows(*heights: int) -> Chart:
+    """Which rows of pictures of some heights reach the last block: a column after each pooling.
+
+    A value is drawn as high as the rows that it stands for. What a pooling leaves out is hatched:
+    the last row of an odd height has no partner.
+    """
+    pools = _pools()
+    with style.context(STYLE):
+        figure = new_figure(4.4, 3.2)
+        panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
+        for axes, height in zip(panels, heights, strict=True):
+            span = 1
+            for place, (rows, pool) in enumerate(zip(rows_left(height), [*pools, 1], strict=True)):
+                for row in range(rows):
+                    left_out = row >= rows // pool * pool
+                    look = (
+                        {"facecolor": "white", "edgecolor": WRONG, "hatch": "/////"}
+                        if left_out
+                        else {"facecolor": COLOURS[2], "edgecolor": "white", "linewidth": 0.5}
+                    )
+                    axes.add_patch(Rectangle((place, row * span), 0.84, span, **look))
+                axes.text(place + 0.42, rows * span + 0.4, str(rows), ha="center", va="top")
+                span *= pool
+            axes.set(xlim=(-0.1, len(pools) + 1), ylim=(max(heights) + 3, 0))
+            axes.set_title(f"{height} rows")
+            axes.axis("off")
+    return Chart(figure)

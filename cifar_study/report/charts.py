@@ -1,0 +1,311 @@
+"""Charts of histories and results.
+
+A line's style means a split: test solid, training dashed. Every history has the
+same two axes, so any two charts compare at a glance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from IPython.display import Markdown
+from matplotlib import style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from cifar_study.cifar10 import CLASSES
+from cifar_study.report.comparison import epoch_times, reliability
+from cifar_study.report.pictures import not_yet
+from cifar_study.report.replicates import Replicates, how_many, replicates
+from cifar_study.report.study import reported_run
+from cifar_study.report.style import (
+    ACCURACY,
+    BAND,
+    COLOURS,
+    GREY,
+    LOSS,
+    STYLE,
+    TRAINING_DASHES,
+    Chart,
+    Charts,
+    Scale,
+    label_points,
+    new_figure,
+    running_mean,
+    spread,
+)
+from cifar_study.stages import STAGES
+
+
+def histories(*stages: int) -> Charts:
+    """Loss and accuracy by epoch, training and test, of one or more stages: a chart for each.
+
+    Of several seeds, the mean, in a band from the least to the greatest.
+    """
+    samples = [replicates(number) for number in stages]
+    return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
+
+
+def _history(samples: list[Replicates], scale: Scale) -> Chart:
+    with style.context(STYLE):
+        figure = new_figure(3.8, 3.4)
+        axes = figure.subplots()
+        for one in samples:
+            if one.counted:
+                _draw_history(axes, one, scale)
+        _by_epoch(axes, scale, scale.label)
+        handles = _legend(samples)
+        # The longest labels leave no room beside them.
+        long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
+        figure.legend(handles=handles, loc="outside upper left", ncols=1 if long else 2)
+    return Chart(figure)
+
+
+def _draw_history(axes: Axes, sample: Replicates, scale: Scale) -> None:
+    epochs = sample.history["epoch"].tolist()
+    colour = COLOURS[sample.run.stage.number]
+    for split, line in ((sample.training_split, (0, TRAINING_DASHES)), ("test", "solid")):
+        field = f"{split}_{scale.title.lower()}"
+        values = sample.history[field].tolist()
+        smooth = running_mean(values)
+        axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
+        axes.plot(epochs, smooth, color=colour, linestyle=line)
+        _note_end_above(axes, epochs[-1], smooth[-1], colour, scale)
+        _draw_band(axes, sample, field)
+
+
+def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Scale) -> None:
+    """Say how high a curve ends that has left the chart; the axes stay those of all charts."""
+    if value > scale.ticks[-1]:
+        axes.annotate(
+            f"↑ {scale.form.format(x=value)}",
+            (epoch, scale.ticks[-1]),
+            (-2, -3 - 11 * len(axes.texts)),  # below those of other curves
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=colour,
+        )
+
+
+def _draw_band(axes: Axes, sample: Replicates, field: str) -> None:
+    """From the least to the greatest of the seeds, each smoothed as their mean is."""
+    if sample.several:
+        by_seed = sample.histories.groupby("seed")[field]
+        curves = np.array([running_mean(values) for _, values in by_seed])
+        axes.fill_between(
+            range(1, curves.shape[1] + 1),
+            curves.min(0),
+            curves.max(0),
+            color=COLOURS[sample.run.stage.number],
+            alpha=BAND,
+            linewidth=0,
+        )
+
+
+def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
+    """The axes of every chart by epoch."""
+    ticks = epoch_ticks()
+    axes.set(xlim=(0, ticks[-1]), xlabel="epoch", ylim=(0, scale.ticks[-1]), ylabel=label)
+    axes.set_xticks(ticks)
+    axes.set_yticks(scale.ticks)
+    axes.yaxis.set_major_formatter(scale.form)
+
+
+def epoch_ticks() -> tuple[int, ...]:
+    """From zero to the epochs of the longest stage, where the axes of all stages end."""
+    last = max(reported_run(number).planned for number in STAGES)
+    step = max(1, last // 6)
+    return tuple(range(0, last + step, step))
+
+
+def _legend(samples: list[Replicates]) -> list[Artist]:
+    handles: list[Artist] = [
+        Line2D(
+            [],
+            [],
+            color=COLOURS[stage.number],
+            label=f"{stage.number} {stage.title}{progress(one)}",
+        )
+        for one in samples
+        for stage in [one.run.stage]
+    ]
+    return [
+        *handles,
+        Line2D([], [], color=GREY, linestyle=(0, TRAINING_DASHES), label="training"),
+        Line2D([], [], color=GREY, label="test"),
+        *_band_key(samples),
+    ]
+
+
+def _band_key(samples: Iterable[Replicates]) -> list[Artist]:
+    """The legend's entry for bands, where there are any."""
+    if not any(one.several for one in samples):
+        return []
+    return [Patch(color=GREY, alpha=BAND, linewidth=0, label="range of seeds")]
+
+
+def progress(sample: Replicates) -> str:
+    """What a legend adds to the title of a stage that is not one whole run."""
+    if not sample.counted:
+        return " (not trained)"
+    parts = []
+    if not sample.complete:
+        parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
+    elif sample.run.planned < epoch_ticks()[-1]:
+        parts.append(f"{sample.run.planned} epochs")
+    if sample.training_split == "running":
+        parts.append("training as it ran")
+    if sample.several:
+        parts.append(how_many([sample]))
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def all_test_curves() -> Chart:
+    """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
+    samples = [one for one in map(replicates, STAGES) if one.counted]
+    with style.context(STYLE):
+        figure = new_figure(5.8, 3.6)
+        axes = figure.subplots()
+        ends: list[tuple[float, float, int]] = []
+        for one in samples:
+            number = one.run.stage.number
+            values = running_mean(one.history["test_accuracy"])
+            axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
+            _draw_band(axes, one, "test_accuracy")
+            ends.append((float(values[-1]), float(len(values)), number))
+        _by_epoch(axes, ACCURACY, "test accuracy")
+        if key := _band_key(samples):
+            key[0].set_label(f"least to greatest of {how_many(samples)}")
+            figure.legend(handles=key, loc="outside upper center")
+        for height, (value, epoch, number) in zip(spread([e[0] for e in ends]), ends, strict=True):
+            axes.annotate(
+                f"{number} {STAGES[number].title}",
+                (epoch, value),
+                (epoch_ticks()[-1] * 1.01 + 0.5, height),
+                fontsize=8,
+                va="center",
+                annotation_clip=False,
+                arrowprops={
+                    "arrowstyle": "-",
+                    "relpos": (0, 0.5),  # to the label's left end, not across its neighbours
+                    "color": COLOURS[number],
+                    "lw": 0.9,
+                    "linestyle": (0, (1, 3)),
+                },
+            )
+    return Chart(figure)
+
+
+def confusion(number: int = 8) -> Chart | Markdown:
+    """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
+    given, labels = replicates(number).predictions
+    if not len(given):
+        return not_yet(number)
+    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
+    np.add.at(counts, (labels, given.argmax(1)), 1)
+    shares = counts / counts.sum(1, keepdims=True)
+    with style.context(STYLE):
+        figure = new_figure(5.2, 4.6)
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.grid(False)
+        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+        axes.set_yticks(range(len(CLASSES)), CLASSES)
+        axes.set(xlabel="what the network says", ylabel="what it is")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for (row, column), share in np.ndenumerate(shares):
+            axes.text(
+                column,
+                row,
+                f"{100 * share:.0f}" if share > 0.005 else "·",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if share > 0.55 else "#333333",
+            )
+    return Chart(figure)
+
+
+def calibration(*numbers: int) -> Chart | Markdown:
+    """Share of right guesses against the probability they were made with, by stage.
+
+    On the diagonal a probability means what it says; below it the network is
+    surer than it is right. The area of a point grows with its pictures.
+    """
+    with style.context(STYLE):
+        figure = new_figure(5.2, 4.2)
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+        for number in numbers:
+            bins = reliability(number)
+            if not len(bins):
+                continue
+            share = bins.pictures / bins.pictures.sum()
+            label = f"{number} {STAGES[number].title}"
+            axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
+            axes.scatter(bins.confidence, bins.accuracy, 8 + 300 * share, color=COLOURS[number])
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+        axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(ACCURACY.ticks)
+            axis.set_major_formatter(ACCURACY.form)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper left")
+    return Chart(figure)
+
+
+def trade_off() -> Charts:
+    """Final test accuracy against parameters and against the time of training, by stage."""
+    samples = [one for one in map(replicates, STAGES) if one.counted]
+    seconds = epoch_times(STAGES).seconds
+    timed = [one for one in samples if one.run.stage.number in seconds]
+
+    def hours(sample: Replicates) -> float:
+        return sample.epochs_done * seconds[sample.run.stage.number] / 3600
+
+    return Charts(
+        (
+            _trade_off(samples, "parameters", _parameters, LogLocator()),
+            _trade_off(timed, "hours of training", hours, LogLocator(subs=(1, 2, 5))),
+        )
+    )
+
+
+def _parameters(sample: Replicates) -> int:
+    return sample.counted[0].record["parameters"]
+
+
+def _trade_off(
+    samples: list[Replicates], label: str, cost: Callable[[Replicates], float], ticks: LogLocator
+) -> Chart:
+    with style.context(STYLE):
+        figure = new_figure(3.8, 3.2)
+        axes = figure.subplots()
+        points = {}
+        for one in samples:
+            number = one.run.stage.number
+            x, y = cost(one), one.final("test_accuracy").mean()
+            axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
+            points[str(number)] = (x, y)
+            if one.several:
+                ends = one.final("test_accuracy")
+                axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
+        axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
+        axes.margins(x=0.15)
+        label_points(axes, points)
+        axes.xaxis.set_major_locator(ticks)
+        axes.xaxis.set_major_formatter("{x:,.9g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_formatter(ACCURACY.form)
+        if any(one.several for one in samples):
+            key = f"mean, and least to greatest of {how_many(samples)}"
+            axes.plot([], [], "o", color=GREY, label=key)
+            axes.legend(loc="upper left")
+    return Chart(figure)

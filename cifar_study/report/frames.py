@@ -1,0 +1,82 @@
+"""All results as tidy pandas frames, for notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cifar_study.layers import count_macs
+from cifar_study.report.replicates import replicates
+from cifar_study.results.status import Status
+from cifar_study.stages import PEERS, STAGES
+
+RUN = ["stage", "title", "seed", "precision", "state"]
+HISTORY = [*RUN, "epoch", "split", "loss", "accuracy", "seconds"]
+RESULT = [
+    *RUN, "epochs", "parameters", "macs", "train_loss", "train_accuracy", "test_loss",
+    "test_accuracy", "gap", "seconds", "processor",
+]  # fmt: skip
+
+
+def histories() -> pd.DataFrame:
+    """Every epoch of every run: a row for each split of "train", "test" and "running".
+
+    ``stage``, ``title``, ``seed``, ``precision`` and ``state`` say of which run;
+    ``epoch`` counts from 1; ``loss`` is in nats, ``accuracy`` a share in [0, 1],
+    ``seconds`` what the whole epoch took. "train" and "test" are of the network
+    as it is evaluated after the epoch, "running" the mean over its steps.
+    """
+    parts = []
+    for run, status in _runs():
+        history = status.result.history
+        for split in ("train", "test", "running"):
+            columns = {f"{split}_loss": "loss", f"{split}_accuracy": "accuracy"}
+            part = history[["epoch", *columns, "seconds"]].rename(columns=columns)
+            parts.append(part.assign(split=split, **run))
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=HISTORY)
+    return frame[HISTORY]
+
+
+def results() -> pd.DataFrame:
+    """Every run after its last finished epoch, a row each.
+
+    ``epochs`` are those done; ``macs`` are multiply-accumulates for one picture;
+    losses in nats, accuracies in [0, 1], both as evaluated; ``gap`` is training
+    minus test accuracy; ``seconds`` is the median over the epochs of what one
+    took, on ``processor`` (the last one, where a run moved).
+    """
+    rows = []
+    for run, status in _runs():
+        result = status.result
+        last = result.history.iloc[-1]
+        rows.append(
+            run
+            | {name: last[name] for name in RESULT if name in last}
+            | {
+                "epochs": result.epochs_done,
+                "parameters": result.record["parameters"],
+                "macs": count_macs(status.run.stage.network),
+                "gap": last["train_accuracy"] - last["test_accuracy"],
+                "seconds": result.history["seconds"].median(),
+                "processor": result.record["sessions"][-1]["processor"],
+            }
+        )
+    return pd.DataFrame(rows, columns=RESULT)
+
+
+def _runs() -> Iterator[tuple[dict[str, str | int], Status]]:
+    for number in STAGES | PEERS:
+        for status in replicates(number).statuses:
+            if status.result:
+                stage = status.run.stage
+                yield (
+                    {
+                        "stage": stage.number,
+                        "title": stage.title,
+                        "seed": status.result.seed,
+                        "precision": status.result.precision,
+                        "state": status.state,
+                    },
+                    status,
+                )

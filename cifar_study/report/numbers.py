@@ -1,0 +1,68 @@
+"""How numbers are written in the report, each kind in one way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cifar_study.report.comparison import share_interval
+
+ABSENT = "–"  # what is not there yet
+
+
+def count(value: float) -> str:
+    """A whole number with its thousands set apart: 464,750."""
+    return f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage with one decimal: 73.4%."""
+    return f"{100 * share:.1f}%"
+
+
+def points(share: float) -> str:
+    """A difference of two shares, in percentage points: 12.3 points."""
+    return f"{100 * share:.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def points_within(share: float, half: float) -> str:
+    """A difference of two shares and half its interval: 2.3 ± 0.6 points."""
+    return f"{100 * share:.1f} ± {100 * half:.1f} points".replace("-", "\N{MINUS SIGN}")
+
+
+def with_interval(right: int, of: int) -> str:
+    """A share that was counted, with Wilson's 95% interval: 28.6% (11.7% to 54.6%)."""
+    low, high = share_interval(right, of)
+    return f"{percent(right / of)} ({percent(low)} to {percent(high)})"
+
+
+def loss(value: float) -> str:
+    """A loss in nats with three decimals: 0.672."""
+    return f"{value:.3f}"
+
+
+def seconds(value: float) -> str:
+    """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 600:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def times(ratio: float) -> str:
+    """A ratio: 6.3 times."""
+    return f"{ratio:.0f} times" if ratio >= 20 else f"{ratio:.1f} times"
+
+
+def millions(value: float) -> str:
+    """A count in millions: 20.8 million."""
+    return f"{value / 1e6:.1f} million"
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """A machine as a result records it: processor, threads where they are said, precision."""
+    words = [record["processor"]]
+    if threads := record.get("threads"):
+        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}"])

@@ -1,0 +1,138 @@
+"""What was drawn and measured when a stage was trained, beside the results: in ``figures/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import Image, Markdown
+from matplotlib import style
+from matplotlib.ticker import NullLocator
+
+from cifar_study.atomic import present, read_json
+from cifar_study.cifar10 import CLASSES, SIDE
+from cifar_study.errors import StudyError
+from cifar_study.report import study
+from cifar_study.report.replicates import replicates
+from cifar_study.report.style import ACCURACY, COLOURS, GREY, STYLE, Chart, new_figure
+from cifar_study.results.store import HISTORY, Result
+
+SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
+PHOTO = "photo.json"  # what the network said of the photos, beside their picture
+SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
+DRAWN = "drawn.json"  # from which results the pictures were drawn
+REDRAW = "draw it again with: python -m cifar_study.train --figures"
+
+
+def saved(name: str, number: int) -> Image | Markdown:
+    """The picture that was drawn when a stage was trained, or a note that it was not yet."""
+    path = _drawn(f"{name}.png", number)
+    return Image(path, width=SAVED_WIDTH) if path else not_yet(number)
+
+
+def photos() -> pd.DataFrame:
+    """The free photos and the network's answers, a row each; empty if they were not asked for.
+
+    What ``photos/sources.csv`` says of it; ``width`` and ``height`` as the network saw it; the
+    ten ``probabilities``, the most probable class as ``guess``, with which ``probability``; and
+    whether that is ``right``.
+    """
+    frame = pd.DataFrame.from_dict(_measured(PHOTO, 8), orient="index")
+    if len(frame):
+        best = [int(np.argmax(given)) for given in frame.probabilities]
+        frame["guess"] = [CLASSES[label] for label in best]
+        frame["probability"] = [max(given) for given in frame.probabilities]
+        frame["right"] = frame.guess == frame["class"]
+    return frame
+
+
+def sizes() -> Chart | Markdown:
+    """Accuracy on scaled test pictures by their width: square, flattened, and padded as well."""
+    measured = size_accuracies()
+    if not measured:
+        return not_yet(8)
+    with style.context(STYLE):
+        figure = new_figure(4.4, 3.4)
+        axes = figure.subplots()
+        for shape, label, form, colour in (
+            ("square", "square", "o-", COLOURS[8]),
+            ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
+            ("padded", "flattened, padded to multiples of 8", "^:", COLOURS[10]),
+        ):
+            shares = measured[shape]
+            axes.plot(shares.keys(), shares.values(), form, color=colour, label=label)
+        axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
+        axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
+        axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
+        axes.set_xticks(list(measured["square"]), measured["square"])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_yticks(ACCURACY.ticks)
+        axes.yaxis.set_major_formatter(ACCURACY.form)
+        figure.legend(loc="outside upper left")
+    return Chart(figure)
+
+
+def size_accuracies() -> dict[str, dict[int, float]]:
+    """The accuracies that were measured, by kind and width; empty if they were not."""
+    return {
+        kind: {int(side): share for side, share in shares.items()}
+        for kind, shares in _measured(SIZES, 8).get("widths", {}).items()
+    }
+
+
+def shape_counts() -> dict[str, dict[str, int]]:
+    """How many test pictures were named rightly, by shape; the first is as they are."""
+    return _measured(SIZES, 8).get("shapes", {})
+
+
+def _measured(file: str, number: int) -> dict[str, Any]:
+    """The numbers of a file that was saved beside the pictures; none where it is of another run."""
+    path = _drawn(file, number)
+    try:
+        return read_json(path, REDRAW)["values"] if path else {}
+    except StudyError:  # tables.incomplete_note says so
+        return {}
+
+
+def damage() -> list[str]:
+    """What is wrong with the measured numbers beside the pictures, a line for each file."""
+    lines, folder = [], study.figures()
+    for name in (DRAWN, PHOTO, SIZES):
+        try:
+            if present(folder / name):
+                read_json(folder / name, REDRAW)
+        except StudyError as error:
+            lines.append(str(error))
+    return lines
+
+
+def _drawn(file: str, number: int) -> Path | None:
+    """A file that was drawn from the run that is reported; none where it was drawn from another."""
+    folder = study.figures()
+    path, result = folder / file, _result(number)
+    try:
+        if result is None or not present(path):
+            return None
+        drawn = drawn_from(folder).get(str(number))
+    except StudyError:  # tables.incomplete_note says so
+        return None
+    return path if drawn == result.record["files"][HISTORY] else None
+
+
+def drawn_from(folder: Path) -> dict[str, str]:
+    """From which result of each stage the pictures were drawn: the checksum of its history."""
+    path = folder / DRAWN
+    return read_json(path, REDRAW) if present(path) else {}
+
+
+def _result(number: int) -> Result | None:
+    return replicates(number).statuses[0].result
+
+
+def not_yet(number: int) -> Markdown:
+    """A note in the place of a picture: drawn from another run, or not yet."""
+    if _result(number):
+        return Markdown(f"*Not drawn from this run of stage {number}.*")
+    return Markdown(f"*Drawn once stage {number} is trained.*")

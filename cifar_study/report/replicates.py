@@ -1,0 +1,162 @@
+"""The seeds of a stage: which of them count, their mean, and how far they spread."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from cifar_study.cifar10 import CLASSES
+from cifar_study.report.study import reported_run
+from cifar_study.results.run import Run
+from cifar_study.results.status import EARLIER, Status, seeds, status
+from cifar_study.results.store import COLUMNS, HISTORY, MODEL, PREDICTIONS, RECORD, Result
+
+
+@dataclass(frozen=True)
+class Replicates:
+    """A stage as the report shows it: one status for each seed, in order, at least one."""
+
+    statuses: list[Status]
+
+    @property
+    def run(self) -> Run:
+        """The run of the first seed; all of them plan the same epochs and network."""
+        return self.statuses[0].run
+
+    @cached_property
+    def counted(self) -> list[Result]:
+        """The results that means are formed of: the complete seeds, or those that got furthest.
+
+        They all have as many epochs and one precision, that of most of them. A
+        stale result counts only where there is no current one.
+        """
+        for states in (("complete", "partial"), ("stale",)):
+            found = [status.result for status in self.statuses if status.state in states]
+            if found:
+                most = max(result.epochs_done for result in found)
+                found = [result for result in found if result.epochs_done == most]
+                precision = statistics.mode(result.precision for result in found)
+                return [result for result in found if result.precision == precision]
+        return []
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one seed counts."""
+        return len(self.counted) > 1
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that the seeds that count have finished."""
+        return self.counted[0].epochs_done if self.counted else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the seeds that count are complete."""
+        return bool(self.counted) and self.counted[0].complete
+
+    @property
+    def superseded(self) -> bool:
+        """Whether what counts was trained by an earlier engine, and is as planned otherwise."""
+        return all(status.text == f"stale: {EARLIER}" for status in self.statuses)
+
+    @cached_property
+    def histories(self) -> pd.DataFrame:
+        """The histories of the seeds that count, one below the other, with a column ``seed``."""
+        parts = [result.history.assign(seed=result.seed) for result in self.counted]
+        return pd.concat(parts) if parts else pd.DataFrame(columns=[*COLUMNS, "seed"])
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The mean over the seeds that count, epoch by epoch; no row where none is trained."""
+        means = self.histories.groupby("epoch", as_index=False).mean()
+        return means.drop(columns="seed")
+
+    @property
+    def training_split(self) -> str:
+        """The columns that charts show of training: as evaluated, or running where that is all."""
+        return "running" if self.history["train_accuracy"].isna().any() else "train"
+
+    @cached_property
+    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
+        """The test set's probabilities (N, classes) and labels (N,), one seed after the other."""
+        given = [result.predictions() for result in self.counted]
+        if not given:
+            return np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
+        probabilities, labels = zip(*given, strict=True)
+        return np.concatenate(probabilities), np.concatenate(labels)
+
+    @cached_property
+    def machine(self) -> tuple[str, ...] | None:
+        """Where and how its epochs were trained, if all of them were alike, else None."""
+        kinds = {
+            tuple(str(session.get(field, "")) for field in ("processor", "precision", "threads"))
+            for result in self.counted
+            for session in result.record["sessions"]
+        }
+        return kinds.pop() if len(kinds) == 1 else None
+
+    @property
+    def trained_on(self) -> str:
+        """The same in words; of several machines just that, and nothing where none is trained."""
+        if not self.machine:
+            return "several machines" if self.counted else ""
+        processor, precision, threads = self.machine
+        return f"{processor}, {threads} thread{'s' if threads != '1' else ''}, {precision}"
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds that an epoch usually took while training: the median over epochs and seeds."""
+        return float(self.histories["seconds"].median()) if self.counted else None
+
+    def final(self, field: str) -> np.ndarray:
+        """A column of the history at the last epoch, or ``gap``, for each seed that counts."""
+        last = self.histories[self.histories["epoch"] == self.epochs_done]
+        if field == "gap":
+            return (last["train_accuracy"] - last["test_accuracy"]).to_numpy(dtype=float)
+        return last[field].to_numpy(dtype=float)
+
+
+def replicates(number: int) -> Replicates:
+    """Every seed of a stage in the results that are reported on."""
+    first = reported_run(number)
+    runs = [replace(first, seed=seed) for seed in seeds(first)]
+    return Replicates([_status(run, _stamp(run)) for run in runs])
+
+
+@functools.cache
+def _status(run: Run, stamp: tuple) -> Status:
+    """The status of a run, read once: a page asks for the same hundred seeds many times."""
+    return status(run)
+
+
+def _stamp(run: Run) -> tuple:
+    """What changes when a file of the run does."""
+    names = (HISTORY, RECORD, MODEL, PREDICTIONS)
+    try:
+        stats = [path.stat() for path in map(run.folder.joinpath, names) if path.exists()]
+    except OSError:  # of a folder without permission, as the status says
+        stats = []
+    return tuple((stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+def how_many(samples: Iterable[Replicates]) -> str:
+    """How many seeds stand behind these stages' numbers: 1 seed, 3 seeds, 2 to 5 seeds."""
+    counts = sorted({len(one.counted) for one in samples if one.counted}) or [0]
+    few, many = counts[0], counts[-1]
+    return f"{few} seed{'s' if few != 1 else ''}" if few == many else f"{few} to {many} seeds"
+
+
+def written(numbers: Iterable[int]) -> str:
+    """Seeds as ``--seeds`` takes them, which gives back the same: 0-2,5."""
+    parts = []
+    for _, group in groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in group]
+        parts.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else str(members[0]))
+    return ",".join(parts)

@@ -1,0 +1,54 @@
+"""Which results the report shows, and where the files beside it lie.
+
+The report shows the study in ``cache/``; the environment variable
+CIFAR_STUDY_CACHE points it at another folder, of a trial or of somebody else's
+study, whose runs are then shown as they were recorded.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cifar_study.errors import StudyError
+from cifar_study.results.run import Run
+from cifar_study.results.status import as_recorded
+from cifar_study.stages import get_stage
+
+VARIABLE = "CIFAR_STUDY_CACHE"
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def project_path(name: str) -> Path:
+    """A file or folder of the project, with a short name where the project is the working one."""
+    return Path(name) if Path.cwd() == PROJECT else PROJECT / name
+
+
+def cache() -> Path:
+    """The folder of the results that are shown; one that is named and not there is an error."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return project_path("cache")
+    try:
+        there = Path(named).is_dir()
+    except (OSError, ValueError):
+        there = False
+    if not there:
+        raise StudyError(f"{VARIABLE}={named[:100]}: no such folder; name one that holds results")
+    return Path(named)
+
+
+def figures() -> Path:
+    """The folder of the pictures that were drawn while training."""
+    return project_path("figures")
+
+
+def pages() -> Path:
+    """The folder of the chapters, with the scripts and styles of the interactive parts."""
+    return project_path("chapters")
+
+
+def reported_run(number: int, seed: int = 0) -> Run:
+    """The run of a stage that the report shows: as registered, or in a trial as recorded."""
+    run = Run(get_stage(number), seed, root=cache())
+    return as_recorded(run) if os.environ.get(VARIABLE) else run

@@ -1,0 +1,264 @@
+"""How a stage is trained: the loop and its evaluation.
+
+The whole data set sits on the device as ``uint8``; a batch is gathered,
+converted and trained on without a loop over pictures. What happens in an epoch
+is a function of the seed and the epoch's number alone, so a run that was cut
+off goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cifar_study.cifar10 import TRAIN_SAMPLE
+from cifar_study.datasets import Dataset
+from cifar_study.stages import Network, Recipe, ResNet
+from cifar_study.training.hardware import processor_name
+from cifar_study.training.model import build_model
+
+EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills a GPU
+
+
+def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
+    """Record ``step`` as one CUDA graph; what it did while warming up is the caller's to undo.
+
+    The networks here are so small that a GPU waits for the launch of nearly
+    every kernel; a graph launches all of a step's kernels at once.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+class Engine:
+    """One network in training on one device.
+
+    Initial weights, the order of the pictures and dropout's random numbers
+    follow from ``seed``; ``limit`` trains on a sample of that many pictures.
+    ``record`` turns a step into something faster that does the same
+    (:func:`cuda_graph` on a GPU).
+    """
+
+    def __init__(
+        self,
+        network: Network | ResNet,
+        recipe: Recipe,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        limit: int | None = None,
+        device: torch.device | None = None,
+        precision: torch.dtype = torch.float32,
+        record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+    ) -> None:
+        self.recipe, self.seed = recipe, seed
+        self.device = device or torch.device("cpu")
+        self.precision = precision
+        self.model = build_model(network, seed).to(self.device, memory_format=torch.channels_last)
+        on_gpu = self.device.type == "cuda"
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            fused=on_gpu or self.device.type == "cpu",
+        )
+        for parameter in self.model.parameters():
+            # What the first step would make, but there before a step is recorded.
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self.record = record or (cuda_graph if on_gpu else None)
+        self.steps: dict[int, Callable[[], None]] = {}  # by the size of the batch
+        chosen = choose_limited(data.train_labels, limit)
+        self.train_images, self.train_labels = self._on_device(
+            data.train_images[chosen], data.train_labels[chosen]
+        )
+        self.test_images, self.test_labels = self._on_device(data.test_images, data.test_labels)
+        sample = torch.from_numpy(choose_balanced(data.train_labels[chosen], TRAIN_SAMPLE))
+        self.sample = sample.to(self.device)
+        # What a step reads and adds to stays on the device, at a fixed place. A last batch
+        # that is shorter ends where the first batch begins, and reads no further.
+        pictures, size = len(self.train_labels), recipe.batch_size
+        self.order = torch.zeros(-(-pictures // size), size, device=self.device, dtype=torch.long)
+        self.position = torch.zeros(1, device=self.device, dtype=torch.long)
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.correct = torch.zeros((), device=self.device, dtype=torch.long)
+
+    def _on_device(self, images: np.ndarray, labels: np.ndarray) -> tuple[Tensor, Tensor]:
+        return (
+            torch.from_numpy(images).to(self.device),
+            torch.from_numpy(labels).to(self.device, torch.long),
+        )
+
+    def train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Train on every picture once; mean loss and accuracy as they were along the way."""
+        *_, (_, loss, accuracy) = self.train_in_parts(epoch)
+        return loss, accuracy
+
+    def train_in_parts(self, epoch: int) -> Iterator[tuple[float, float, float]]:
+        """Train on every picture once, yielding how it goes twice a second and at the end.
+
+        The share of the epoch that is done, and mean loss and accuracy so far.
+        """
+        self.model.train()
+        pictures, size = len(self.train_labels), self.recipe.batch_size
+        full, last = self._stepper(min(size, pictures)), self._stepper(pictures % size)
+        self.order.view(-1)[:pictures] = self._order(epoch)
+        for tally in (self.position, self.loss_sum, self.correct):
+            tally.zero_()
+        shown = time.monotonic()
+        for start in range(0, pictures, size):
+            full() if start + size <= pictures else last()
+            done = min(start + size, pictures)
+            if done == pictures or time.monotonic() - shown > 0.5:
+                shown = time.monotonic()
+                yield done / pictures, self.loss_sum.item() / done, self.correct.item() / done
+
+    def _order(self, epoch: int) -> Tensor:
+        """The pictures' order in that epoch; seeds dropout's random numbers for it as well."""
+        order_seed, dropout_seed = np.random.SeedSequence((self.seed, epoch)).generate_state(2)
+        torch.manual_seed(int(dropout_seed))
+        shuffler = torch.Generator().manual_seed(int(order_seed))
+        return torch.randperm(len(self.train_labels), generator=shuffler)
+
+    def _stepper(self, size: int) -> Callable[[], None]:
+        """A step on ``size`` pictures, recorded when it is first asked for."""
+        if size not in self.steps:
+            step = partial(self._step, size)
+            if self.record and size:
+                state = [*self.model.state_dict().values(), *self._momentum().values()]
+                kept = [tensor.clone() for tensor in state]
+                step = self.record(step)
+                for tensor, value in zip(state, kept, strict=True):
+                    tensor.copy_(value)
+            self.steps[size] = step
+        return self.steps[size]
+
+    def _step(self, size: int) -> None:
+        """Train on the next ``size`` pictures of the order; no value leaves the device."""
+        batch = self.order[self.position % len(self.order)][0, :size]  # warming up goes past
+        pictures, labels = self.train_images[batch], self.train_labels[batch]
+        logits = self._logits(pictures)
+        loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.position += 1
+        self.loss_sum += loss.detach() * size
+        self.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def _logits(self, pictures: Tensor) -> Tensor:
+        # Height, width, channel is how channels-last memory lies: no pixel moves.
+        pictures = pictures.permute(0, 3, 1, 2)
+        with torch.autocast(
+            self.device.type, self.precision, enabled=self.precision != torch.float32
+        ):
+            return self.model(pictures).float()
+
+    def evaluate(self) -> tuple[float, float, np.ndarray]:
+        """Loss, accuracy and class probabilities (N, classes) over the whole test set."""
+        return self._evaluate(self.test_images, self.test_labels)
+
+    def evaluate_training(self) -> tuple[float, float]:
+        """Loss and accuracy over a fixed, balanced sample of the training pictures.
+
+        Taken exactly as those of the test set: without dropout, with the
+        running statistics of batch normalisation.
+        """
+        return self._evaluate(self.train_images[self.sample], self.train_labels[self.sample])[:2]
+
+    @torch.inference_mode()
+    def _evaluate(self, images: Tensor, labels: Tensor) -> tuple[float, float, np.ndarray]:
+        self.model.eval()
+        size = EVALUATION_BATCH.get(self.device.type, 500)
+        logits = torch.cat([self._logits(part) for part in images.split(size)])
+        loss = nn.functional.cross_entropy(logits, labels).item()
+        # Half precision is what is stored; from it, so that who recomputes the accuracy
+        # from the stored probabilities gets the same.
+        probabilities = logits.softmax(1).half().cpu().numpy()
+        accuracy = float((probabilities.argmax(1) == labels.cpu().numpy()).mean())
+        return loss, accuracy, probabilities
+
+    def model_state(self) -> dict[str, np.ndarray]:
+        """The network's parameters and buffers by name."""
+        return {
+            name: tensor.detach().contiguous().cpu().numpy().copy()
+            for name, tensor in self.model.state_dict().items()
+        }
+
+    def _momentum(self) -> dict[str, Tensor]:
+        return {
+            name: self.optimizer.state[parameter]["momentum_buffer"]
+            for name, parameter in self.model.named_parameters()
+        }
+
+    def momentum_state(self) -> dict[str, np.ndarray]:
+        """The optimizer's momentum by parameter name."""
+        return {
+            name: buffer.contiguous().cpu().numpy().copy()
+            for name, buffer in self._momentum().items()
+        }
+
+    def load_state(
+        self, model: dict[str, np.ndarray], momentum: dict[str, np.ndarray] | None = None
+    ) -> None:
+        """Take up the states of an earlier engine; a network of other shapes is a ValueError."""
+        load_weights(self.model, model)
+        for name, buffer in self._momentum().items():
+            if momentum:
+                array = momentum.get(name)
+                if array is None or array.shape != buffer.shape:
+                    raise ValueError(f"no momentum of that shape for {name}")
+                buffer.copy_(torch.from_numpy(array))
+
+    def description(self) -> dict[str, Any]:
+        """The machine and versions that training runs on, as recorded in every result."""
+        return {
+            "device": self.device.type,
+            "processor": processor_name(self.device),
+            "precision": str(self.precision).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+        }
+
+
+def choose_limited(labels: np.ndarray, limit: int | None) -> slice | np.ndarray:
+    """Which training pictures a limit leaves: a sample, as the set is ordered by class."""
+    if limit is None or limit >= len(labels):
+        return slice(None)
+    return np.sort(np.random.default_rng(0).permutation(len(labels))[:limit])
+
+
+def choose_balanced(labels: np.ndarray, size: int) -> np.ndarray:
+    """The places of about ``size`` pictures, as many of each class, the same at every call.
+
+    A class that has fewer gives all it has.
+    """
+    random = np.random.default_rng(0)
+    classes = np.unique(labels)
+    members = (random.permutation(np.flatnonzero(labels == label)) for label in classes)
+    return np.sort(np.concatenate([places[: size // len(classes)] for places in members]))
+
+
+def load_weights(model: nn.Module, state: dict[str, np.ndarray]) -> None:
+    """Put arrays into the network; names or shapes that do not fit are a ValueError."""
+    try:
+        model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    except RuntimeError as error:
+        raise ValueError(" ".join(str(error).split())) from None

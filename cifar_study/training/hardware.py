@@ -1,0 +1,101 @@
+"""What training runs on: the device, the precision it has, and the settings of a process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from cifar_study.errors import StudyError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called ``name``; ``auto`` is CUDA, else Apple's MPS, else the CPU.
+
+    One that is not there is a :class:`StudyError`.
+    """
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, there in present.items() if there)
+    if not present[name]:
+        raise StudyError(
+            f"--device {name}: this machine or this PyTorch has none; use --device auto"
+        )
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype that convolutions compute in; weights and sums stay ``float32``.
+
+    ``auto`` is bfloat16 where the processor says that it multiplies it
+    natively, else float32, so it means the same whenever a run goes on.
+    bfloat16 on a processor without it is a :class:`StudyError`.
+    """
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "float32"
+    elif name == "bfloat16" and not has_bfloat16(device):
+        raise StudyError(
+            f"--precision bfloat16: {processor_name(device)} does not multiply it natively; "
+            "train on another machine, or a new run with --precision float32"
+        )
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the processor lists instructions that multiply bfloat16 numbers."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split() if device.type == "cpu" else []
+    except OSError:  # not Linux
+        flags = []
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def set_up_process(device: torch.device, threads: int | None = None) -> None:
+    """Set what holds for the whole process: threads, memory, deterministic and exact convolutions.
+
+    Without the settings for CUDA the same run twice gives other bits, and
+    convolutions in float32 are computed in TF32, which has 10 bits of mantissa.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep for the next step what a step frees; for the whole process.
+
+    Left alone, glibc hands a network's large maps back to the system and asks
+    for them anew: thousands of pages zeroed in every step. Other C libraries
+    stay as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        trim_threshold, mmap_max = -1, -4  # as malloc.h numbers them
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
+def processor_name(device: torch.device) -> str:
+    """What the hardware calls itself, as recorded with every session of training."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        return f"{names[0]}, {os.cpu_count()} cores"
+    except (OSError, IndexError):
+        return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,85 @@
+"""How runs go, on the terminal: a bar each, or a line an epoch where it is none."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from cifar_study.results.run import Run
+from cifar_study.training.trainer import Event, Message
+
+
+def show(messages: Iterable[tuple[Run, Message]]) -> list[Run]:
+    """Show what is heard of runs until all have ended; those that failed."""
+    reporters: dict[Run, Reporter] = {}
+    failed = []
+    for run, message in messages:
+        if run not in reporters:
+            taken = {reporter.position for reporter in reporters.values()}
+            free = next(line for line in range(len(taken) + 1) if line not in taken)
+            reporters[run] = Reporter(run, free)
+        if isinstance(message, Event):
+            reporters[run](message)
+            continue
+        reporter = reporters.pop(run)
+        if isinstance(message, str):
+            reporter.fail(message)
+            failed.append(run)
+        else:
+            reporter.finish(message)
+    return failed
+
+
+class Reporter:
+    """Shows one run: a bar in its own line of the terminal, else a line an epoch."""
+
+    def __init__(self, run: Run, position: int) -> None:
+        self.run, self.position = run, position
+        self.start: float | None = None
+        self.began = time.monotonic()
+        self.bar = tqdm(
+            total=run.planned,
+            desc=run.name,
+            position=position,
+            disable=not sys.stderr.isatty(),
+            bar_format="{desc}: {percentage:3.0f}% {bar} {n:.1f}/{total} epochs "
+            "[{elapsed}<{remaining}{postfix}]",
+            dynamic_ncols=True,
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Show what an event of the run says."""
+        if self.start is None:
+            # Where it began: news of an epoch's end is of one that was under way.
+            self.start = math.ceil(event.epochs) - 1
+            self.bar.initial = self.bar.n = self.start
+        self.bar.update(event.epochs - self.bar.n)
+        self.bar.set_postfix_str(f"loss {event.loss:.3f}, accuracy {event.accuracy:.1%}")
+        if event.row and self.bar.disable:
+            row, epoch = event.row, round(event.epochs)
+            speed = (time.monotonic() - self.began) / (epoch - self.start)
+            left = tqdm.format_interval(speed * (self.run.planned - epoch))
+            self._print(
+                f"epoch {epoch}/{self.run.planned}, "
+                f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.1%}, "
+                f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:.1%}, "
+                f"{row['seconds']:.1f} s, {left} left"
+            )
+
+    def finish(self, trained: bool) -> None:
+        """Close the bar and say that the run is complete."""
+        self.bar.close()
+        done = "complete" if trained else "already complete"
+        self._print(f"{done}, {self.run.planned} epochs in {self.run.folder}")
+
+    def fail(self, message: str) -> None:
+        """Close the bar and say why the run stopped."""
+        self.bar.close()
+        tqdm.write(f"error: {message}", file=sys.stderr)
+
+    def _print(self, text: str) -> None:
+        tqdm.write(f"{self.run.name}: {text}", file=sys.stderr)
