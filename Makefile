@@ -80,7 +80,7 @@ test-fast: $(VENV)/.all
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 
 lint: $(VENV)/.all
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 BENCH := .venv-bench
 

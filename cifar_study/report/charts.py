@@ -21,7 +21,6 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.report.comparison import epoch_times, reliability
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.replicates import Replicates, how_many, replicates
-from cifar_study.report.study import reported_run
 from cifar_study.report.style import (
     ACCURACY,
     BAND,
@@ -118,8 +117,9 @@ def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
 
 
 def epoch_ticks() -> tuple[int, ...]:
-    """From zero to the epochs of the longest stage, where the axes of all stages end."""
-    last = max(reported_run(number).planned for number in STAGES)
+    """From zero to the epochs of the longest stage that is begun, where all axes end."""
+    begun = [one for one in map(replicates, STAGES) if one.counted] or map(replicates, STAGES)
+    last = max(one.run.planned for one in begun)
     step = max(1, last // 6)
     return tuple(range(0, last + step, step))
 
