@@ -45,7 +45,8 @@ quarto:
 	  || { mv $(LOG).part $(LOG); false; }; }
 
 plain: $(VENV)/.report
-	@rm -rf _book && $(BIN)/python -m plain
+	@$(BIN)/python -m plain
+	@find _book -mindepth 1 -not -path _book/index.html -delete  # an earlier book of Quarto's
 
 preview: $(VENV)/.report
 	@$(NEEDS_QUARTO)

@@ -126,7 +126,8 @@ def test_a_half_trained_seed_changes_nothing_but_is_named() -> None:
     assert shown(4, 5) == alone
     assert (
         "**Stage 4, two blocks, ReLU**: seed 1 not complete, what is shown is of seed 0; "
-        "`python -m cifar_study.train --stage 4 (and the trial's options) --cache trial --seeds 1` goes on."
+        "`python -m cifar_study.train --stage 4 (and the trial's options) --cache trial --seeds 1` "
+        "goes on."
     ) in tables.incomplete_note(4).data
     leave(4, 2, COMPLETE[2])
     assert summary.stage(4).test_accuracy == "65.0%"  # of seeds 0 and 2
