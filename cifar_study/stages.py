@@ -3,7 +3,7 @@
 A stage is a network and the recipe it is trained by. The assignment grows one
 network step by step, so each entry of :data:`STAGES` is one change away from
 the one before it. A new stage is one new entry here and a colour in
-``figures.py``. Nothing here imports torch, so the registry is free to read from
+``report/style.py``. Nothing here imports torch, so the registry is free to read from
 the command line and from every chapter of the report.
 """
 

@@ -60,9 +60,7 @@ def gradients(run: Run, data: Dataset) -> dict[str, Any]:
     """:func:`gradient_sizes` before the first step and after the last one."""
     networks = {"start": fresh_network(run), "end": trained_network(run)}
     size = run.stage.recipe.batch_size
-    return {
-        "gradients": {when: gradient_sizes(one, data, size) for when, one in networks.items()}
-    }
+    return {"gradients": {when: gradient_sizes(one, data, size) for when, one in networks.items()}}
 
 
 def gradient_sizes(
