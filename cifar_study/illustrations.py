@@ -32,7 +32,7 @@ from cifar_study.report.pictures import (
     mechanism_file,
     mechanism_of,
 )
-from cifar_study.report.style import COLOURS, OTHER, RIGHT, STYLE, WRONG, new_figure
+from cifar_study.report.style import OTHER, RIGHT, STYLE, WRONG, new_figure
 from cifar_study.results.run import Run
 from cifar_study.results.status import status
 from cifar_study.results.store import HISTORY, Result, read_result
