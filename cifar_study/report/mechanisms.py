@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from cifar_study.cifar10 import CLASSES, SIDE
-from cifar_study.report.numbers import ABSENT, count, percent, points, signed, times
+from cifar_study.report.numbers import ABSENT, count, loss, percent, points, signed, times
 from cifar_study.report.pictures import mechanism, not_yet
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import (
@@ -85,6 +85,18 @@ def widest_range(number: int = 3) -> str:
         return ABSENT
     widest = float(np.ptp(given, axis=0).max())
     return f"{100 * widest:.2f} points" if widest < 0.001 else points(widest)
+
+
+def untrained_accuracy(number: int = 1) -> str:
+    """The share of all test pictures that the network named rightly before its first step."""
+    found = mechanism(number).get("untrained")
+    return percent(found["accuracy"]) if found else ABSENT
+
+
+def untrained_loss(number: int = 1) -> str:
+    """The loss on all test pictures before the first step."""
+    found = mechanism(number).get("untrained")
+    return loss(found["loss"]) if found else ABSENT
 
 
 # --- how much of the error each layer hears -------------------------------------------------

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets import Dataset
 from cifar_study.results.run import Run
-from cifar_study.training.predict import fresh_network, trained_network
+from cifar_study.training.predict import fresh_network, probabilities, trained_network
 
 PICTURE = 6042  # the test picture that is followed through layers
 PLACE = (12, 12)  # row and column where a convolution is worked by hand
@@ -30,9 +30,10 @@ def measure(run: Run, data: Dataset) -> dict[str, Any] | None:
     return found(run, data) if found else None
 
 
-def worked_convolution(run: Run, data: Dataset) -> dict[str, Any]:
+def first_network(run: Run, data: Dataset) -> dict[str, Any]:
     """The network as PyTorch prints it, and the first filter at one place of a test picture.
 
+    ``untrained`` holds its accuracy and loss on all test pictures before the first step.
     ``patch`` (3, 4, 4) holds pixels in [0, 1] from :data:`PLACE` on, ``weights`` (3, 3, 3) and
     ``bias`` are the filter's; ``outputs`` (2, 2) is what the trained network's convolution gives
     there, before the activation.
@@ -45,6 +46,7 @@ def worked_convolution(run: Run, data: Dataset) -> dict[str, Any]:
     row, column = PLACE
     return {
         "print": str(model),
+        "untrained": score(fresh_network(run), data.test_images, data.test_labels),
         "class": CLASSES[data.test_labels[PICTURE]],
         "picture": _hex(data.test_images[PICTURE]),
         "place": [row, column],
@@ -53,6 +55,17 @@ def worked_convolution(run: Run, data: Dataset) -> dict[str, Any]:
         "bias": float(convolution.bias[0].detach()),
         # The patch's inner 2 × 2 places are the middles of its four windows.
         "outputs": _rounded(outputs[row + 1 : row + 3, column + 1 : column + 3], 6),
+    }
+
+
+def score(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy, as a share, and mean cross-entropy, in nats, of a network on pictures."""
+    parts = range(0, len(images), 500)
+    given = np.concatenate([probabilities(model, images[start : start + 500]) for start in parts])
+    truth = given[np.arange(len(labels)), labels]
+    return {
+        "accuracy": float((given.argmax(1) == labels).mean()),
+        "loss": float(-np.log(truth).mean()),
     }
 
 
@@ -203,7 +216,7 @@ def _hex(values: np.ndarray) -> str:
 
 
 MEASURES: dict[int, Callable[[Run, Dataset], dict[str, Any]]] = {
-    1: worked_convolution,
+    1: first_network,
     3: gradients,
     4: gradients,
     5: values_before_activation,
