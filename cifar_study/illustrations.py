@@ -24,18 +24,20 @@ from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.report.charts import all_test_curves
 from cifar_study.report.demo import SAMPLES
-from cifar_study.report.pictures import DRAWN, PHOTO, SIZES, drawn_from
-from cifar_study.report.style import COLOURS, OTHER, RIGHT, STYLE, WRONG, new_figure
+from cifar_study.report.pictures import (
+    DRAWN,
+    PHOTO,
+    SIZES,
+    drawn_from,
+    mechanism_file,
+    mechanism_of,
+)
+from cifar_study.report.style import OTHER, RIGHT, STYLE, WRONG, new_figure
 from cifar_study.results.run import Run
 from cifar_study.results.status import status
 from cifar_study.results.store import HISTORY, Result, read_result
-from cifar_study.stages import STAGES
-from cifar_study.training.predict import (
-    fresh_network,
-    gradient_sizes,
-    probabilities,
-    trained_network,
-)
+from cifar_study.training.mechanisms import MEASURES, measure
+from cifar_study.training.predict import fresh_network, probabilities, trained_network
 from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
@@ -67,11 +69,9 @@ def draw_all(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
 
 
 def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
-    """What is drawn from a stage: its probabilities, gradients, photos, mistakes or filters."""
+    """What is drawn from a stage: probabilities, photos, mistakes, filters, or its mechanism."""
     if run.stage.number == 1:
         draw_probabilities(run, result, data, folder)
-    if run.stage.number == 3:
-        draw_gradients(data, folder)
     if run.stage.number == 8:
         model = trained_network(run)
         answers = ask_photos(model, folder / PHOTOS)
@@ -81,8 +81,17 @@ def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
         write_json(folder / SIZES, {"values": measure_sizes(model, data)})
         draw_mistakes(result, data, folder)
         draw_filters(result, folder)
+    draw_mechanism(run, result, data, folder)
     drawn = _drawn(folder) | {str(run.stage.number): result.record["files"][HISTORY]}
     write_json(folder / DRAWN, dict(sorted(drawn.items())))
+
+
+def draw_mechanism(run: Run, result: Result, data: Dataset, folder: Path) -> None:
+    """Measure what the stage shows of its inside, for the report to draw."""
+    values = measure(run, data)
+    if values is not None:
+        of = result.record["files"][HISTORY]
+        write_json(folder / mechanism_file(run.stage.number), {"values": values, "of": of})
 
 
 def _drawn(folder: Path) -> dict[str, str]:
@@ -93,7 +102,10 @@ def _drawn(folder: Path) -> dict[str, str]:
 
 
 def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
-    return _drawn(folder).get(str(run.stage.number)) == result.record["files"][HISTORY]
+    number, of = run.stage.number, result.record["files"][HISTORY]
+    if number in MEASURES and mechanism_of(folder, number) != of:
+        return False
+    return _drawn(folder).get(str(number)) == of
 
 
 def _draw_result(folder: Path) -> None:
@@ -141,20 +153,6 @@ def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int =
         axes.text(0, 1.12, title, transform=axes.transAxes, weight="bold").set_in_layout(False)
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.94))
     return figure
-
-
-def draw_gradients(data: Dataset, folder: Path) -> None:
-    """The size of the first gradients by layer, in two blocks with sigmoid and with ReLU."""
-    with style.context(STYLE):
-        figure = new_figure(6.4, 2.8)
-        axes = figure.subplots()
-        for number, label in ((3, "sigmoid"), (4, "ReLU")):
-            sizes = gradient_sizes(STAGES[number], data)
-            axes.plot(range(len(sizes)), sizes.values(), "o-", color=COLOURS[number], label=label)
-            axes.set_xticks(range(len(sizes)), sizes)
-        axes.set(yscale="log", ylabel="gradient of a weight\n(root mean square)")
-        axes.legend()
-        _save(figure, folder / "gradients.png")
 
 
 def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) -> None:

@@ -98,8 +98,8 @@ field.addEventListener("keydown", (event) => {
   if (event.key === "Enter") hits.querySelector("a")?.click();
 });
 
-// Code: one button for all folds.
-const folds = all("details.code-fold");
+// Code: one button for all folds, listings in boxes included.
+const folds = all("details.code-fold, .callout details:has(pre)");
 const codeButton = byId("page-code");
 const nameCode = () => {
   codeButton.textContent = folds.some((fold) => !fold.open) ? "Show all code" : "Hide all code";

@@ -1,16 +1,23 @@
-"""The package's own code, for the report to show: read where it stands, never pasted."""
+"""The package's own code and the networks it makes, for the report: read, never pasted."""
 
 from __future__ import annotations
 
 import ast
+import difflib
 import textwrap
+from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 from IPython.display import Markdown
 
 from cifar_study.errors import StudyError
+from cifar_study.report.pictures import mechanism, not_yet
+from cifar_study.report.replicates import replicates
+from cifar_study.stages import Block, ResNet, Stage
 
 PACKAGE = Path(__file__).resolve().parents[1]
+ADDED, REMOVED = "#0b6b2e", "#a3123b"  # on paper; the pages' styles have their own
 
 
 def source(path: str) -> Markdown:
@@ -19,18 +26,22 @@ def source(path: str) -> Markdown:
     The module is read, not imported, so nothing it needs is loaded. A name
     that is not there is a :class:`StudyError`.
     """
-    file, names = _module(path)
-    text = file.read_text(encoding="utf-8")
-    node: ast.AST = ast.parse(text)
-    for name in names:
-        node = _find(node, name, path)
-    first, code = _lines(text, node)
-    where = f"`{file.relative_to(PACKAGE.parent).as_posix()}`, line {first}"
+    file, names, first, code = _found(path)
+    where = f"`{file}`, line {first}"
     return Markdown(
         f'::: {{.callout-note collapse="true" icon="false"}}\n'
         f"## `{'.'.join(names)}`, in {where}\n\n"
         f"```python\n{code}\n```\n:::\n"
     )
+
+
+def code(path: str, statement: str = "") -> Markdown:
+    """The same in full view, without its docstring; of a function, one ``statement`` alone.
+
+    A statement is named by what it assigns to, such as ``"self.optimizer"``.
+    """
+    file, _, first, text = _found(path, statement, docstring=False)
+    return Markdown(f"```python\n# {file}, line {first}\n{text}\n```\n")
 
 
 def entry(number: int) -> Markdown:
@@ -40,10 +51,103 @@ def entry(number: int) -> Markdown:
     for call in calls:
         if getattr(call.func, "id", "") != "Stage":
             continue
-        fields = {keyword.arg: keyword.value for keyword in call.keywords}
-        if fields["number"].value == number:
-            return Markdown(f"```python\n{_lines(text, call)[1]}\n```\n")
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        if given["number"].value == number:
+            first, lines = _lines(text, call)
+            return Markdown(f"```python\n# cifar_study/stages.py, line {first}\n{lines}\n```\n")
     raise StudyError(f"stage {number} has no entry in cifar_study/stages.py")
+
+
+def layers(number: int) -> Markdown:
+    """A stage's network as PyTorch prints it, saved when its pictures were drawn."""
+    printed = mechanism(number).get("print")
+    return Markdown(f"```text\n{printed}\n```\n") if printed else not_yet(number)
+
+
+def change(number: int, before: int) -> Markdown:
+    """What is another in a stage than in the one before: its whole description as a diff.
+
+    Lines that begin with a plus are new, those with a minus are gone. Every
+    setting that any of their blocks has is written out.
+    """
+    stages = [replicates(each).run.stage for each in (before, number)]
+    settings = _settings(stages)
+    old, new = (description(stage, settings) for stage in stages)
+    _, _, *lines = difflib.unified_diff(old, new, lineterm="", n=max(len(old), len(new)))
+    lines = lines[1:]  # without the line that counts lines
+    text = "\n".join(lines)
+    return Markdown(
+        '::: {.content-visible unless-format="typst"}\n'
+        f"```diff\n{text}\n```\n:::\n\n"
+        f"```{{=typst}}\n{_on_paper(lines)}\n```\n"
+    )
+
+
+def description(stage: Stage, settings: Iterable[str]) -> list[str]:
+    """A stage in lines of text: its blocks with these settings, then what is around them."""
+    network, recipe = stage.network, stage.recipe
+    if isinstance(network, ResNet):
+        blocks = [f"ResNet(filters={network.filters}, depth={network.depth})"]
+    else:
+        blocks = [
+            f"Block({', '.join(f'{name}={getattr(block, name)!r}' for name in settings)})"
+            for block in network.blocks
+        ]
+        blocks.append(f"input_size={network.input_size}")
+    return [
+        *blocks,
+        f"epochs={recipe.epochs}, batch_size={recipe.batch_size}, "
+        f"learning_rate={recipe.learning_rate}, momentum={recipe.momentum}",
+    ]
+
+
+def _settings(stages: Iterable[Stage]) -> list[str]:
+    """The first three settings of a block, and those that a block of these stages makes use of."""
+    blocks = [block for stage in stages for block in getattr(stage.network, "blocks", ())]
+    names = [(field.name, field.default) for field in fields(Block)]
+    return [
+        name
+        for place, (name, default) in enumerate(names)
+        if place < 3 or any(getattr(block, name) != default for block in blocks)
+    ]
+
+
+def _on_paper(lines: list[str]) -> str:
+    """A diff for Typst, whose colours the highlighter of code does not know."""
+    colours = {"+": ADDED, "-": REMOVED}
+    parts = []
+    for line in lines:
+        literal = '"' + line.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        colour = colours.get(line[:1], "#333333")
+        parts.append(f'text(fill: rgb("{colour}"), raw({literal}))')
+    return (
+        "#block(fill: luma(246), width: 100%, inset: .8em, radius: 2pt, "
+        "{ set par(justify: false, leading: .5em); (" + ", ".join(parts) + ",).join(linebreak()) })"
+    )
+
+
+def _found(
+    path: str, statement: str = "", docstring: bool = True
+) -> tuple[str, list[str], int, str]:
+    """The file of a name, the name's parts, its first line and its code."""
+    file, names = _module(path)
+    text = file.read_text(encoding="utf-8")
+    node: ast.AST = ast.parse(text)
+    for name in names:
+        node = _find(node, name, path)
+    if statement:
+        node = _statement(node, statement, path)
+    first, lines = _lines(text, node)
+    if (
+        not docstring
+        and isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and ast.get_docstring(node)
+    ):
+        said = node.body[0]
+        kept = lines.splitlines()
+        del kept[said.lineno - first : said.end_lineno - first + 1]
+        lines = "\n".join(kept).replace(":\n\n", ":\n", 1)
+    return file.relative_to(PACKAGE.parent).as_posix(), names, first, lines
 
 
 def _module(path: str) -> tuple[Path, list[str]]:
@@ -70,3 +174,10 @@ def _find(node: ast.AST, name: str, path: str) -> ast.AST:
         if name in names:
             return child
     raise StudyError(f"{path}: there is no {name} in cifar_study")
+
+
+def _statement(node: ast.AST, target: str, path: str) -> ast.AST:
+    for child in ast.walk(node):
+        if isinstance(child, ast.Assign) and target in map(ast.unparse, child.targets):
+            return child
+    raise StudyError(f"{path}: nothing there assigns to {target}")

@@ -36,6 +36,12 @@ def with_interval(right: int, of: int) -> str:
     return f"{percent(right / of)} ({percent(low)} to {percent(high)})"
 
 
+def signed(value: float, digits: int) -> str:
+    """A number that may be negative, with so many decimals and a true minus: −0.79."""
+    # Adding zero makes a negative zero an ordinary one.
+    return f"{round(float(value), digits) + 0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def loss(value: float) -> str:
     """A loss in nats with three decimals: 0.672."""
     return f"{value:.3f}"

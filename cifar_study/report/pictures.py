@@ -96,10 +96,33 @@ def _measured(file: str, number: int) -> dict[str, Any]:
         return {}
 
 
+def mechanism_file(number: int | str) -> str:
+    """The file of what was measured inside a stage's network."""
+    return f"mechanism-{number}.json"
+
+
+def mechanism_of(folder: Path, number: int) -> str | None:
+    """From which result that was measured, as the checksum of its history; None if from none."""
+    path = folder / mechanism_file(number)
+    try:
+        return read_json(path, REDRAW).get("of") if present(path) else None
+    except StudyError:  # tables.incomplete_note says so
+        return None
+
+
+def mechanism(number: int) -> dict[str, Any]:
+    """What was measured inside a stage's network; empty if not, or of another run."""
+    result, folder = _result(number), study.figures()
+    if result is None or mechanism_of(folder, number) != result.record["files"][HISTORY]:
+        return {}
+    return read_json(folder / mechanism_file(number), REDRAW)["values"]
+
+
 def damage() -> list[str]:
     """What is wrong with the measured numbers beside the pictures, a line for each file."""
     lines, folder = [], study.figures()
-    for name in (DRAWN, PHOTO, SIZES):
+    mechanisms = [path.name for path in sorted(folder.glob(mechanism_file("*")))]
+    for name in (DRAWN, PHOTO, SIZES, *mechanisms):
         try:
             if present(folder / name):
                 read_json(folder / name, REDRAW)

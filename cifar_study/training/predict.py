@@ -6,11 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.results.run import Run
 from cifar_study.results.store import MODEL, read_result
-from cifar_study.stages import Stage
 from cifar_study.training.engine import load_weights
 from cifar_study.training.model import build_model
 
@@ -40,20 +38,3 @@ def probabilities(model: nn.Module, pictures: np.ndarray) -> np.ndarray:
     """Class probabilities ``float32`` (N, classes) for ``uint8`` pictures (N, H, W, 3)."""
     batch = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
     return model(batch).float().softmax(1).numpy()
-
-
-def gradient_sizes(stage: Stage, data: Dataset, batches: int = 20) -> dict[str, float]:
-    """Root mean square gradient of each layer's weights before the first step, by layer name."""
-    model = build_model(stage.network)
-    random = np.random.RandomState(0)
-    size = stage.recipe.batch_size
-    squares = {name: 0.0 for name, values in model.named_parameters() if values.dim() > 1}
-    for _ in range(batches):
-        chosen = random.choice(len(data.train_labels), size, replace=False)
-        pictures = torch.from_numpy(data.train_images[chosen]).permute(0, 3, 1, 2)
-        labels = torch.from_numpy(data.train_labels[chosen]).long()
-        model.zero_grad()
-        nn.functional.cross_entropy(model(pictures), labels).backward()
-        for name in squares:
-            squares[name] += model.get_parameter(name).grad.square().mean().item() / batches
-    return {name.removesuffix(".weight"): square**0.5 for name, square in squares.items()}

@@ -1,0 +1,53 @@
+"""What others report of CIFAR-10: figures from outside, each with its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from IPython.display import Markdown
+
+from cifar_study.report import summary
+from cifar_study.report.numbers import percent
+
+HUMAN = 0.94  # Ho-Phuoc 2018, sixty people, rounded
+
+
+@dataclass(frozen=True)
+class Published:
+    """A test accuracy that a paper reports, and what its training had that this study's has not."""
+
+    who: str
+    accuracy: float
+    besides: str
+    source: str
+
+
+RESULTS = (
+    Published("stochastic pooling, three convolutions", 0.8487, "weight decay", "zeiler2013"),
+    Published("Network in Network", 0.8959, "weight decay, lowered learning rate", "lin2014"),
+    Published("All-CNN", 0.9092, "weight decay, lowered learning rate", "springenberg2015"),
+    Published(
+        "ResNet-20",
+        summary.PUBLISHED_RESNET,
+        "shifted and mirrored pictures, weight decay, lowered learning rate",
+        "he2016",
+    ),
+)
+
+
+def human() -> str:
+    """The share of test pictures that people name rightly: about 94%."""
+    return f"about {HUMAN:.0%}"
+
+
+def results(number: int = 8) -> Markdown:
+    """A stage of this report beside published networks and people."""
+    own = summary.stage(number)
+    rows = [(own.stage.title, own.test_accuracy_interval, "nothing", "this report")]
+    rows += [(one.who, percent(one.accuracy), one.besides, f"[@{one.source}]") for one in RESULTS]
+    rows.append(("people", human(), "", "[@hophuoc2018]"))
+    columns = ["network", "test accuracy", "besides the recipe", "source"]
+    frame = pd.DataFrame(rows, columns=columns)
+    align = ("left", "right", "left", "left")
+    return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
