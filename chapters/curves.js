@@ -16,8 +16,9 @@
     const length = lists.length && Math.min(...lists.map((list) => list.length));
     return Array.from({ length }, (_, i) => mean(lists.map((list) => list[i])));
   };
-  const runningMean = (values, window) =>
-    values.map((_, i) => mean(values.slice(Math.max(0, i + 1 - window), i + 1)));
+  // Not a number before the window is full; fewer than three windows stay as they are.
+  const runningMean = (values, window) => values.length < 3 * window ? values :
+    values.map((_, i) => i + 1 < window ? NaN : mean(values.slice(i + 1 - window, i + 1)));
 
   // Elements: a tag, its attributes, its children.
   const maker = (space) => (tag, attributes = {}, ...children) => {
@@ -121,7 +122,8 @@
       svg("text", { x: (left + right) / 2, y: bottom + 35, ...middle }, "epoch"),
       svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, ...middle }, label));
     const lines = curves.map(({ stage, split, values }) => {
-      const points = values.map((value, i) => `${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`);
+      const points = values.flatMap((value, i) =>
+        Number.isNaN(value) ? [] : [`${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`]);
       // The first point twice: a single one shows as a dot.
       const path = line(split, stage.colour, `M${points[0]}L${points.join("L")}`);
       path.dataset.curve = `${stage.number} ${split}`;
@@ -165,16 +167,17 @@
   let speak;
   const point = () => {
     const epoch = Number(slider.value);
-    const first = Math.max(1, epoch + 1 - smoothing.value);
-    const range = first < epoch ? `: mean of epochs ${first} to ${epoch}` : "";
+    const first = epoch + 1 - smoothing.value;
+    const range = first < 1 ? `: too early for a mean of ${smoothing.value} epochs`
+      : first < epoch ? `: mean of epochs ${first} to ${epoch}` : "";
     when.textContent = `Epoch ${epoch}${range}`;
     const x = place.x(epoch);
     const mark = chart.querySelector(".curves-mark");
     mark.replaceChildren(svg("path", { d: `M${x} ${place.top}V${place.bottom}` }));
     const texts = new Map();
     for (const { stage, split, values } of curves) {
-      if (epoch > values.length) continue;
       const value = values[epoch - 1];
+      if (!Number.isFinite(value)) continue;
       texts.set(`${stage.number} ${split}`, format[measure()](value));
       const cy = Math.max(place.top, place.y(value));
       mark.append(svg("circle", { cx: x, cy, r: 4, fill: stage.colour }));
