@@ -67,7 +67,9 @@ def _history(samples: list[Replicates], scale: Scale) -> Chart:
         handles = _legend(samples)
         # The longest labels leave no room beside them.
         long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
-        figure.legend(handles=handles, loc="outside upper left", ncols=1 if long else 2)
+        columns = 1 if long else 2
+        figure.set_figheight(2.8 + 0.19 * -(-len(handles) // columns))  # the plot keeps its height
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns)
     return Chart(figure)
 
 
@@ -88,9 +90,8 @@ def _draw_history(axes: Axes, sample: Replicates, scale: Scale, noted: bool = Tr
 def _inset(axes: Axes, samples: list[Replicates], scale: Scale) -> None:
     """The same curves on a range of their own, where they fill little of the common axes."""
     part = axes.inset_axes((0.4, 0.3, 0.58, 0.4))
-    for one in samples:
-        if one.counted:
-            _draw_history(part, one, scale, noted=False)
+    for one in filter(lambda one: one.counted, samples):
+        _draw_history(part, one, scale, noted=False)
     part.set_title("on its own range", weight="normal", fontsize=8, pad=3)
     part.yaxis.set_major_locator(MaxNLocator(3))
     part.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -147,14 +148,9 @@ def epoch_ticks() -> tuple[int, ...]:
 def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
     """A line in the colour of each stage with its title, and with what is to be noted of it."""
     return [
-        Line2D(
-            [],
-            [],
-            color=COLOURS[stage.number],
-            label=f"{stage.number} {stage.title}{progress(one) if note else ''}",
-        )
+        Line2D([], [], color=COLOURS[stage.number], label=f"{stage.number} {stage.title}{said}")
         for one in samples
-        for stage in [one.run.stage]
+        for stage, said in [(one.run.stage, progress(one) if note else "")]
     ]
 
 

@@ -50,6 +50,13 @@ DARK = {
     "#bbbbbb": "#6b747d",
     "#e4e4e4": "#3b434c",
 }
+# Stages whose colours would come too near to others when they are merely made lighter.
+DARK |= {
+    COLOURS[1].lower(): "#9a8cf0",
+    COLOURS[4].lower(): "#3aa765",
+    COLOURS[6].lower(): "#f0a3a8",
+    COLOURS[8].lower(): "#d45cc0",
+}
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
@@ -111,6 +118,7 @@ def with_dark_theme(svg: str) -> str:
 
 def on_ground(colour: str) -> str:
     """What a colour becomes in the dark theme: mixed with white to a contrast of three to one."""
+    colour = colour.lower()
     if colour in (ON_DARK, ON_LIGHT):
         return colour
     if colour in DARK:
