@@ -124,7 +124,7 @@ def draw_data(data: Dataset, folder: Path) -> None:
 
 def _examples(data: Dataset, columns: int = 10) -> Figure:
     random = np.random.RandomState(1)
-    figure = new_figure(WIDE, 4.6)
+    figure = new_figure(WIDE, 4.1)
     grid = figure.subplots(len(CLASSES), columns)
     for label, row in enumerate(grid):
         members = np.flatnonzero(data.train_labels == label)
@@ -136,7 +136,7 @@ def _examples(data: Dataset, columns: int = 10) -> Figure:
 
 def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int = 4) -> Figure:
     """For some classes: the mean picture, then those nearest to it and farthest from it."""
-    figure = new_figure(WIDE, 2.4)
+    figure = new_figure(WIDE, 2.1)
     grid = figure.subplots(len(classes), 1 + 2 * each)
     for row, label in zip(grid, classes, strict=True):
         members = data.train_images[data.train_labels == label].astype(np.float32)

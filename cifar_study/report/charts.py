@@ -46,10 +46,7 @@ from cifar_study.stages import STAGES
 
 
 def histories(*stages: int) -> Charts:
-    """Loss and accuracy by epoch, training and test, of one or more stages: a chart for each.
-
-    Of several seeds, the mean, in a band from the least to the greatest.
-    """
+    """Loss and accuracy by epoch, training and test: the mean of each stage's seeds, and a band."""
     samples = [replicates(number) for number in stages]
     return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
 
