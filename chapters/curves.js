@@ -16,8 +16,9 @@
     const length = lists.length && Math.min(...lists.map((list) => list.length));
     return Array.from({ length }, (_, i) => mean(lists.map((list) => list[i])));
   };
-  const runningMean = (values, window) =>
-    values.map((_, i) => mean(values.slice(Math.max(0, i + 1 - window), i + 1)));
+  // Not a number before the window is full; fewer than three windows stay as they are.
+  const runningMean = (values, window) => values.length < 3 * window ? values :
+    values.map((_, i) => i + 1 < window ? NaN : mean(values.slice(i + 1 - window, i + 1)));
 
   // Elements: a tag, its attributes, its children.
   const maker = (space) => (tag, attributes = {}, ...children) => {
@@ -29,12 +30,14 @@
   const html = maker("http://www.w3.org/1999/xhtml");
   const svg = maker("http://www.w3.org/2000/svg");
   const input = (type, attributes = {}) => html("input", { type, ...attributes });
-  const line = (split, stroke, d) => {
+  // A stage's colour in either theme; where light-dark() is unknown, that of the light one.
+  const inBoth = (what, light, dark) => ({ [what]: light, style: `${what}: light-dark(${light}, ${dark})` });
+  const line = (split, stroke, d, dark = stroke) => {
     const dashes = splits[split].dashes.map((length) => 2 * length); // a line is two pixels wide
-    return svg("path", { d, class: "curves-line", stroke, "stroke-dasharray": dashes });
+    return svg("path", { d, class: "curves-line", "stroke-dasharray": dashes, ...inBoth("stroke", stroke, dark) });
   };
-  const sample = (split, colour) =>
-    svg("svg", { class: "curves-sample", "aria-hidden": true }, line(split, colour, "M3 6H31"));
+  const sample = (split, colour, dark) =>
+    svg("svg", { class: "curves-sample", "aria-hidden": true }, line(split, colour, "M3 6H31", dark));
 
   // Controls. What is chosen is read from them; there is no other state.
   const measureInputs = Object.keys(measures).map((value) =>
@@ -69,10 +72,10 @@
     html("thead", {}, html("tr", {},
       html("td", {}, setAll("All", true), setAll("None", false)),
       ...splitInputs.map((box) => html("th", { scope: "col" },
-        html("label", {}, box, sample(box.value, "#555"), splits[box.value].title))))),
-    html("tbody", {}, ...stages.map(({ number, title, note, colour }, i) => html("tr", {},
+        html("label", {}, box, sample(box.value, "#555", "#a9b2bb"), splits[box.value].title))))),
+    html("tbody", {}, ...stages.map(({ number, title, note, colour, dark }, i) => html("tr", {},
       html("th", { scope: "row" },
-        html("label", {}, stageInputs[i], sample("test", colour),
+        html("label", {}, stageInputs[i], sample("test", colour, dark),
           html("span", {}, `${number} ${title} `, html("small", {}, note)))),
       ...cells[i]))));
   const chart = svg("svg", { role: "img" });
@@ -121,9 +124,10 @@
       svg("text", { x: (left + right) / 2, y: bottom + 35, ...middle }, "epoch"),
       svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, ...middle }, label));
     const lines = curves.map(({ stage, split, values }) => {
-      const points = values.map((value, i) => `${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`);
+      const points = values.flatMap((value, i) =>
+        Number.isNaN(value) ? [] : [`${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`]);
       // The first point twice: a single one shows as a dot.
-      const path = line(split, stage.colour, `M${points[0]}L${points.join("L")}`);
+      const path = line(split, stage.colour, `M${points[0]}L${points.join("L")}`, stage.dark);
       path.dataset.curve = `${stage.number} ${split}`;
       return path;
     });
@@ -165,19 +169,23 @@
   let speak;
   const point = () => {
     const epoch = Number(slider.value);
-    const first = Math.max(1, epoch + 1 - smoothing.value);
-    const range = first < epoch ? `: mean of epochs ${first} to ${epoch}` : "";
-    when.textContent = `Epoch ${epoch}${range}`;
+    const first = epoch + 1 - smoothing.value;
+    const range = first < 1 ? `: too early for a mean of ${smoothing.value} epochs`
+      : first < epoch ? `: mean of epochs ${first} to ${epoch}` : "";
+    const few = 3 * smoothing.value;
+    const short = smoothing.value > 1 && curves.some(({ values }) => values.length < few);
+    const but = short ? ` (stages of fewer than ${few} epochs as they are)` : "";
+    when.textContent = `Epoch ${epoch}${range}${but}`;
     const x = place.x(epoch);
     const mark = chart.querySelector(".curves-mark");
     mark.replaceChildren(svg("path", { d: `M${x} ${place.top}V${place.bottom}` }));
     const texts = new Map();
     for (const { stage, split, values } of curves) {
-      if (epoch > values.length) continue;
       const value = values[epoch - 1];
+      if (!Number.isFinite(value)) continue;
       texts.set(`${stage.number} ${split}`, format[measure()](value));
       const cy = Math.max(place.top, place.y(value));
-      mark.append(svg("circle", { cx: x, cy, r: 4, fill: stage.colour }));
+      mark.append(svg("circle", { cx: x, cy, r: 4, ...inBoth("fill", stage.colour, stage.dark) }));
     }
     const words = [];
     stages.forEach((stage, i) => splitInputs.forEach(({ value: split }, j) => {

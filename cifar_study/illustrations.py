@@ -32,7 +32,7 @@ from cifar_study.report.pictures import (
     mechanism_file,
     mechanism_of,
 )
-from cifar_study.report.style import OTHER, RIGHT, STYLE, WRONG, new_figure
+from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, new_figure
 from cifar_study.results.run import Run
 from cifar_study.results.status import status
 from cifar_study.results.store import HISTORY, Result, read_result
@@ -124,19 +124,19 @@ def draw_data(data: Dataset, folder: Path) -> None:
 
 def _examples(data: Dataset, columns: int = 10) -> Figure:
     random = np.random.RandomState(1)
-    figure = new_figure(7.2, 7.4)
+    figure = new_figure(WIDE, 4.1)
     grid = figure.subplots(len(CLASSES), columns)
     for label, row in enumerate(grid):
         members = np.flatnonzero(data.train_labels == label)
         for axes, index in zip(row, random.choice(members, columns, replace=False), strict=True):
             _picture(axes, data.train_images[index])
-        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=8)
     return figure
 
 
 def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int = 4) -> Figure:
     """For some classes: the mean picture, then those nearest to it and farthest from it."""
-    figure = new_figure(7.2, 3.5)
+    figure = new_figure(WIDE, 2.1)
     grid = figure.subplots(len(classes), 1 + 2 * each)
     for row, label in zip(grid, classes, strict=True):
         members = data.train_images[data.train_labels == label].astype(np.float32)
@@ -146,11 +146,13 @@ def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int =
         chosen = [mean, *members[order[:each]], *members[order[-each:]]]
         for axes, picture in zip(row, chosen, strict=True):
             _picture(axes, picture.astype(np.uint8))
-        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=8)
     for column, title in ((0, "mean"), (1, "nearest to the mean"), (1 + each, "farthest from it")):
         # Titles wider than their picture must not push the columns apart.
         axes = grid[0][column]
-        axes.text(0, 1.12, title, transform=axes.transAxes, weight="bold").set_in_layout(False)
+        axes.text(
+            0, 1.12, title, fontsize=8, transform=axes.transAxes, weight="bold"
+        ).set_in_layout(False)
     figure.get_layout_engine().set(rect=(0, 0, 1, 0.94))
     return figure
 
@@ -162,13 +164,13 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
     after = result.predictions()[0][list(SHOWN)]
     with style.context(STYLE):
         for name, values in (("before", before), ("after", after)):
-            figure = new_figure(5.4, 5.6)
-            halves = figure.subplots(3, 4, width_ratios=[1, 1.15] * 2).reshape(-1, 2)
+            figure = new_figure(WIDE, 5.6)
+            halves = figure.subplots(3, 4, width_ratios=[1, 1] * 2).reshape(-1, 2)
             for (left, right), picture, label, row in zip(
                 halves, pictures, labels, values, strict=True
             ):
                 _picture(left, picture)
-                left.set_title(CLASSES[label], fontsize=9)
+                left.set_title(CLASSES[label], fontsize=8)
                 _bars(right, row, int(label))
             _save(figure, folder / f"probabilities-{name}.png")
 
@@ -202,11 +204,11 @@ def draw_mistakes(result: Result, data: Dataset, folder: Path) -> None:
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
     with style.context(STYLE):
-        figure = new_figure(5.4, 5.8)
+        figure = new_figure(WIDE, 4.8)
         for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
             _picture(axes, data.test_images[index])
-            axes.set_title(f"says {CLASSES[guesses[index]]}", fontsize=9, loc="center")
-            axes.set_xlabel(f"is {CLASSES[data.test_labels[index]]}", fontsize=9)
+            axes.set_title(CLASSES[guesses[index]], fontsize=8, loc="center")
+            axes.set_xlabel(f"label: {CLASSES[data.test_labels[index]]}", fontsize=8)
         _save(figure, folder / "mistakes.png")
 
 
@@ -245,8 +247,8 @@ def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> Non
     colours = [RIGHT if label == right else OTHER for label in range(len(values))]
     axes.barh(range(len(values)), values, color=colours, height=0.75)
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
-    axes.set_yticks(range(len(values)), CLASSES if names else [""] * len(values), fontsize=7)
-    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=7)
+    axes.set_yticks(range(len(values)), CLASSES if names else [""] * len(values), fontsize=8)
+    axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=8)
     axes.tick_params(length=0)
     axes.grid(False, axis="y")
     axes.spines["bottom"].set_visible(False)
@@ -258,7 +260,7 @@ def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> Non
         f"{values[best]:.0%}",
         ha="right" if inside else "left",
         va="center",
-        fontsize=7,
+        fontsize=8,
         color="white" if inside and best == right else None,
     )
 

@@ -147,5 +147,15 @@ const reach = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
 }));
 all(".table-scroll, pre").forEach((box) => reach.observe(box));
 
+// On a phone a row of a wide table becomes a card, whose cells need the names of their columns.
+for (const table of document.querySelectorAll("table")) {
+  const heads = [...table.querySelectorAll("thead th")];
+  if (heads.length < 6) continue;
+  table.classList.add("cards");
+  for (const cell of table.querySelectorAll("tbody td")) {
+    cell.dataset.label = heads[cell.cellIndex].textContent;
+  }
+}
+
 // On paper nothing can be opened.
 addEventListener("beforeprint", () => all(".callout details").forEach((fold) => { fold.open = true; }));

@@ -160,18 +160,34 @@ def test_half_trained_absent_and_repeated_stages_say_so(chart: Chart) -> None:
         assert chart.box(str(row + 1)).is_disabled()
 
 
-def test_smoothing_is_a_running_mean(chart: Chart) -> None:
-    chart.epoch.fill("2")
-    chart.smoothing.fill("2")
-    assert chart.values()["1"] == ["–", "22.50%"]  # of 15% and 30%
-    assert same(chart.lines()["1 test"], [(1, 0.15), (2, 0.225)])
-    assert chart.page.locator(".curves caption").inner_text() == "Epoch 2: mean of epochs 1 to 2"
+def test_smoothing_is_a_running_mean_that_starts_with_its_full_window(chart: Chart) -> None:
+    chart.epoch.fill("4")
+    chart.smoothing.fill("4")
+    # Twelve epochs are three windows; 0.51 to 0.54, then 0.52 to 0.55, ... 0.59 to 0.62.
+    smooth = [(epoch, 0.485 + epoch / 100) for epoch in range(4, 13)]
+    assert same(chart.lines()["4 test"], smooth)
+    assert chart.values()["4"] == ["–", "52.50%"]
+    chart.epoch.fill("3")
+    assert chart.values()["4"] == ["–", "–"]
+    caption = chart.page.locator(".curves caption")
+    assert caption.inner_text().startswith("Epoch 3: too early for a mean of 4 epochs")
+    # Two epochs are too few to smooth.
+    assert same(chart.lines()["1 test"], [(1, 0.15), (2, 0.3)])
+    assert caption.inner_text().endswith("(stages of fewer than 12 epochs as they are)")
     chart.epoch.fill("12")
-    chart.smoothing.fill("10")
-    assert chart.values()["4"] == ["–", "57.50%"]  # 0.5 and the mean of 0.03 to 0.12
-    assert chart.values()["1"] == ["–", "–"]  # ended before
+    assert caption.inner_text().startswith("Epoch 12: mean of epochs 9 to 12")
+    chart.smoothing.fill("5")
+    assert chart.values()["4"] == ["–", "62.00%"]  # twelve are fewer than three times five
     chart.smoothing.fill("1")
     assert chart.values()["4"] == ["–", "62.00%"]
+    assert chart.values()["1"] == ["–", "–"]  # ended before
+
+
+def test_the_static_charts_smooth_alike(chart: Chart) -> None:
+    chart.smoothing.fill("4")
+    drawn = [share for _, share in chart.lines()["4 test"]]
+    kept = style.running_mean([0.5 + epoch / 100 for epoch in range(1, 13)], 4)
+    assert np.allclose(drawn, kept[~np.isnan(kept)], atol=2e-3)
 
 
 def test_the_keyboard_moves_and_the_values_are_spoken(chart: Chart) -> None:

@@ -8,7 +8,7 @@ from matplotlib.patches import Rectangle
 
 from cifar_study.layers import Layer, count_layers
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import COLOURS, STYLE, WRONG, Chart, new_figure
+from cifar_study.report.style import COLOURS, STYLE, WIDE, WRONG, Chart, new_figure
 from cifar_study.stages import STAGES
 
 
@@ -20,7 +20,7 @@ def network(number: int) -> Chart:
     """
     layers = count_layers(replicates(number).run.stage.network)
     with style.context(STYLE):
-        figure = new_figure(5.8, 2.5)
+        figure = new_figure(WIDE, 2.8)
         axes = figure.subplots()
         x, left, shapes = 0.0, 0.0, []
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
@@ -38,16 +38,15 @@ def network(number: int) -> Chart:
         for index, (middle, shape) in enumerate(shapes):
             channels, *sides = shape
             text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
-            low = -19 - 8 * (index % 2 if len(shapes) > 6 else 0)
+            low = -19 - 11 * (index % 2 if len(shapes) > 6 else 0)
             axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
-            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=7.5)
-        axes.set(xlim=(-2, max(x, 62)), ylim=(-34, 17))
-        figure.set_figwidth(5.8 * min(1, max(x, 62) / 110))  # no empty half beside a small one
+            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
+        axes.set(xlim=(-1, x), ylim=(-38, 17))
         axes.axis("off")
         kinds = dict.fromkeys(_kind(layer) for layer in layers)
         colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
         handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-        figure.legend(handles, list(kinds), loc="outside upper left", ncols=4 if x > 80 else 2)
+        figure.legend(handles, list(kinds), loc="outside upper left", ncols=2)
     return Chart(figure)
 
 
@@ -69,10 +68,10 @@ def _kind(layer: Layer) -> str:
 
 def _layer_colour(layer: Layer, number: int) -> str:
     return {
-        "picture": "#8A8F98",
+        "picture": "#555555",
         "convolution 3×3": COLOURS[number],
         "batch norm": "#EE9944",
-        "max pooling": "#C3C8CE",
+        "max pooling": "#868D96",
         "global average pooling": "#4A6274",
         "dropout": "#7B5EA7",
         "dense": "#222222",
@@ -99,7 +98,7 @@ def pooled_rows(*heights: int) -> Chart:
     """
     pools = _pools()
     with style.context(STYLE):
-        figure = new_figure(4.4, 3.2)
+        figure = new_figure(WIDE, 3.2)
         panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
         for axes, height in zip(panels, heights, strict=True):
             span = 1

@@ -15,11 +15,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cifar_study.cifar10 import CLASSES
-from cifar_study.report.comparison import epoch_times, reliability
+from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
+from cifar_study.report.points import draw_points, enlarge_best
 from cifar_study.report.replicates import Replicates, how_many, replicates
 from cifar_study.report.style import (
     ACCURACY,
@@ -27,8 +28,11 @@ from cifar_study.report.style import (
     COLOURS,
     GREY,
     LOSS,
+    ON_DARK,
+    ON_LIGHT,
     STYLE,
     TRAINING_DASHES,
+    WIDE,
     Chart,
     Charts,
     Scale,
@@ -41,10 +45,7 @@ from cifar_study.stages import STAGES
 
 
 def histories(*stages: int) -> Charts:
-    """Loss and accuracy by epoch, training and test, of one or more stages: a chart for each.
-
-    Of several seeds, the mean, in a band from the least to the greatest.
-    """
+    """Loss and accuracy by epoch, training and test: the mean of each stage's seeds, and a band."""
     samples = [replicates(number) for number in stages]
     return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
 
@@ -57,14 +58,18 @@ def _history(samples: list[Replicates], scale: Scale) -> Chart:
             if one.counted:
                 _draw_history(axes, one, scale)
         _by_epoch(axes, scale, scale.label)
+        if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
+            _inset(axes, samples, scale)
         handles = _legend(samples)
         # The longest labels leave no room beside them.
         long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
-        figure.legend(handles=handles, loc="outside upper left", ncols=1 if long else 2)
+        columns = 1 if long else 2
+        figure.set_figheight(2.8 + 0.19 * -(-len(handles) // columns))  # the plot keeps its height
+        figure.legend(handles=handles, loc="outside upper left", ncols=columns)
     return Chart(figure)
 
 
-def _draw_history(axes: Axes, sample: Replicates, scale: Scale) -> None:
+def _draw_history(axes: Axes, sample: Replicates, scale: Scale, noted: bool = True) -> None:
     epochs = sample.history["epoch"].tolist()
     colour = COLOURS[sample.run.stage.number]
     for split, line in ((sample.training_split, (0, TRAINING_DASHES)), ("test", "solid")):
@@ -73,8 +78,21 @@ def _draw_history(axes: Axes, sample: Replicates, scale: Scale) -> None:
         smooth = running_mean(values)
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
         axes.plot(epochs, smooth, color=colour, linestyle=line)
-        _note_end_above(axes, epochs[-1], smooth[-1], colour, scale)
+        if noted:
+            _note_end_above(axes, epochs[-1], smooth[-1], colour, scale)
         _draw_band(axes, sample, field)
+
+
+def _inset(axes: Axes, samples: list[Replicates], scale: Scale) -> None:
+    """The same curves on a range of their own, where they fill little of the common axes."""
+    part = axes.inset_axes((0.4, 0.3, 0.58, 0.4))
+    for one in filter(lambda one: one.counted, samples):
+        _draw_history(part, one, scale, noted=False)
+    part.set_title("on its own range", weight="normal", fontsize=8, pad=3)
+    part.yaxis.set_major_locator(MaxNLocator(3))
+    part.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    if scale is ACCURACY:
+        part.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
 
 
 def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Scale) -> None:
@@ -124,19 +142,18 @@ def epoch_ticks() -> tuple[int, ...]:
     return tuple(range(0, last + step, step))
 
 
-def _legend(samples: list[Replicates]) -> list[Artist]:
-    handles: list[Artist] = [
-        Line2D(
-            [],
-            [],
-            color=COLOURS[stage.number],
-            label=f"{stage.number} {stage.title}{progress(one)}",
-        )
-        for one in samples
-        for stage in [one.run.stage]
-    ]
+def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
+    """A line in the colour of each stage with its title, and with what is to be noted of it."""
     return [
-        *handles,
+        Line2D([], [], color=COLOURS[stage.number], label=f"{stage.number} {stage.title}{said}")
+        for one in samples
+        for stage, said in [(one.run.stage, progress(one) if note else "")]
+    ]
+
+
+def _legend(samples: list[Replicates]) -> list[Artist]:
+    return [
+        *_stage_keys(samples, note=True),
         Line2D([], [], color=GREY, linestyle=(0, TRAINING_DASHES), label="training"),
         Line2D([], [], color=GREY, label="test"),
         *_band_key(samples),
@@ -170,7 +187,7 @@ def all_test_curves() -> Chart:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
     samples = [one for one in map(replicates, STAGES) if one.counted]
     with style.context(STYLE):
-        figure = new_figure(5.8, 3.6)
+        figure = new_figure(WIDE, 4.2)
         axes = figure.subplots()
         ends: list[tuple[float, float, int]] = []
         for one in samples:
@@ -180,20 +197,21 @@ def all_test_curves() -> Chart:
             _draw_band(axes, one, "test_accuracy")
             ends.append((float(values[-1]), float(len(values)), number))
         _by_epoch(axes, ACCURACY, "test accuracy")
+        handles = _stage_keys(samples)
         if key := _band_key(samples):
             key[0].set_label(f"least to greatest of {how_many(samples)}")
-            figure.legend(handles=key, loc="outside upper center")
+        figure.legend(handles=[*handles, *key], loc="outside upper left", ncols=2)
         for height, (value, epoch, number) in zip(spread([e[0] for e in ends]), ends, strict=True):
             axes.annotate(
-                f"{number} {STAGES[number].title}",
+                str(number),
                 (epoch, value),
-                (epoch_ticks()[-1] * 1.01 + 0.5, height),
+                (epoch_ticks()[-1] * 1.02, height),
                 fontsize=8,
                 va="center",
                 annotation_clip=False,
                 arrowprops={
                     "arrowstyle": "-",
-                    "relpos": (0, 0.5),  # to the label's left end, not across its neighbours
+                    "relpos": (0, 0.5),  # to the number's left side
                     "color": COLOURS[number],
                     "lw": 0.9,
                     "linestyle": (0, (1, 3)),
@@ -211,13 +229,13 @@ def confusion(number: int = 8) -> Chart | Markdown:
     np.add.at(counts, (labels, given.argmax(1)), 1)
     shares = counts / counts.sum(1, keepdims=True)
     with style.context(STYLE):
-        figure = new_figure(5.2, 4.6)
+        figure = new_figure(WIDE, 4.2)
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.grid(False)
         axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
         axes.set_yticks(range(len(CLASSES)), CLASSES)
-        axes.set(xlabel="what the network says", ylabel="what it is")
+        axes.set(xlabel="prediction", ylabel="class")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         for (row, column), share in np.ndenumerate(shares):
@@ -228,36 +246,8 @@ def confusion(number: int = 8) -> Chart | Markdown:
                 ha="center",
                 va="center",
                 fontsize=8,
-                color="white" if share > 0.55 else "#333333",
+                color=ON_DARK if share > 0.55 else ON_LIGHT,
             )
-    return Chart(figure)
-
-
-def calibration(*numbers: int) -> Chart | Markdown:
-    """Share of right guesses against the probability they were made with, by stage.
-
-    On the diagonal a probability means what it says; below it the network is
-    surer than it is right. The area of a point grows with its pictures.
-    """
-    with style.context(STYLE):
-        figure = new_figure(5.2, 4.2)
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
-        for number in numbers:
-            bins = reliability(number)
-            if not len(bins):
-                continue
-            share = bins.pictures / bins.pictures.sum()
-            label = f"{number} {STAGES[number].title}"
-            axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
-            axes.scatter(bins.confidence, bins.accuracy, 8 + 300 * share, color=COLOURS[number])
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(ACCURACY.ticks)
-            axis.set_major_formatter(ACCURACY.form)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper left")
     return Chart(figure)
 
 
@@ -286,17 +276,13 @@ def _trade_off(
     samples: list[Replicates], label: str, cost: Callable[[Replicates], float], ticks: LogLocator
 ) -> Chart:
     with style.context(STYLE):
-        figure = new_figure(3.8, 3.2)
+        figure = new_figure(3.8, 3.6)
         axes = figure.subplots()
-        points = {}
-        for one in samples:
-            number = one.run.stage.number
-            x, y = cost(one), one.final("test_accuracy").mean()
-            axes.plot(x, y, "o", color=COLOURS[number], markersize=8)
-            points[str(number)] = (x, y)
-            if one.several:
-                ends = one.final("test_accuracy")
-                axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
+        points = {
+            str(one.run.stage.number): (cost(one), float(one.final("test_accuracy").mean()))
+            for one in samples
+        }
+        draw_points(axes, samples, points)
         axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
         axes.margins(x=0.15)
         label_points(axes, points)
@@ -304,8 +290,9 @@ def _trade_off(
         axes.xaxis.set_major_formatter("{x:,.9g}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(ACCURACY.form)
+        enlarge_best(axes, samples, points)
         if any(one.several for one in samples):
             key = f"mean, and least to greatest of {how_many(samples)}"
             axes.plot([], [], "o", color=GREY, label=key)
-            axes.legend(loc="upper left")
+            figure.legend(loc="outside upper left")
     return Chart(figure)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from cifar_study.report.mechanisms import show_picture
 from cifar_study.report.numbers import ABSENT, signed
 from cifar_study.report.pictures import mechanism, not_yet
-from cifar_study.report.style import COLOURS, GREY, STYLE, Chart, new_figure
+from cifar_study.report.style import COLOURS, GREY, ON_DARK, STYLE, WIDE, Chart, new_figure
 
 CHANNELS = ("red", "green", "blue")
 
@@ -28,7 +28,7 @@ def worked_convolution(number: int = 1) -> Chart | Markdown:
         return not_yet(number)
     patch, weights, bias, sums = by_hand(found)
     with style.context(STYLE):
-        figure = new_figure(4.3, 4.6)
+        figure = new_figure(WIDE, 4.6)
         axes = figure.subplots()
         for row, name in enumerate(CHANNELS):
             top = 5.2 * row
@@ -49,7 +49,7 @@ def worked_convolution(number: int = 1) -> Chart | Markdown:
         show_picture(where, found["picture"])
         row, column = found["place"]
         corner = (column - 0.5, row - 0.5)
-        where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor="white", linewidth=1.2))
+        where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
     return Chart(figure)
 
 

@@ -55,6 +55,7 @@ def data(figure: str) -> dict[str, Any]:
                 "title": stage.title,
                 "note": charts.progress(one).strip(),
                 "colour": style.COLOURS[number],
+                "dark": style.on_ground(style.COLOURS[number]),
                 "runs": [_run(result, one.training_split) for result in one.counted],
             }
             for number, stage in STAGES.items()

@@ -61,7 +61,7 @@ def entry(number: int) -> Markdown:
 def layers(number: int) -> Markdown:
     """A stage's network as PyTorch prints it, saved when its pictures were drawn."""
     printed = mechanism(number).get("print")
-    return Markdown(f"```text\n{printed}\n```\n") if printed else not_yet(number)
+    return Markdown(f"```python\n{printed}\n```\n") if printed else not_yet(number)
 
 
 def change(number: int, before: int) -> Markdown:

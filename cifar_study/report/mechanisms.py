@@ -18,13 +18,14 @@ from cifar_study.report.style import (
     COLOURS,
     GREY,
     STYLE,
-    WRONG,
+    WIDE,
     Chart,
     Charts,
     new_figure,
 )
 from cifar_study.stages import STAGES
 
+STRUCK = "#D6336C"  # of such a value; at home on white and on dark
 MASKED = 255  # in a kept feature map, a value that dropout set to zero
 WHEN = {"start": "before the first step", "end": "after training"}
 
@@ -105,7 +106,7 @@ def untrained_loss(number: int = 1) -> str:
 def gradients(*numbers: int) -> Chart | Markdown:
     """The size of the gradient by layer, before the first step (hollow) and after the last."""
     with style.context(STYLE):
-        figure = new_figure(4.3, 3.2)
+        figure = new_figure(WIDE, 3.2)
         axes = figure.subplots()
         layers: list[str] = []
         for number in numbers:
@@ -156,7 +157,7 @@ def activations(*numbers: int) -> Chart | Markdown:
     if not all(found.values()):
         return not_yet(next(number for number in numbers if not found[number]))
     with style.context(STYLE):
-        figure = new_figure(4.3, 3.6)
+        figure = new_figure(WIDE, 3.6)
         panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
         for axes, number in zip(panels, numbers, strict=True):
             for when, colour in (("start", GREY), ("end", COLOURS[number])):
@@ -197,11 +198,11 @@ def feature_maps(number: int = 7) -> Chart | Markdown:
         return not_yet(number)
     blocks = found["blocks"]
     with style.context(STYLE):
-        figure = new_figure(4.3, 6.6)
+        figure = new_figure(WIDE, 6.6)
         top, *outer = figure.subfigures(1 + len(blocks), 1, height_ratios=[0.7] + [1] * len(blocks))
         show_picture(top.subplots(), found["picture"])
         top.legend(
-            handles=[Patch(color=WRONG, label="set to zero\nby dropout")], loc="center right"
+            handles=[Patch(color=STRUCK, label="set to zero\nby dropout")], loc="center right"
         )
         for place, (part, block) in enumerate(zip(outer, blocks, strict=True), start=1):
             side = block["side"]
@@ -227,7 +228,7 @@ def show_picture(axes: Axes, text: str) -> None:
 
 def _map(axes: Axes, values: np.ndarray) -> None:
     shown = np.ma.masked_equal(values, MASKED)
-    colours = colormaps["Greys_r"].with_extremes(bad=WRONG)
+    colours = colormaps["Greys_r"].with_extremes(bad=STRUCK)
     axes.imshow(shown, cmap=colours, vmin=0, vmax=MASKED - 1)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)

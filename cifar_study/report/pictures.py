@@ -16,7 +16,7 @@ from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import ACCURACY, COLOURS, GREY, STYLE, Chart, new_figure
+from cifar_study.report.style import ACCURACY, COLOURS, GREY, STYLE, WIDE, Chart, new_figure
 from cifar_study.results.store import HISTORY, Result
 
 SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
@@ -54,7 +54,7 @@ def sizes() -> Chart | Markdown:
     if not measured:
         return not_yet(8)
     with style.context(STYLE):
-        figure = new_figure(4.4, 3.4)
+        figure = new_figure(WIDE, 3.4)
         axes = figure.subplots()
         for shape, label, form, colour in (
             ("square", "square", "o-", COLOURS[8]),

@@ -6,6 +6,7 @@ Colours of stages and of classes are assigned here, and nowhere else.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,28 +17,50 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-# From Paul Tol's schemes: told apart by the colour-blind and on paper.
+# After Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are darker
+# here, so that each has a contrast of three to one with white.
 COLOURS = {
     1: "#332288",
-    2: "#88CCEE",
-    3: "#999933",
+    2: "#2B97C2",
+    3: "#7A7A1E",
     4: "#117733",
-    5: "#DDAA33",
+    5: "#C7830A",
     6: "#CC6677",
-    7: "#44AA99",
+    7: "#2E9484",
     8: "#882255",
     9: "#4477AA",
-    10: "#EE7733",
-    11: "#A0A0A0",
+    10: "#D6452B",
+    11: "#808080",
 }
-RIGHT, WRONG, OTHER = "#117733", "#882255", "#B8BDC4"  # classes, among bars and under photos
+RIGHT, WRONG, OTHER = "#117733", "#882255", "#868D96"  # classes, among bars and under photos
 GREY = "#555555"
+ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # over pictures and shades: the same in both themes
+GROUND = "#1d2126"  # of charts in the dark theme
+# What the greys of report.mplstyle become there; colours only get lighter where they must.
+DARK = {
+    "#ffffff": GROUND,
+    "#222222": "#e3e7eb",
+    "#333333": "#d5dade",
+    "#555555": "#a9b2bb",
+    "#888888": "#8a949e",
+    "#bbbbbb": "#6b747d",
+    "#e4e4e4": "#3b434c",
+}
+# Stages whose colours would come too near to others when they are merely made lighter.
+DARK |= {
+    COLOURS[1].lower(): "#9a8cf0",
+    COLOURS[4].lower(): "#3aa765",
+    COLOURS[6].lower(): "#f0a3a8",
+    COLOURS[8].lower(): "#d45cc0",
+}
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
+WIDE = 4.3  # inches, the widest chart
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -65,7 +88,7 @@ class Chart:
         buffer = io.StringIO()
         with style.context(STYLE):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return {"image/svg+xml": buffer.getvalue()}
+        return {"image/svg+xml": with_dark_theme(buffer.getvalue())}
 
 
 class Charts(tuple[Chart | Markdown, ...]):
@@ -76,10 +99,53 @@ class Charts(tuple[Chart | Markdown, ...]):
             display(chart)
 
 
+def with_dark_theme(svg: str) -> str:
+    """The same chart with colours for a dark page, which the browser chooses by ``color-scheme``.
+
+    A chart is an image of its own that no style of the page reaches; of the page's
+    ``color-scheme`` it is told.
+    """
+    rules = []
+    for colour in sorted(set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", svg))):
+        if (dark := on_ground(colour)) != colour:
+            rules += [
+                f'[style*="{what}: {colour}"] {{ {what}: {dark} !important }}'
+                for what in ("fill", "stroke")
+            ]
+    style = "@media (prefers-color-scheme: dark) {\n" + "\n".join(rules) + "\n}\n"
+    return svg.replace("</style>", f"{style}</style>", 1)
+
+
+def on_ground(colour: str) -> str:
+    """What a colour becomes in the dark theme: mixed with white to a contrast of three to one."""
+    colour = colour.lower()
+    if colour in (ON_DARK, ON_LIGHT):
+        return colour
+    if colour in DARK:
+        return DARK[colour]
+    red_green_blue = np.array(to_rgb(colour))
+    for white in np.arange(0, 1, 0.05):
+        mixed = to_hex(red_green_blue * (1 - white) + white)
+        if contrast(mixed, GROUND) >= 3:
+            return mixed
+    return "#ffffff"
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
+    light = []
+    for colour in (one, other):
+        values = np.array(to_rgb(colour))
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        light.append(float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05)
+    return max(light) / min(light)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that many inches; call inside ``style.context(STYLE)``.
 
-    A phone shows any width in about three and a half inches: the narrower, the larger the text.
+    A phone shows any width in about three and a half inches: at a width of :data:`WIDE` the
+    smallest text, of eight points, has nine of its pixels.
     """
     return Figure(figsize=(width, height))
 

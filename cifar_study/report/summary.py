@@ -117,7 +117,7 @@ def stage(number: int) -> Summary:
         gap_interval=gap.removesuffix(" points") + _plus_minus(one, "gap"),
         best_accuracy=best_accuracy,
         best_epoch=best_epoch,
-        best=f"{best_accuracy} ({best_epoch})" if done else ABSENT,
+        best=f"{best_accuracy}\N{NO-BREAK SPACE}({best_epoch})" if done else ABSENT,
         least_loss=ABSENT if least is None else loss(least["test_loss"]),
         least_loss_epoch=ABSENT if least is None else count(least["epoch"]),
         last_gain=points(smooth[-1] - smooth[-11]) if done > 10 else ABSENT,
