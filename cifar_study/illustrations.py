@@ -24,6 +24,7 @@ from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.report.charts import all_test_curves
 from cifar_study.report.demo import SAMPLES
+from cifar_study.report.growth import SHOWN, SHOWN_PICTURES
 from cifar_study.report.pictures import (
     DRAWN,
     PHOTO,
@@ -40,7 +41,6 @@ from cifar_study.training.mechanisms import MEASURES, measure
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
 from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
 
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 PHOTOS = "photos"  # the folder of the free photos, in figures/
 
 
@@ -119,6 +119,10 @@ def draw_data(data: Dataset, folder: Path) -> None:
     with style.context(STYLE):
         _save(_examples(data), folder / "examples.png")
         _save(_variety(data), folder / "variety.png")
+    strip = Image.fromarray(np.concatenate(list(data.test_images[list(SHOWN)]), axis=1))
+    buffer = io.BytesIO()
+    strip.save(buffer, "PNG")
+    write_whole(folder / SHOWN_PICTURES, buffer.getvalue())
     save_samples(folder)
 
 
