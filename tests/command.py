@@ -10,6 +10,7 @@ import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from cifar_study.train import main
 
@@ -96,10 +97,14 @@ def train_in_fork(folder: Path, *options: str, log: str = "") -> subprocess.Comp
 
 
 def obey(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Run the command in this process; its exit status, and its error: none, or its last line."""
+    """Run the command in this process; its exit status, and its error: none, or its last line.
+
+    It takes it that there is one core: two threads on a busy machine wait for each other.
+    """
     handlers = {ending: signal.getsignal(ending) for ending in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        status = main(list(words))
+        with patch("os.sched_getaffinity", lambda _process: {0}, create=True):
+            status = main(list(words))
     except SystemExit as stop:  # how argparse ends
         status = stop.code
     finally:

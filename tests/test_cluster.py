@@ -10,17 +10,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import filelock
 import pytest
-from command import environment, start, train
+from command import environment, refused, start, train, train_in_fork
 from conftest import copy_project, render, words
-from test_training import SMALL, finished, group, refused, same_result, small_run, wait_for
+from runs import SMALL, contents, finished, same_result, small_run, wait_for
+from test_processes import group
 
 from cifar_study.results import store
 from cifar_study.results.run import Run
+from cifar_study.results.status import status
 from cifar_study.train import main
 
 STUDY = ("--stage", "1", "2", "--seeds", "0-1", *SMALL)
@@ -107,6 +108,12 @@ class Cluster:
         worker.kill()
         worker.wait()
 
+    def kill_all(self) -> None:
+        """Kill every worker, until the scheduler knows of none."""
+        for pid in list(self.workers):
+            self.kill(pid)
+        wait_for(lambda: self.connected() == 0)
+
     def close(self) -> None:
         """Leave no process behind."""
         for process in (*self.workers.values(), self.scheduler):
@@ -124,9 +131,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def study(root: Path, epochs: int) -> list[Run]:
     """The runs of STUDY with that many epochs."""
-    return [
-        replace(small_run(stage, epochs, root), seed=seed) for stage in (1, 2) for seed in (0, 1)
-    ]
+    return [small_run(stage, epochs, root, seed) for stage in (1, 2) for seed in (0, 1)]
 
 
 def epochs_told(said: str) -> Counter[str]:
@@ -173,7 +178,7 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     assert holder(longest) != killed
     for run, same in zip(study(tmp_path, 10), study(here, 10), strict=True):
         same_result(run.folder, same.folder)
-        assert f"{run.name}: complete, 10 epochs in cache/trials/" in said
+        assert f"{run.name}: complete, 10 epochs in cache/trial/" in said
         sessions = store.read_result(run.folder).record["sessions"]
         assert [session["first_epoch"] for session in sessions] == [1]  # the same hardware
     told = epochs_told(said)
@@ -226,13 +231,57 @@ def test_a_job_that_fails_leaves_the_others_running(cluster: Cluster, tmp_path: 
     assert re.search(r"^error: .*seed-0/result\.json: unreadable", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1] == "failed: stage 1, seed 0"
     assert "Traceback" not in done.stderr
-    assert store.status(fine).text == "complete"
+    assert status(fine).text == "complete"
 
     anew = train(tmp_path, *options, "--scheduler", cluster.address, "--restart")
     assert anew.returncode == 0, anew.stderr
     assert set(epochs_told(anew.stderr).values()) == {1}
     assert len(epochs_told(anew.stderr)) == 4
-    assert store.status(fails).text == "complete"
+    assert status(fails).text == "complete"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_restart_discards_no_result_before_a_worker_replaces_it_and_survives_that_worker(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    run, same = small_run(2, 12, tmp_path), small_run(2, 12, tmp_path / "here")
+    options = ("--stage", "2", *SMALL, "--epochs", "12")
+    for place in (tmp_path, tmp_path / "here"):
+        place.mkdir(exist_ok=True)
+        local = train_in_fork(place, *options, "--jobs", "1")
+        assert local.returncode == 0, local.stderr
+    old = contents(run.folder)
+    cluster.kill_all()
+    process = start(tmp_path, *options, "--scheduler", cluster.address, "--restart")
+    assert process.stderr.readline().startswith("no worker yet; start some with: dask worker tcp")
+    time.sleep(1)  # in which the scheduler takes the job up
+    assert contents(run.folder) == old
+
+    def begun() -> int:
+        """Epochs that the command has finished; the old result is whole until its first."""
+        found = status(run)
+        if found.state == "complete" and not found.result.record["restart"]:
+            assert contents(run.folder) == old
+            return 0
+        assert found.state in ("absent", "partial"), found.text  # absent in the first's writing
+        return found.result.epochs_done if found.result else 0
+
+    cluster.need(1)
+    wait_for(lambda: begun() >= 2, 120)
+    cluster.kill(holder(run))
+    kept = begun()
+    assert 2 <= kept < 12
+    cluster.add_worker()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    told = epochs_told(said)
+    assert set(told.values()) == {1}  # nothing is trained twice
+    # The killed worker may have taken the news of its last epoch with it.
+    assert {f"stage 2, seed 0: epoch {epoch}" for epoch in range(1, 13)} - set(told) <= {
+        f"stage 2, seed 0: epoch {kept}"
+    }
+    same_result(run.folder, same.folder)
 
 
 @pytest.mark.long
@@ -258,20 +307,20 @@ def test_three_seeds_of_four_stages_render_with_bands(cluster: Cluster, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(": complete, 3 epochs in ") == 12
 
-    trial = small_run(1, 3, tmp_path).trial
-    page = (render(project, "plain", CIFAR_STUDY_TRIAL=trial) / "index.html").read_text()
+    book = render(project, "plain", CIFAR_STUDY_CACHE="cache/trial")
+    page = (book / "index.html").read_text()
     charts = [
         base64.b64decode(chart).decode()
         for chart in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
     ]
     banded = [chart for chart in charts if "PolyCollection" in chart]
     assert len(banded) >= 5  # the histories of stages 1, 1 and 2, 3, 3 and 4, 4 and 5
-    text = words(project / "_book")
-    assert f"Shown here is the trial {trial}, not the study" in text
+    text = words(book)
+    assert "Shown here is the trial in cache/trial, not the study" in text
     # At a glance, and questions 8, 9 and 14.
     assert text.count("test accuracy, 95% interval") == 4
     assert "Each network was trained from 3 seeds" in text
-    runs = [replace(small_run(4, 3, project), seed=seed) for seed in range(3)]
+    runs = [small_run(4, 3, project, seed) for seed in range(3)]
     finals = [store.read_result(run.folder).history["test_accuracy"].iloc[-1] for run in runs]
     mean = sum(finals) / 3
     assert f"After 3 epochs two blocks with ReLU reach {100 * mean:.1f}%" in text

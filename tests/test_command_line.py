@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import environment, refused
+from command import environment, obey, refused
 from runs import ONE_JOB, contents, small_run, stopped_after, train_here
 
 from cifar_study import train as command
@@ -194,7 +194,7 @@ def test_another_trial_in_the_same_folder_is_stale_and_named(
         f"train it anew with: {again} --restart"
     )
     assert contents(small_run(1, 1, tmp_path).folder) == before
-    assert main([*options, "--restart"]) == 0
+    assert obey(capsys, *options, "--restart") == (0, "")
     assert status(small_run(1, 2, tmp_path)).text == "complete"
 
 

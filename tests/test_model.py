@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_study.layers import count_layers
-from cifar_study.training.model import build_model, conv_block
 from cifar_study.stages import PEERS, STAGES, Block, get_stage
+from cifar_study.training.model import build_model, conv_block
 
 torch.set_num_threads(1)
 NUMBERS = list(range(1, 11))  # the networks of blocks
