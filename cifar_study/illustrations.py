@@ -27,6 +27,7 @@ from cifar_study.report.demo import SAMPLES
 from cifar_study.report.pictures import (
     DRAWN,
     PHOTO,
+    SHOWN,
     SIZES,
     drawn_from,
     mechanism_file,
@@ -40,7 +41,6 @@ from cifar_study.training.mechanisms import MEASURES, measure
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
 from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
 
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 PHOTOS = "photos"  # the folder of the free photos, in figures/
 
 

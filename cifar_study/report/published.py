@@ -44,10 +44,10 @@ def human() -> str:
 def results(number: int = 8) -> Markdown:
     """A stage of this report beside published networks and people."""
     own = summary.stage(number)
-    rows = [(own.stage.title, own.test_accuracy_interval, "nothing", "this report")]
+    rows = [(own.stage.title, own.test_accuracy_interval, "none", "this report")]
     rows += [(one.who, percent(one.accuracy), one.besides, f"[@{one.source}]") for one in RESULTS]
     rows.append(("people", human(), "", "[@hophuoc2018]"))
-    columns = ["network", "test accuracy", "besides the recipe", "source"]
+    columns = ["network", "test accuracy", "additions to the recipe", "source"]
     frame = pd.DataFrame(rows, columns=columns)
     align = ("left", "right", "left", "left")
     return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
