@@ -45,7 +45,8 @@ quarto:
 	  || { mv $(LOG).part $(LOG); false; }; }
 
 plain: $(VENV)/.report
-	@rm -rf _book && $(BIN)/python -m plain
+	@$(BIN)/python -m plain
+	@find _book -mindepth 1 -not -path _book/index.html -delete  # an earlier book of Quarto's
 
 preview: $(VENV)/.report
 	@$(NEEDS_QUARTO)
@@ -80,7 +81,7 @@ test-fast: $(VENV)/.all
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
 
 lint: $(VENV)/.all
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
 BENCH := .venv-bench
 

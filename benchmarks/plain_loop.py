@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
 
 from cifar_study.datasets import Dataset
-from cifar_study.training.model import build_model
 from cifar_study.stages import Stage
+from cifar_study.training.model import build_model
 
 
 class Pictures(torch.utils.data.Dataset):

@@ -10,17 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.protocol import DATA
 from cifar_study import datasets
-from cifar_study.results import store
-from cifar_study.training import trainer
 from cifar_study.errors import StudyError
+from cifar_study.report.comparison import half_width
+from cifar_study.results import store
 from cifar_study.results.run import Run
-from cifar_study.report.replicates import half_width
 from cifar_study.stages import STAGES
+from cifar_study.training import trainer
 
 STAGE, EPOCHS, LIMIT = 6, 8, 15_000
 FOLDER = Path(tempfile.gettempdir()) / "cifar-study-precision"
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     add = parse.add_argument
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
-    add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
+    add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
     return parse
 
@@ -61,18 +63,16 @@ def _trained(
     root: Path, seed: int, precision: str, pictures: datasets.Dataset
 ) -> tuple[float, float]:
     """Test accuracy in per cent and test loss of a run, which is trained unless it was before."""
-    run = Run(STAGES[STAGE], seed, epochs=EPOCHS, limit=LIMIT, data=pictures.name, root=root)
-
-    def tell(event: trainer.Event) -> None:
-        if event.row:
+    stage = replace(STAGES[STAGE], recipe=replace(STAGES[STAGE].recipe, epochs=EPOCHS))
+    run = Run(stage, seed, LIMIT, pictures.name, root=root)
+    for news in trainer.train(run, pictures, trainer.Hardware("cpu", precision, threads=1)):
+        if isinstance(news, trainer.Event) and news.row:
             print(
-                f"{run.name}, {precision}, epoch {event.row['epoch']}: "
-                f"{event.row['test_accuracy']:.1%}, {event.row['seconds']:.0f} s",
+                f"{run.name}, {precision}, epoch {news.row['epoch']}: "
+                f"{news.row['test_accuracy']:.1%}, {news.row['seconds']:.0f} s",
                 file=sys.stderr,
                 flush=True,
             )
-
-    trainer.train(run, pictures, trainer.Hardware("cpu", precision, threads=1), tell)
     last = store.read_result(run.folder).history.iloc[-1]
     return 100 * last["test_accuracy"], last["test_loss"]
 

@@ -19,15 +19,17 @@ from typing import Any
 from tqdm import tqdm
 
 from benchmarks.crew import CONTENDERS, Crew, Turn, alternate
-from benchmarks.protocol import PROJECT, Worker
+from benchmarks.protocol import DATA, PROJECT, Worker
 from benchmarks.sample import TEST_SHARE, write_sample
 from cifar_study import datasets
-from cifar_study.training.engine import Engine, choose_device, choose_precision
-from cifar_study.errors import StudyError
 from cifar_study.atomic import write_json
+from cifar_study.cifar10 import TEST, TRAIN
+from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
 from cifar_study.report.benchmark import FORMAT, RESULTS, ratios, read_results
 from cifar_study.stages import STAGES
+from cifar_study.training.engine import Engine
+from cifar_study.training.hardware import choose_device, choose_precision
 
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one
 KERAS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
@@ -43,9 +45,9 @@ def parser() -> argparse.ArgumentParser:
     add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
     add("--scaling", action="store_true", help="measure how the cost grows instead")
     add("--jobs", type=int, default=cores, help="processes side by side (default one a core)")
-    add("--data", default="auto", help="auto (default), synthetic, or a folder with CIFAR-10")
+    add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
-    add("--output", type=Path, default=PROJECT / RESULTS)
+    add("--output", type=Path, default=PROJECT / "cache" / RESULTS)
     return parse
 
 
@@ -122,7 +124,7 @@ def _bar(turns: list[Turn], options: argparse.Namespace) -> tqdm:
 
 
 def _whole_epoch(values: list[float], options: argparse.Namespace) -> list[float]:
-    share = (options.images + options.images // TEST_SHARE) / (datasets.TRAIN + datasets.TEST)
+    share = (options.images + options.images // TEST_SHARE) / (TRAIN + TEST)
     return [round(value / share, 4) for value in values]
 
 
@@ -149,10 +151,10 @@ def _contenders(python: Path) -> list[str]:
 def _draw(path: Path, options: argparse.Namespace) -> None:
     """Write the sample, as large as the largest measurement needs."""
     least, most = min(_sizes(options)), max(_sizes(options))
-    if not TEST_SHARE <= least <= most <= datasets.TRAIN:
+    if not TEST_SHARE <= least <= most <= TRAIN:
         raise StudyError(
             f"--images {options.images}: trains on {least:,} to {most:,} pictures; "
-            f"it has to be {TEST_SHARE} to {datasets.TRAIN:,}"
+            f"it has to be {TEST_SHARE} to {TRAIN:,}"
         )
     if options.data == "synthetic":
         data = datasets.synthetic(most, most // TEST_SHARE)

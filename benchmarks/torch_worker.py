@@ -20,10 +20,11 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import serve
 from benchmarks.sample import TEST_SHARE, first, read_sample
 from cifar_study.datasets import Dataset
-from cifar_study.training.engine import Engine, set_up_process
 from cifar_study.layers import count_macs
-from cifar_study.training.model import build_model
 from cifar_study.stages import STAGES, Network
+from cifar_study.training.engine import Engine
+from cifar_study.training.hardware import set_up_process
+from cifar_study.training.model import build_model
 
 Measure = Callable[[int, int], float]
 SIDE = 2048  # of the matrices whose product sets the rate: far larger than any cache

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 MODULE = re.compile(
@@ -34,6 +35,8 @@ def main() -> None:
     libraries = output / "site_libs" / "quarto-html"
     page_script, tab_script = libraries / "quarto.js", libraries / "tabsets" / "tabsets.js"
     if not (page_script.exists() and tab_script.exists()):
+        if any(output.rglob("*.html")):  # of HTML, not of a PDF
+            _warn("has no quarto.js where it was expected")
         return
     tabs = re.sub(r"^export ", "", tab_script.read_text(encoding="utf-8"), flags=re.MULTILINE)
     script, imports = re.subn(
@@ -43,7 +46,8 @@ def main() -> None:
         flags=re.MULTILINE,
     )
     if imports != 1 or re.search(r"^(import|export) ", script, flags=re.MULTILINE):
-        return  # another version of Quarto: its pages need a server
+        _warn("has another quarto.js")
+        return
     sections = json.loads((output / "search.json").read_text(encoding="utf-8"))
     (libraries / "search-index.js").write_text(INDEX % json.dumps(sections), encoding="utf-8")
     (libraries / "quarto-page.js").write_text(
@@ -61,6 +65,14 @@ def main() -> None:
         )
         if classic != text:
             page.write_text(classic, encoding="utf-8")
+
+
+def _warn(what: str) -> None:
+    print(
+        f"chapters/works_from_file.py: this version of Quarto {what}; its pages need a server "
+        "(quarto preview), opened as files their menus do not work",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 import uuid
@@ -18,156 +17,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from cifar_study.errors import StudyError, missing_package, one_line
 from cifar_study.layers import count_macs, count_parameters
+from cifar_study.options import parser, refuse_idle_options
 from cifar_study.results.run import Run
-from cifar_study.stages import PEERS, STAGES, Stage, get_stage, scale_width
+from cifar_study.stages import PEERS, STAGES, get_stage, scale_width
 
 CACHE, TRIAL, FIGURES, DATA = Path("cache"), Path("cache/trial"), Path("figures"), Path("data")
 FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
-MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
-MOST_EPOCHS = 1_000_000
-LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
-# What says nothing beside --status, --timing or --figures, by its name among the options.
-IDLE = {
-    "status": ("timing", "figures", "restart", "jobs", "scheduler", "device", "precision"),
-    "timing": ("figures", "restart", "jobs", "scheduler", "seeds"),
-    "figures": ("restart", "jobs", "scheduler", "device", "precision"),
-}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {one_line(message)} (--help shows the options)\n")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options, with what each does."""
-    parse = _Parser(
-        prog="python -m cifar_study.train",
-        description="Train stages of the study from their last finished epoch.",
-        epilog=f"Stages: {_named(STAGES)}. For scale, and not among all: {_named(PEERS)}.",
-    )
-    add = parse.add_argument
-    add("--stage", nargs="+", metavar="N", help="stages to train, or all")
-    add("--status", action="store_true", help="show how far each stage is, and train nothing")
-    seeds = parse.add_mutually_exclusive_group().add_argument
-    seeds("--seed", type=_seed, dest="seeds", metavar="S", help="random seed (default 0)")
-    seeds("--seeds", type=_seeds, metavar="LIST", help="several seeds, as 0-4 or 0,2,5-7")
-    add("--epochs", type=_positive, help="trial: train this many epochs instead of the stage's own")
-    add("--limit", type=_positive, metavar="K", help="trial: train on K pictures")
-    add(
-        "--width",
-        type=_fraction,
-        default=1.0,
-        metavar="W",
-        help="trial: W times the filters (0.5 halves them)",
-    )
-    add(
-        "--data",
-        type=_folder,
-        default="auto",
-        help="auto (default), synthetic, or a folder with CIFAR-10",
-    )
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
-    add(
-        "--jobs",
-        type=_positive,
-        metavar="J",
-        help="stages to train side by side (default: one a core; one on a GPU)",
-    )
-    add(
-        "--scheduler",
-        type=_address,
-        metavar="ADDRESS",
-        help="train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786",
-    )
-    add(
-        "--timing",
-        action="store_true",
-        help="measure every stage's epoch in one sitting, for the report, and train nothing",
-    )
-    add(
-        "--figures",
-        action="store_true",
-        help="draw the pictures in figures/ again from what is trained, and train nothing",
-    )
-    add("--restart", action="store_true", help="discard what the stage has and train it anew")
-    add(
-        "--cache",
-        type=_path,
-        metavar="FOLDER",
-        help="folder of the results (default cache, of a trial cache/trial)",
-    )
-    return parse
-
-
-def _seed(text: str) -> list[int]:
-    number = int(text)
-    if not 0 <= number < 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
-    return [number]
-
-
-def _seeds(text: str) -> list[int]:
-    """The seeds that numbers and ranges such as ``0,2,5-7`` name, in order, each once."""
-    found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip(), re.ASCII)
-        if not match:
-            raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-4 or 0,2,5-7")
-        [first], [last] = _seed(match[1]), _seed(match[2] or match[1])
-        if last < first:
-            raise argparse.ArgumentTypeError(f"{part} ends before it begins")
-        if len(found) + last - first >= MOST_SEEDS:
-            raise argparse.ArgumentTypeError(f"{text} is more than {MOST_SEEDS:,} seeds")
-        found |= set(range(first, last + 1))
-    return sorted(found)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MOST_EPOCHS:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more, up to {MOST_EPOCHS:,}")
-    return number
-
-
-def _fraction(text: str) -> float:
-    number = float(text)
-    if not 0 < number <= 4:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 4")
-    return number
-
-
-def _folder(text: str) -> str:
-    """A name that a folder can have."""
-    longest = max((len(os.fsencode(part)) for part in Path(text).parts), default=0)
-    if not text:
-        raise argparse.ArgumentTypeError("is empty; give a folder")
-    if "\0" in text:
-        raise argparse.ArgumentTypeError("holds a NUL, which no folder's name can")
-    if longest > LONGEST_NAME or len(os.fsencode(text)) > LONGEST_PATH:
-        raise argparse.ArgumentTypeError(
-            f"{len(text):,} characters are too many for the name of a folder"
-        )
-    return text
-
-
-def _path(text: str) -> Path:
-    return Path(_folder(text))
-
-
-def _address(text: str) -> str:
-    match = re.fullmatch(r"(?:(?:tcp|tls)://)?[^\s/]{1,253}:(\d{1,5})", text, re.ASCII)
-    if not match or int(match[1]) > 65535 or not text.isprintable():
-        shown = repr(text) if len(text) < 100 else f"{text[:50]!r}…"
-        raise argparse.ArgumentTypeError(f"{shown} is not of the form tcp://HOST:8786")
-    return text
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -195,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str] | None) -> int:
     parse = parser()
     options = parse.parse_args(arguments)
-    _refuse_idle_options(parse, options)
+    refuse_idle_options(parse, options)
     runs = _runs(options)
     if options.status:
         return _show_status(runs)
@@ -263,21 +122,6 @@ def _on_gpu(device: str) -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-def _refuse_idle_options(parse: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End the command where an option asks for what another one leaves undone."""
-    if not (options.stage or options.status or options.figures or options.timing):
-        parse.error("say what to do: --stage N, --status, --timing or --figures")
-    for doing, idle in IDLE.items():
-        for name in idle if getattr(options, doing) else ():
-            if getattr(options, name) != parse.get_default(name):
-                shown = "seed" if name == "seeds" else name
-                parse.error(f"--{shown} does not go with --{doing}, which trains nothing")
-    if options.status and options.data not in ("auto", "synthetic"):
-        parse.error("--data FOLDER does not go with --status, which looks at results alone")
-    if options.scheduler and options.jobs:
-        parse.error("--jobs does not go with --scheduler: each worker has one job at a time")
-
-
 @contextmanager
 def _streams() -> Iterator[None]:
     """Write what the terminal's encoding lacks as "?", and all that was said before the end."""
@@ -322,16 +166,12 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _named(stages: dict[int, Stage]) -> str:
-    return "; ".join(f"{number} {stage.title}" for number, stage in stages.items())
-
-
 def _runs(options: argparse.Namespace) -> list[Run]:
     """The runs that the options name, those of trials with what makes them one."""
     from cifar_study.cifar10 import TRAIN
-    from cifar_study.datasets import synthetic
+    from cifar_study.datasets import shapes
 
-    pictures = synthetic.TRAIN if options.data == "synthetic" else TRAIN
+    pictures = shapes.TRAIN if options.data == "synthetic" else TRAIN
     if (options.limit or 0) > pictures:
         raise StudyError(
             f"--limit {options.limit}: the data set has {pictures:,} training pictures"

@@ -19,7 +19,6 @@ class Chapter:
 
     path: str  # relative to the project, with forward slashes
     part: str  # title of the part it belongs to, or ""
-    appendix: bool
     title: str  # from the front matter, or "" when the text begins with a heading
     settings: dict[str, Any]  # the project's and its own: echo, code-fold, warning, …
     text: str
@@ -36,7 +35,6 @@ class Book:
     authors: list[str]
     lang: str
     bibliography: list[str]
-    csl: str | None
     chapters: list[Chapter]
 
 
@@ -51,8 +49,6 @@ def read_book(project: Path) -> Book:
     if not isinstance(book, dict) or not book.get("chapters"):
         raise PlainError("_quarto.yml: no chapters; list them under book: chapters:")
     settings = _settings(config)
-    entries = [(path, part, False) for path, part in _entries(book["chapters"])]
-    entries += [(path, "Appendices", True) for path, _ in _entries(book.get("appendices", []))]
     authors = _as_list(book.get("author", config.get("author")))
     return Book(
         root=root,
@@ -61,8 +57,7 @@ def read_book(project: Path) -> Book:
         authors=[str(a.get("name", "")) if isinstance(a, dict) else str(a) for a in authors],
         lang=str(config.get("lang", "en")),
         bibliography=[str(name) for name in _as_list(config.get("bibliography"))],
-        csl=config.get("csl"),
-        chapters=[_read_chapter(root, *entry, settings) for entry in entries],
+        chapters=[_read_chapter(root, *entry, settings) for entry in _entries(book["chapters"])],
     )
 
 
@@ -91,9 +86,7 @@ def _entries(items: Any, part: str = "") -> Iterator[tuple[str, str]]:
             raise PlainError(f"_quarto.yml: chapter {item!r} is neither a path nor a titled part")
 
 
-def _read_chapter(
-    root: Path, path: str, part: str, appendix: bool, settings: dict[str, Any]
-) -> Chapter:
+def _read_chapter(root: Path, path: str, part: str, settings: dict[str, Any]) -> Chapter:
     path = str(PurePosixPath(path))
     text = _read(root / path, path)
     front: dict[str, Any] = {}
@@ -103,7 +96,7 @@ def _read_chapter(
         first_line += match[0].count("\n")
         text = text[match.end() :]
     settings = settings | _settings(front)
-    return Chapter(path, part, appendix, str(front.get("title", "")), settings, text, first_line)
+    return Chapter(path, part, str(front.get("title", "")), settings, text, first_line)
 
 
 def _settings(meta: dict[str, Any]) -> dict[str, Any]:

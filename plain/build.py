@@ -48,7 +48,6 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
             {
                 "path": c.path,
                 "part": c.part,
-                "appendix": c.appendix,
                 "title": c.title,
                 "text": text,
                 "source": c.text,
@@ -68,8 +67,6 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
     if book.bibliography:
         command += ["--citeproc", "--metadata=link-citations:true"]
         command += [f"--bibliography={_existing(book.root, name)}" for name in book.bibliography]
-    if book.csl:
-        command.append(f"--csl={_existing(book.root, book.csl)}")
     done = subprocess.run(
         command, input=json.dumps(source), capture_output=True, encoding="utf-8", check=False
     )

@@ -1,7 +1,7 @@
 -- The parts of a chapter that get a number, a title or a frame: headings, figures, tables,
--- listings, equations, callouts, tabs, folded code. `reader.lua` applies them.
+-- equations, callouts, folded code. `reader.lua` applies them.
 
-local words = { fig = 'Figure', tbl = 'Table', eq = 'Equation', lst = 'Listing', sec = 'Section' }
+local words = { fig = 'Figure', tbl = 'Table', eq = 'Equation', sec = 'Section' }
 local callouts = { note = 'Note', tip = 'Tip', important = 'Important', warning = 'Warning',
                    caution = 'Caution' }
 local targets = {}  -- label → its word, its number, its anchor
@@ -38,7 +38,7 @@ local function caption_of(word, number, text)
   return caption
 end
 
--- A numbered figure, table or listing: the same <figure>, told apart by its class.
+-- A numbered figure or table: the same <figure>, told apart by its class.
 local function numbered(chapter, id, content, caption)
   local kind = kind_of(id)
   local number = count(chapter, kind)
@@ -110,29 +110,13 @@ local function callout(div, kind)
   return pandoc.Div(content, { id = div.identifier, class = 'callout ' .. kind })
 end
 
--- Panels one below the other, each under its title; the page's script makes tabs of them.
-local function tabset(div)
-  local panels, level = pandoc.Blocks {}, nil
-  for _, block in ipairs(div.content) do
-    if block.t == 'Header' and (not level or block.level == level) then
-      level = block.level
-      local title = pandoc.Div(pandoc.Plain(block.content), { class = 'tab-title' })
-      panels:insert(pandoc.Div({ title }, { class = 'tab' }))
-    elseif #panels > 0 then
-      panels[#panels].content:insert(block)
-    end
-  end
-  return pandoc.Div(panels, { id = div.identifier, class = 'tabs' })
-end
-
 local function on_div(chapter, div)
   local kind = kind_of(div.identifier)
   for _, class in ipairs(div.classes) do
     local name = class:match '^callout%-(%l+)'
     if callouts[name] then return callout(div, name) end
-    if class == 'panel-tabset' then return tabset(div) end
   end
-  if kind == 'fig' or kind == 'tbl' or kind == 'lst' then
+  if kind == 'fig' or kind == 'tbl' then
     local caption = take_caption(div.content)
     local figure = numbered(chapter, div.identifier, {}, caption)
     local content = letter_parts(chapter, div.content, targets[div.identifier].number)
@@ -188,17 +172,9 @@ local function on_table(chapter, tab)
 end
 
 local function on_code(chapter, code)
-  local caption, file = code.attributes['lst-cap'], code.attributes.filename
-  if kind_of(code.identifier) == 'lst' then
-    local id = code.identifier
-    code.identifier, code.attributes['lst-cap'] = '', nil
-    local text = caption and pandoc.utils.blocks_to_inlines(pandoc.read(caption, 'markdown').blocks)
-    return numbered(chapter, id, { code }, text)
-  end
   local fold, summary = code.attributes['code-fold'], code.attributes['code-summary']
   code.attributes = {}
   local blocks = pandoc.Blocks { code }
-  if file then blocks:insert(1, raw('<p class="file-name">' .. escape(file) .. '</p>')) end
   if fold == 'true' or fold == 'show' then
     local open = fold == 'show' and ' open' or ''
     blocks:insert(1, raw('<details class="code-fold"' .. open .. '><summary>'

@@ -27,10 +27,7 @@ def cell_markdown(code: str, options: dict[str, Any], outputs: list[Any], pictur
         shown = [
             _div("\n\n".join(shown), f"#{label}", **{"layout-ncol": options.get("layout-ncol")})
         ]
-    text = "\n\n".join(parts + shown)
-    if column := options.get("column"):
-        text = _div(text, f".column-{column}")
-    return f"\n{text}\n"
+    return "\n{}\n".format("\n\n".join(parts + shown))
 
 
 def inline_markdown(outputs: list[Any]) -> str:
@@ -49,26 +46,23 @@ def inline_markdown(outputs: list[Any]) -> str:
 def _code(code: str, options: dict[str, Any]) -> str:
     attributes = {
         "code-summary": options.get("code-summary"),
-        "lst-cap": options.get("lst-cap"),
         "code-fold": FOLDS.get(options.get("code-fold", False)),
     }
-    label = str(options.get("label", ""))
-    return _fenced(code, f"#{label}" if label.startswith("lst-") else "", ".python", **attributes)
+    return _fenced(code, ".python", **attributes)
 
 
 def _outputs(outputs: Iterable[Any], options: dict[str, Any], picture: Path) -> list[str]:
     pictured = any(_is_picture(output) for output in outputs)
-    themes = options.get("renderings", [])
     parts: list[str] = []
     number = 0  # of the picture within the cell
     for output in outputs:
         if output.output_type == "stream":
             parts.append(_stream(output, options))
         elif _is_picture(output):
-            part = _picture(output, options, number, picture.with_name(f"{picture.name}-{number}"))
-            parts.append(_div(part, f".{themes[number]}-content") if number < len(themes) else part)
+            path = picture.with_name(f"{picture.name}-{number}")
+            parts.append(_picture(output, options, number, path))
             number += 1
-        elif not pictured or output.data.keys() != {"text/plain"}:
+        elif output.data and not (pictured and output.data.keys() == {"text/plain"}):
             parts.append(_text(output.data))  # beside a picture, `<Axes: …>` says nothing
     return [part for part in parts if part]
 

@@ -112,53 +112,12 @@ codeButton.addEventListener("click", () => {
 folds.forEach((fold) => fold.addEventListener("toggle", nameCode));
 nameCode();
 
-// Tabs: without this script the panels stand one below the other, which is right for paper, too.
-all(".tabs").forEach((tabs, set) => {
-  const panels = all(":scope > .tab", tabs);
-  const list = make("div", { className: "tab-list", role: "tablist" });
-  const buttons = panels.map((panel, i) => {
-    const title = panel.querySelector(".tab-title");
-    const button = make("button", { type: "button", id: "page-tab-" + set + "-" + i });
-    button.append(...[...title.childNodes].map((node) => node.cloneNode(true)));
-    button.role = "tab";
-    panel.id ||= "page-panel-" + set + "-" + i;
-    panel.role = "tabpanel";
-    panel.tabIndex = 0;
-    button.setAttribute("aria-controls", panel.id);
-    panel.setAttribute("aria-labelledby", button.id);
-    return button;
-  });
-  const select = (index) => buttons.forEach((button, i) => {
-    button.setAttribute("aria-selected", String(i === index));
-    button.tabIndex = i === index ? 0 : -1;
-    panels[i].classList.toggle("off", i !== index);
-  });
-  buttons.forEach((button, i) => {
-    button.addEventListener("click", () => select(i));
-    panels[i].reveal = () => select(i);
-  });
-  list.addEventListener("keydown", (event) => {
-    const last = buttons.length - 1;
-    const now = buttons.indexOf(document.activeElement);
-    const next = { ArrowRight: now === last ? 0 : now + 1, ArrowLeft: now === 0 ? last : now - 1,
-      Home: 0, End: last }[event.key];
-    if (next === undefined) return;
-    event.preventDefault();
-    select(next);
-    buttons[next].focus();
-  });
-  list.append(...buttons);
-  tabs.prepend(list);
-  select(0);
-});
-
-// A link into a closed fold or a tab behind the others opens it.
+// A link into a closed fold opens it.
 const reveal = () => {
   const target = byId(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
   for (let el = target; el; el = el.parentElement) {
     if (el.tagName === "DETAILS") el.open = true;
-    el.reveal?.();
   }
   target.scrollIntoView();
 };

@@ -69,13 +69,10 @@ local function take_title(chapter, blocks)
   end
 end
 
-local chapter_count, appendix_count = 0, 0
+local chapter_count = 0
 local function chapter_number(chapter, header)
   if not header or header.classes:includes 'unnumbered' or chapter.path == 'index.qmd' then
     return nil
-  elseif chapter.appendix then
-    appendix_count = appendix_count + 1
-    return string.char(64 + appendix_count)
   end
   chapter_count = chapter_count + 1
   return tostring(chapter_count)
@@ -100,7 +97,7 @@ local function read_chapter(chapter)
   if header.identifier == '' then header.identifier = chapter.stem end
   chapter.name = header.content:clone()
   if elements.kind_of(header.identifier) == 'sec' then
-    local word = chapter.appendix and 'Appendix' or chapter.number and 'Chapter'
+    local word = chapter.number and 'Chapter'
     local number = chapter.number or pandoc.utils.stringify(header.content)
     elements.register(chapter, header.identifier, word, number)
   end
@@ -224,19 +221,8 @@ local function pager(before, after)
     .. link(after, 'next', 'Next') .. '</div>')
 end
 
--- The list of literature needs a place: the div #refs, in a chapter added for it if need be.
-local function add_references()
-  if not book.cites then return end
-  for _, chapter in ipairs(book.chapters) do
-    if chapter.text:match '{#refs' then return end
-  end
-  table.insert(book.chapters, { path = 'references', part = '', title = '',
-    text = '# References {.unnumbered}\n\n::: {#refs}\n:::\n' })
-end
-
 function Reader(input)
   book = pandoc.json.decode(tostring(input), false)
-  add_references()
   for _, chapter in ipairs(book.chapters) do read_chapter(chapter) end
   local body = pandoc.Blocks {}
   for i, chapter in ipairs(book.chapters) do

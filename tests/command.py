@@ -9,12 +9,21 @@ import subprocess
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cifar_study.train import main
+
+if TYPE_CHECKING:  # forks import this module
+    import pytest
 
 PROJECT = Path(__file__).parent.parent
 
-# Forks come from a process that has imported what takes seconds, and done nothing else.
+# Forks come from a process that has imported what takes seconds, and done nothing else;
+# torch's first optimizer imports its dynamo.
 _server = multiprocessing.get_context("forkserver")
-_server.set_forkserver_preload(["torch", "pandas", "safetensors.numpy"])
+_server.set_forkserver_preload(
+    ["torch", "torch._dynamo", "pandas", "safetensors.numpy", "filelock", "tqdm"]
+)
 
 
 def environment() -> dict[str, str]:
@@ -30,7 +39,9 @@ def _prepare() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        cores = sorted(os.sched_getaffinity(0))
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+        os.sched_setaffinity(0, {cores[int(worker) % len(cores)]})
 
 
 def start(folder: Path, *options: str, **more: object) -> subprocess.Popen:
@@ -53,29 +64,60 @@ def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def fork(folder: Path, *options: str) -> BaseProcess:
-    """As :func:`start`, without the seconds of imports; it prints to ``folder/out`` and ``err``."""
-    process = _server.Process(target=_forked, args=(folder, options), daemon=True)
+def fork(folder: Path, *options: str, log: str = "") -> BaseProcess:
+    """As :func:`start`, without the seconds of imports, in a session of its own.
+
+    It prints to ``folder/out`` and ``folder/err``, after the name of a ``log``.
+    """
+    process = _server.Process(target=_forked, args=(folder, options, log), daemon=True)
     process.start()
     return process
 
 
-def _forked(folder: Path, options: tuple[str, ...]) -> None:
+def _forked(folder: Path, options: tuple[str, ...], log: str) -> None:
+    os.setsid()
     _prepare()
+    multiprocessing.current_process().daemon = False  # it may have jobs
     os.environ.clear()
     os.environ.update(environment())
     os.chdir(folder)
     for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
-        with Path(name).open("w") as file:
+        with Path(log + name).open("w") as file:
             os.dup2(file.fileno(), stream.fileno())
-    from cifar_study.train import main
-
     sys.exit(main(list(options)))
 
 
-def train_in_fork(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def train_in_fork(folder: Path, *options: str, log: str = "") -> subprocess.CompletedProcess[str]:
     """As :func:`train`, without the seconds of imports."""
-    process = fork(folder, *options)
+    process = fork(folder, *options, log=log)
     process.join(timeout=300)
-    said = ((folder / name).read_text() for name in ("out", "err"))
+    said = ((folder / f"{log}{name}").read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(options, process.exitcode, *said)
+
+
+def obey(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """Run the command in this process; its exit status, and its error: none, or its last line."""
+    handlers = {ending: signal.getsignal(ending) for ending in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        status = main(list(words))
+    except SystemExit as stop:  # how argparse ends
+        status = stop.code
+    finally:
+        for ending, handler in handlers.items():
+            signal.signal(ending, handler)
+    said = capsys.readouterr()
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in said.err + said.out
+    assert status in (0, 2)
+    if status == 2 and "damaged" not in said.out:
+        assert errors == said.err.splitlines()[-1:]
+    else:
+        assert not errors
+    return status, errors[0] if errors else ""
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line of error that the words end in, with exit status 2."""
+    status, error = obey(capsys, *words)
+    assert status == 2
+    return error

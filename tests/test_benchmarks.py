@@ -22,13 +22,13 @@ from benchmarks.plain_loop import PlainLoop
 from benchmarks.protocol import PROJECT, Worker
 from benchmarks.sample import first, read_sample, write_sample
 from cifar_study import datasets
-from cifar_study.report import benchmark as measured
-from cifar_study.training.engine import has_bfloat16
-from cifar_study.errors import StudyError
 from cifar_study.atomic import read_json, write_json
+from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
-from cifar_study.training.model import build_model
+from cifar_study.report import benchmark as measured
 from cifar_study.stages import STAGES
+from cifar_study.training.hardware import has_bfloat16
+from cifar_study.training.model import build_model
 
 torch.set_num_threads(1)
 
@@ -292,7 +292,7 @@ def test_a_changed_number_and_another_format_are_errors(tmp_path: Path) -> None:
 
 
 def test_the_stored_measurements_are_whole() -> None:
-    results = measured.read_results(PROJECT / measured.RESULTS)
+    results = measured.read_results(PROJECT / "cache" / measured.RESULTS)
     assert sorted(results["stages"]) == list("1245678")
     assert all(len(entry["seconds"]["floor"]) == 5 for entry in results["stages"].values())
 

@@ -105,9 +105,9 @@ def test_folds_open(served: tuple[str, list[str]], browser) -> None:
     fold.scroll_into_view_if_needed()
     fold.click()
     assert page.evaluate("document.querySelectorAll('details[open]').length") >= 1
-    code = page.get_by_text("def train_epoch").first
+    code = page.get_by_text("def train_in_parts").first
     assert not code.is_visible()
-    page.get_by_text("Engine.train_epoch").first.click()
+    page.get_by_text("Engine.train_in_parts").first.click()
     code.wait_for()
     page.close()
 

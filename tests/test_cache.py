@@ -19,20 +19,25 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from runs import contents, of_epochs
 
-from cifar_study import atomic
-from cifar_study import datasets
-from cifar_study.results import store
-from cifar_study.training import trainer
-from cifar_study.results.store import Checkpoint
-from cifar_study.errors import StudyError
+from cifar_study import atomic, datasets
 from cifar_study.atomic import read_json, write_json, write_whole
+from cifar_study.errors import StudyError
+from cifar_study.results import store
 from cifar_study.results.run import Run
-from cifar_study.stages import STAGES
+from cifar_study.results.status import Status, as_recorded, differences, seeds, stale, status
+from cifar_study.results.store import Checkpoint
+from cifar_study.stages import PEERS, STAGES, Stage, get_stage, scale_width
+from cifar_study.training import trainer
 
 DATA = datasets.synthetic(train=20, test=10)
 RANDOM = np.random.default_rng(0)
 RESULT = (store.HISTORY, store.PREDICTIONS, store.MODEL, store.RECORD)  # in the order of writing
+
+
+def three_epochs(number: int) -> Stage:
+    return of_epochs(STAGES[number], 3)
 
 
 def history(count: int) -> pd.DataFrame:
@@ -62,11 +67,8 @@ def write(run: Run, count: int) -> Checkpoint:
 
 
 def train(run: Run) -> bool:
-    return trainer.train(run, DATA, trainer.Hardware(), lambda event: None)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+    *_, trained = trainer.train(run, DATA, trainer.Hardware())
+    return trained
 
 
 def one_line_in(folder: Path, error: StudyError) -> bool:
@@ -81,9 +83,9 @@ class Kept:
     """Runs on disk, one of them partial, and what was written to them."""
 
     def __init__(self, root: Path) -> None:
-        self.run = Run(STAGES[1], epochs=3, data="synthetic", root=root)
+        self.run = Run(three_epochs(1), data="synthetic", root=root)
         self.other = replace(self.run, seed=1)
-        self.partial = replace(self.run, stage=STAGES[2])
+        self.partial = replace(self.run, stage=three_epochs(2))
         self.state = write(self.run, 3)
         write(self.other, 3)
         self.partial_state = write(self.partial, 2)
@@ -99,7 +101,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers take it that nobody writes just now."""
-    monkeypatch.setattr(cache, "SETTLED", 0)
+    monkeypatch.setattr(store, "SETTLED", 0)
 
 
 @st.composite
@@ -180,10 +182,10 @@ def check_every_reader(run: Run, record: dict, state: Checkpoint) -> None:
         else:
             assert right(value)
 
-    def stands(status: store.Status) -> bool:
-        assert len(status.text.splitlines()) == 1
+    def stands(found: Status) -> bool:
+        assert len(found.text.splitlines()) == 1
         whole = "complete" if len(state.history) == 3 else "partial"
-        return status.state == whole or (status.state == "damaged" and str(folder) in status.text)
+        return found.state == whole or (found.state == "damaged" and str(folder) in found.text)
 
     attempt(
         lambda: store.read_result(folder),
@@ -194,7 +196,7 @@ def check_every_reader(run: Run, record: dict, state: Checkpoint) -> None:
     attempt(result.model, lambda read: same_arrays(read, state.model))
     if not result.complete:
         attempt(lambda: Checkpoint.load(folder, record), lambda read: same_state(read, state))
-    attempt(lambda: store.status(run), stands)
+    attempt(lambda: status(run), stands)
 
 
 @pytest.mark.parametrize("name", RESULT)
@@ -247,7 +249,7 @@ def test_training_names_damage_of_a_complete_run(
         else:
             assert not trained
             result = store.read_result(run.folder)
-            assert store.status(run).text == "complete"
+            assert status(run).text == "complete"
             assert result.history.equals(kept.state.history)
             assert same_predictions(result.predictions(), kept.state)
             assert same_arrays(result.model(), kept.state.model)
@@ -319,7 +321,7 @@ def test_a_record_nested_too_deep_is_named(depth: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("done", [2, 3])
 def test_a_hand_edited_history_is_named(done: int, tmp_path: Path, no_waiting: None) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
+    run = Run(three_epochs(1), data="synthetic", root=tmp_path)
     write(run, done)
     path = run.folder / store.HISTORY
     path.write_text(path.read_text().replace("2.3,", "2.2,"))
@@ -368,11 +370,11 @@ def test_half_of_a_result_is_an_error_and_none_of_it_is_none(
 
 
 def test_a_first_epoch_cut_off_before_its_record_is_no_result(tmp_path: Path) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
+    run = Run(three_epochs(1), data="synthetic", root=tmp_path)
     write(run, 1)
     (run.folder / store.RECORD).unlink()
     assert store.read_result(run.folder) is None
-    assert store.status(run).state == "absent"
+    assert status(run).state == "absent"
 
 
 # --- writing: whole or not at all ---------------------------------------------------------------
@@ -445,7 +447,7 @@ def test_a_write_that_is_stopped_leaves_the_old_file(
 
 
 def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
-    run, written = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path), []
+    run, written = Run(three_epochs(1), data="synthetic", root=tmp_path), []
     state = checkpoint(2)
     for _ in range(5):
         state.model = dict(reversed(state.model.items()))
@@ -459,7 +461,7 @@ def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_an_epoch_cut_off_between_its_files_is_noticed_and_leaves_the_old_checkpoint(
     replaced: int, planned: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_waiting: None
 ) -> None:
-    run = Run(STAGES[1], epochs=planned, data="synthetic", root=tmp_path)
+    run = Run(of_epochs(STAGES[1], planned), data="synthetic", root=tmp_path)
     old = write(run, 2)
     record = store.read_record(run.folder / store.RECORD)
     count = 0
@@ -485,49 +487,58 @@ def test_an_epoch_cut_off_between_its_files_is_noticed_and_leaves_the_old_checkp
             patched.setattr(Path, "unlink", stop_at_last(Path.unlink))
         with pytest.raises(KeyboardInterrupt):
             write(run, 3)
-    status = store.status(run)
+    found = status(run)
     if replaced == 0:
-        assert status.text == f"at 2/{planned}"
-        assert status.result.history.equals(history(2))
+        assert found.text == f"at 2/{planned}"
+        assert found.result.history.equals(history(2))
     elif replaced < last:
-        assert status.state == "damaged"
-        assert status.text.endswith("it goes on from its last finished epoch")
-        assert str(run.folder / store.HISTORY) in status.text
+        assert found.state == "damaged"
+        assert found.text.endswith("it goes on from its last finished epoch")
+        assert str(run.folder / store.HISTORY) in found.text
         with pytest.raises(StudyError) as caught:
             store.read_result(run.folder)
-        assert str(caught.value) == status.text
+        assert str(caught.value) == found.text
     else:
-        assert status.text == ("complete" if planned == 3 else "at 3/4")
-        assert status.result.history.equals(history(3))
-        assert status.result.predictions()[0].shape == (10, 10)
+        assert found.text == ("complete" if planned == 3 else "at 3/4")
+        assert found.result.history.equals(history(3))
+        assert found.result.predictions()[0].shape == (10, 10)
     if replaced < last:
         assert store.read_record(run.folder / store.RECORD) == record
         assert same_state(Checkpoint.load(run.folder, record), old)
     new = write(run, 3)  # as from the checkpoint
-    after = store.status(run)
+    after = status(run)
     assert after.text == ("complete" if planned == 3 else "at 3/4")
     assert same_arrays(after.result.model(), new.model)
     checkpoints = {"checkpoint-3.safetensors"} if planned == 4 else set()
     assert set(contents(run.folder)) == {*RESULT, *checkpoints}
 
 
-def test_a_reader_beside_a_writer_finds_whole_epochs(tmp_path: Path) -> None:
-    run = Run(STAGES[1], epochs=1_000, data="synthetic", root=tmp_path)
+def test_a_reader_beside_a_writer_finds_whole_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty epochs in a row; then on, waiting for a reader that is slow, until it saw several."""
+    monkeypatch.setattr(store, "SETTLED", 30)  # a busy disk takes its time between two files
+    run, rows, seen = Run(STAGES[1], data="synthetic", root=tmp_path), history(150), [1]
     write(run, 1)
+    deadline = time.monotonic() + 60
 
     def write_on() -> None:
-        for count in range(2, 32):
+        for count in range(2, 150):
+            while count > 31 and seen[-1] < count - 10 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if count > 31 and (len(set(seen)) > 5 or time.monotonic() > deadline):
+                return
             write(run, count)
             time.sleep(0.01)
 
     writer = threading.Thread(target=write_on)
     writer.start()
-    seen = []
     while writer.is_alive():
-        status = store.status(run)
-        assert status.state == "partial", status.text
-        assert status.result.history.equals(history(status.result.epochs_done))
-        seen.append(status.result.epochs_done)
+        found = status(run)
+        assert found.state == "partial", found.text
+        assert found.result.history.equals(rows.head(found.result.epochs_done))
+        seen.append(found.result.epochs_done)
+    writer.join()
     assert seen == sorted(seen)
     assert len(set(seen)) > 5
 
@@ -548,7 +559,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_on_a_full_disk_the_old_results_stay(small_disk: Path) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=small_disk)
+    run = Run(three_epochs(1), data="synthetic", root=small_disk)
     write(run, 2)
     before = contents(run.folder)
     filler = small_disk / "filler"
@@ -558,18 +569,18 @@ def test_on_a_full_disk_the_old_results_stay(small_disk: Path) -> None:
         write(run, 3)
     assert one_line_in(run.folder, caught.value)
     assert contents(run.folder) == before
-    assert store.status(run).text == "at 2/3"
+    assert status(run).text == "at 2/3"
     filler.unlink()
     write(run, 3)
-    assert store.status(run).text == "complete"
+    assert status(run).text == "complete"
 
 
 def test_on_a_read_only_disk_results_are_read_and_not_written(small_disk: Path) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=small_disk)
+    run = Run(three_epochs(1), data="synthetic", root=small_disk)
     write(run, 2)
     before = contents(run.folder)
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert store.status(run).text == "at 2/3"
+    assert status(run).text == "at 2/3"
     with pytest.raises(StudyError, match="Read-only file system") as caught:
         write(run, 3)
     assert one_line_in(run.folder, caught.value)
@@ -601,10 +612,10 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
+    run = Run(three_epochs(1), data="synthetic", root=tmp_path)
     write(run, 3)
     whole = contents(run.folder)
-    half = run.folder / f".model.safetensors.x{files.UNFINISHED}"
+    half = run.folder / f".model.safetensors.x{atomic.UNFINISHED}"
     half.write_bytes(b"half")
     assert not train(run)
     assert contents(run.folder) == whole
@@ -614,33 +625,33 @@ def test_what_a_killed_process_left_half_written_is_swept_away(tmp_path: Path) -
 
 
 def test_status_tells_how_far_a_run_is(tmp_path: Path, no_waiting: None) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
-    assert store.status(run).text == "absent"
+    run = Run(three_epochs(1), data="synthetic", root=tmp_path)
+    assert status(run).text == "absent"
     write(run, 2)
-    assert (store.status(run).state, store.status(run).text) == ("partial", "at 2/3")
+    assert (status(run).state, status(run).text) == ("partial", "at 2/3")
     write(run, 3)
-    assert store.status(run).text == "complete"
+    assert status(run).text == "complete"
     (run.folder / store.MODEL).unlink()  # git keeps that of seed 0 only
-    assert store.status(run).text == "complete"
+    assert status(run).text == "complete"
     with pytest.raises(StudyError, match="missing") as caught:
         store.read_result(run.folder).model()
     assert one_line_in(run.folder / store.MODEL, caught.value)
     (run.folder / store.PREDICTIONS).unlink()
-    assert store.status(run).state == "damaged"
-    assert str(run.folder / store.PREDICTIONS) in store.status(run).text
+    assert status(run).state == "damaged"
+    assert str(run.folder / store.PREDICTIONS) in status(run).text
 
 
 def test_a_partial_result_without_its_checkpoint_is_damaged(
     tmp_path: Path, no_waiting: None
 ) -> None:
-    run = Run(STAGES[1], epochs=3, data="synthetic", root=tmp_path)
+    run = Run(three_epochs(1), data="synthetic", root=tmp_path)
     write(run, 2)
     path = run.folder / store.checkpoint_name(2)
     path.unlink()
     before = contents(run.folder)
-    stand = store.status(run)
-    assert stand.state == "damaged"
-    assert stand.text.startswith(f"{path}: missing; restore it from git, or delete ")
+    found = status(run)
+    assert found.state == "damaged"
+    assert found.text.startswith(f"{path}: missing; restore it from git, or delete ")
     with pytest.raises(StudyError, match="missing; restore it from git") as caught:
         train(run)
     assert one_line_in(path, caught.value)
@@ -648,31 +659,31 @@ def test_a_partial_result_without_its_checkpoint_is_damaged(
 
 
 def test_status_names_the_field_that_differs(tmp_path: Path) -> None:
-    run = Run(STAGES[6], epochs=3, data="synthetic", root=tmp_path)
+    run = Run(three_epochs(6), data="synthetic", root=tmp_path)
     write(run, 3)
 
-    def text(stage) -> str:
-        status = store.status(replace(run, stage=stage))
-        assert status.state == "stale"
-        return status.text
+    def text(stage: Stage) -> str:
+        found = status(replace(run, stage=stage))
+        assert found.state == "stale"
+        return found.text
 
-    slower = replace(STAGES[6], recipe=replace(STAGES[6].recipe, momentum=0.8))
+    slower = replace(run.stage, recipe=replace(run.stage.recipe, momentum=0.8))
     assert text(slower) == "stale: recipe.momentum 0.9 → 0.8"
     blocks = STAGES[6].network.blocks
     plain = (blocks[0], replace(blocks[1], batch_norm=False), *blocks[2:])
-    changed = replace(STAGES[6], network=replace(STAGES[6].network, blocks=plain))
+    changed = replace(run.stage, network=replace(run.stage.network, blocks=plain))
     assert text(changed) == "stale: network.blocks[1].batch_norm True → False"
     record = store.read_result(run.folder).record
-    assert store.stale(run, record) == ""
-    assert store.stale(run, record, DATA.fingerprint, "float32") == ""
-    assert store.stale(run, record, "0" * 64) == "data (another fingerprint)"
-    assert store.stale(run, record, "", "bfloat16") == "precision float32 → bfloat16"
+    assert stale(run, record) == ""
+    assert stale(run, record, DATA.fingerprint, "float32") == ""
+    assert stale(run, record, "0" * 64) == "data (another fingerprint)"
+    assert stale(run, record, "", "bfloat16") == "precision float32 → bfloat16"
     with pytest.raises(StudyError, match=r"momentum 0\.9 → 0\.8.*--restart"):
         train(replace(run, stage=slower))
     other = datasets.synthetic(train=20, test=11)
     with pytest.raises(StudyError, match=r"stale: data \(another fingerprint\); .*--restart"):
-        trainer.train(run, other, trainer.Hardware(), lambda event: None)
-    assert store.status(run).text == "complete"
+        next(trainer.train(run, other, trainer.Hardware()))
+    assert status(run).text == "complete"
 
 
 def test_a_result_of_another_format_is_said_to_be_one(kept: Kept, tmp_path: Path) -> None:
@@ -686,42 +697,60 @@ def test_a_result_of_another_format_is_said_to_be_one(kept: Kept, tmp_path: Path
 def test_differences_of_nested_dicts_by_hand() -> None:
     old = {"a": 1, "b": {"c": [1, {"d": 2}], "e": "x"}, "gone": 1, "list": [1]}
     new = {"a": 1, "b": {"c": [1, {"d": 3}], "e": "y"}, "new": 2, "list": [1, 2]}
-    assert list(store.differences(old, new)) == [
+    assert list(differences(old, new)) == [
         "b.c[1].d 2 → 3",
         "b.e x → y",
         "gone 1 → None",
         "list [1] → [1, 2]",
         "new None → 2",
     ]
-    assert list(store.differences(old, old)) == []
+    assert list(differences(old, old)) == []
 
 
 @given(
-    stage=st.sampled_from(list(STAGES)),
-    epochs=st.none() | st.integers(1, 300),
+    number=st.sampled_from(list(STAGES | PEERS)),
+    epochs=st.sampled_from([1, 15, 149, 150, 300]),
     limit=st.none() | st.integers(1, 60_000),
     width=st.sampled_from([0.001, 0.25, 0.5, 0.99999999, 1.0, 1.0000001, 2.0]),
     name=st.sampled_from(["cifar10", "synthetic"]),
 )
-def test_a_trial_never_lies_where_a_result_of_the_study_does(
-    stage: int, epochs: int | None, limit: int | None, width: float, name: str
+def test_a_run_is_a_trial_where_it_is_not_the_registered_stage_on_the_whole_of_cifar10(
+    number: int, epochs: int, limit: int | None, width: float, name: str
 ) -> None:
-    run = Run(STAGES[stage], 0, epochs, limit, width, name, Path("cache"))
-    whole = epochs in (None, 15 if stage == 3 else 150)
-    if whole and limit is None and width == 1 and name == "cifar10":
-        assert run.folder == Path("cache") / f"stage-{stage}" / "seed-0"
-    else:
-        assert run.folder.is_relative_to("cache/trials")
+    registered = (STAGES | PEERS)[number]
+    stage = scale_width(of_epochs(registered, epochs), width)
+    run = Run(stage, 0, limit, name, root=Path("anywhere"))
+    of_the_study = (
+        epochs == (15 if number == 3 else 150)
+        # A width that rounds to as many filters, or has none to scale, is the same network.
+        and (0.9 < width < 1.1 or number in (9, 11))
+        and limit is None
+        and name == "cifar10"
+    )
+    assert run.trial == (not of_the_study)
+    assert run.folder == Path(f"anywhere/stage-{number}/seed-0")
+    assert ("--cache anywhere" in run.command()) == run.trial
 
 
-def test_trials_are_not_among_the_seeds_of_a_stage(tmp_path: Path) -> None:
-    trial = Run(STAGES[1], seed=3, epochs=3, data="synthetic", root=tmp_path)
-    write(trial, 3)
-    assert store.seeds(Run(STAGES[1], root=tmp_path)) == [0]  # nothing yet: what would be first
-    assert store.seeds(trial) == [3]
+def test_a_run_is_read_back_from_its_record(tmp_path: Path) -> None:
+    for number in (1, 8, 9, 11):
+        stage = scale_width(of_epochs(get_stage(number), 3), 0.5)
+        run = Run(stage, 7, 50, "synthetic", root=tmp_path)
+        write(run, 2)
+        assert as_recorded(replace(run, stage=get_stage(number), limit=None)) == run
+    absent = Run(STAGES[2], root=tmp_path)
+    assert as_recorded(absent) == absent
+    (run.folder / store.RECORD).write_text("{")
+    registered = replace(run, stage=get_stage(11), limit=None)
+    assert as_recorded(registered) == registered
+    assert status(registered).state == "damaged"
+
+
+def test_the_seeds_of_a_stage_are_those_that_have_a_folder(tmp_path: Path) -> None:
+    assert seeds(Run(STAGES[1], root=tmp_path)) == [0]  # nothing yet: what would be first
     write(Run(STAGES[1], seed=12, root=tmp_path), 1)
     write(Run(STAGES[1], seed=2, root=tmp_path), 1)
+    write(Run(STAGES[2], seed=3, root=tmp_path), 1)
+    write(Run(three_epochs(1), seed=4, data="synthetic", root=tmp_path / "trial"), 3)
     (tmp_path / "stage-1" / "seed-old").mkdir()
-    assert store.seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]
-    assert store.reported(1, seed=2, root=tmp_path).text == "at 1/150"
-    assert store.reported(2, seed=2, root=tmp_path).text == "absent"
+    assert seeds(Run(STAGES[1], root=tmp_path)) == [2, 12]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cifar_study.illustrations import SHAPES, TEST_SIDES, flattened
+from cifar_study.training.robustness import SHAPES, TEST_SIDES, flattened
 
 PROJECT = Path(__file__).parent.parent
 CHAPTERS = [PROJECT / "index.qmd", *sorted((PROJECT / "chapters").glob("q*.qmd"))]

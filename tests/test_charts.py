@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import results
 
-from cifar_study.report import charts, summary, tables
-from cifar_study.results.run import FIGURES, ROOT, TRIAL_VARIABLE
-from cifar_study.stages import PEERS, STAGES
+from cifar_study.errors import StudyError
+from cifar_study.report import architecture, charts, pictures, study, style, summary, tables
+from cifar_study.results.run import Run
+from cifar_study.stages import PEERS, STAGES, scale_width
 
 
 def test_curves_that_leave_the_chart_say_where_they_end() -> None:
     expected = []
     for number in (4, 5):
-        history = ROOT / f"stage-{number}" / "seed-0" / "history.csv"
+        history = study.cache() / f"stage-{number}" / "seed-0" / "history.csv"
         with history.open(newline="") as file:
             losses = [float(row["test_loss"]) for row in csv.DictReader(file)][-10:]
         end = sum(losses) / 10
@@ -41,16 +45,16 @@ def test_numbers_beside_points_keep_apart() -> None:
 
 
 def test_the_chart_of_sizes_shows_what_was_measured() -> None:
-    measured = json.loads((FIGURES / charts.SIZES).read_text())
-    axes = charts.sizes().figure.axes[0]
+    measured = json.loads((study.figures() / pictures.SIZES).read_text())
+    axes = pictures.sizes().figure.axes[0]
     for line, kind in zip(axes.lines, ("square", "flattened", "padded"), strict=False):
         shares = measured["values"]["widths"][kind]
         assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
 
 
 def test_rows_without_a_partner_are_hatched() -> None:
-    assert charts.rows_left(21) == [21, 10, 5, 2]
-    odd, even = charts.pooled_rows(21, 24).figure.axes
+    assert architecture.rows_left(21) == [21, 10, 5, 2]
+    odd, even = architecture.pooled_rows(21, 24).figure.axes
     dropped = [bar.get_bbox() for bar in odd.patches if bar.get_hatch()]
     # The 21st row, and the last of five values that stand for four rows each.
     assert [(box.x0, box.y0, box.y1) for box in dropped] == [(0, 20, 21), (2, 16, 20)]
@@ -59,21 +63,32 @@ def test_rows_without_a_partner_are_hatched() -> None:
 
 
 def test_every_stage_has_a_colour_of_its_own() -> None:
-    assert charts.COLOURS.keys() == STAGES.keys() | PEERS.keys()
-    assert len(set(charts.COLOURS.values())) == len(charts.COLOURS)
+    assert style.COLOURS.keys() == STAGES.keys() | PEERS.keys()
+    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
 
 
 def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(charts.photos())
-    other = charts.drawn_from() | {"8": "of another history"}
-    monkeypatch.setattr(figures, "drawn_from", lambda folder: other)
-    assert not len(charts.photos())
-    assert not charts.size_accuracies()
-    assert "Not drawn from this run of stage 8" in charts.saved("photo", 8).data
+    assert len(pictures.photos())
+    other = pictures.drawn_from(study.figures()) | {"8": "of another history"}
+    monkeypatch.setattr(pictures, "drawn_from", lambda folder: other)
+    assert not len(pictures.photos())
+    assert not pictures.size_accuracies()
+    assert "Not drawn from this run of stage 8" in pictures.saved("photo", 8).data
 
 
-def test_a_trial_of_another_width_is_counted_at_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TRIAL_VARIABLE, "epochs-3_width-0.5")
+def leave_trial(folder: Path, *numbers: int, epochs: int, width: float = 1) -> None:
+    """Leave the last epoch of these stages in a cache of its own."""
+    for number in numbers:
+        stage = scale_width(STAGES[number], width)
+        stage = replace(stage, recipe=replace(stage.recipe, epochs=epochs))
+        results.leave(Run(stage, root=folder), [0.5] * epochs)
+
+
+def test_a_trial_of_another_width_is_counted_at_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_trial(tmp_path, 1, 2, epochs=3, width=0.5)
+    monkeypatch.setenv(study.VARIABLE, str(tmp_path))
     # Two filters: (9·3·2 + 2) + (9·2·2 + 2) + (32·10 + 10) = 424; ten filters: 2,800.
     assert "424" in tables.layers(1).data
     assert summary.parameter_ratio(2, 1) == "6.6 times"
@@ -81,13 +96,22 @@ def test_a_trial_of_another_width_is_counted_at_its_own(monkeypatch: pytest.Monk
     assert tables.recipe(1).data.split("| epochs")[1].split("|")[1].strip() == "3"
 
 
-def test_a_trial_is_named_whichever_stage_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(TRIAL_VARIABLE, "epochs-15")  # as many as stage 3 has in the study
-    assert "the trial `epochs-15`" in tables.standing(3, 4).data
+def test_a_trial_is_named_whichever_stage_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_trial(tmp_path, 3, 4, epochs=15)  # as many as stage 3 has in the study
+    monkeypatch.setenv(study.VARIABLE, str(tmp_path))
+    assert f"the trial in `{tmp_path}`" in tables.incomplete_note(3, 4).data
+
+
+def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(study.VARIABLE, "cache/trail")
+    with pytest.raises(StudyError, match=r"CIFAR_STUDY_CACHE=cache/trail: no such folder"):
+        tables.compare()
 
 
 def test_a_running_mean_begins_with_its_full_window() -> None:
-    smooth = charts.running_mean(range(30))
+    smooth = style.running_mean(range(30))
     assert np.isnan(smooth[:9]).all()
     assert smooth[9:].tolist() == [4.5 + step for step in range(21)]  # 0 to 9, then 1 to 10, ...
-    assert charts.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth
+    assert style.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from conftest import PROJECT
 
-from cifar_study.report import charts, explorer, study, style
+from cifar_study.report import explorer, study, style
 from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
@@ -23,7 +23,7 @@ FIELDS = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 def publish(number: int, seed: int, test_accuracies: list[float]) -> None:
     """Leave a run in the cache below the working folder; its other values follow from these."""
-    run = Run(STAGES[number], seed)
+    run = Run(STAGES[number], seed, root=Path("cache"))
     rows = [
         (epoch, 0, 0, 3 - value, value / 2, 1 - value, value, 1.0)
         for epoch, value in enumerate(test_accuracies, start=1)
@@ -90,6 +90,7 @@ def same(points: list[tuple[float, float]], expected: list[tuple[float, float]])
 def chart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser) -> Iterator[Chart]:
     """Stage 1 three times, two runs with two epochs and one with one, stage 4 with twelve."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "PROJECT", tmp_path)
     monkeypatch.setattr(study, "pages", lambda: PROJECT / "chapters")
     publish(1, 0, [0.1, 0.2])
     publish(1, 1, [0.2, 0.4])
@@ -120,8 +121,8 @@ def test_lines_have_the_values_colours_and_dashes_of_the_static_charts(chart: Ch
         test, train = (
             chart.page.locator(f"[data-curve='{number} {split}']") for split in ("test", "train")
         )
-        assert test.get_attribute("stroke") == charts.COLOURS[number]
-        assert train.get_attribute("stroke") == charts.COLOURS[number]
+        assert test.get_attribute("stroke") == style.COLOURS[number]
+        assert train.get_attribute("stroke") == style.COLOURS[number]
         assert train.get_attribute("stroke-dasharray") == "8,4"  # lines are two pixels wide
         assert not test.get_attribute("stroke-dasharray")
 

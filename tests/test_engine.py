@@ -12,20 +12,19 @@ import pytest
 import torch
 from torch import nn
 
-from cifar_study import datasets
-from cifar_study.training import engine as engines
+from cifar_study import cifar10, datasets
 from cifar_study.datasets import Dataset
-from cifar_study.training.engine import (
-    Engine,
-    choose_balanced,
+from cifar_study.errors import StudyError
+from cifar_study.stages import STAGES, Network, Recipe, scale_width
+from cifar_study.training import engine as engines
+from cifar_study.training import hardware
+from cifar_study.training.engine import Engine, choose_balanced, choose_limited
+from cifar_study.training.hardware import (
     choose_device,
-    choose_limited,
     choose_precision,
     has_bfloat16,
     set_up_process,
 )
-from cifar_study.errors import StudyError
-from cifar_study.stages import STAGES, Network, Recipe, scale_width
 
 torch.set_num_threads(1)
 
@@ -200,6 +199,22 @@ def test_a_limit_beyond_the_set_takes_all_of_it(data: Dataset) -> None:
     assert len(minimal(data, limit=5_000).train_labels) == 1_400
 
 
+@pytest.mark.parametrize("pictures", [100, 64, 5])
+def test_how_an_epoch_goes_is_said_twice_a_second_and_at_its_end(
+    pictures: int, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = minimal(data, seed=3, limit=pictures).train_epoch(2)
+    now = iter(range(100, 200))  # a second a look at the clock: every batch is told
+    monkeypatch.setattr(engines.time, "monotonic", lambda: next(now))
+    told = list(minimal(data, seed=3, limit=pictures).train_in_parts(2))
+    shares = [share for share, _, _ in told]
+    assert shares == {100: [64 / 100, 1], 64: [1], 5: [1]}[pictures]
+    assert told[-1][1:] == whole
+    for _, loss, accuracy in told:
+        assert 2 < loss < 3  # ten classes by chance: the logarithm of 10 is 2.3
+        assert 0 <= accuracy < 0.5
+
+
 # --- evaluation -------------------------------------------------------------------------------
 
 
@@ -286,7 +301,7 @@ def test_evaluating_leaves_the_next_epoch_as_it_is(data: Dataset, sample_of_200:
 
 
 def test_the_study_evaluates_as_many_training_pictures_as_test_ones() -> None:
-    assert engines.TRAIN_SAMPLE == datasets.TEST == 10_000
+    assert engines.TRAIN_SAMPLE == cifar10.TEST == 10_000
 
 
 # --- states -----------------------------------------------------------------------------------
@@ -354,7 +369,7 @@ class Processor:
 def test_bfloat16_is_chosen_where_the_processor_lists_it_and_refused_elsewhere(
     flags: str | None, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "Path", Processor(flags))
+    monkeypatch.setattr(hardware, "Path", Processor(flags))
     cpu = torch.device("cpu")
     assert has_bfloat16(cpu) == there
     assert choose_precision("float32", cpu) is torch.float32
@@ -380,7 +395,7 @@ def test_settings_of_the_process_are_made_in_one_place_and_not_by_an_engine(
     data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    monkeypatch.setattr(engines, "keep_freed_memory", lambda: made.append("memory"))
+    monkeypatch.setattr(hardware, "keep_freed_memory", lambda: made.append("memory"))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: made.append(count))
     cudnn = torch.backends.cudnn
     monkeypatch.setattr(cudnn, "deterministic", False)

@@ -27,7 +27,7 @@ project:
   execute-dir: project
   pre-render: chapters/fresh.py before
   post-render: chapters/fresh.py after
-  resources: [/cifar_study/*.py, /cache/*/*/history.csv]
+  resources: [/cifar_study/**/*.py, /cache/*/*/history.csv]
 book:
   title: Small
   chapters: [index.qmd, chapters/q04-parameters.qmd, chapters/q08-more-filters.qmd]
@@ -95,8 +95,8 @@ def test_only_what_changed_is_executed_again(small: Path) -> None:
     assert "is not the file that" in page.read_text()
 
     assert "#abcdef" not in page.read_text()
-    replace(small / "cifar_study/figures.py", '"#88CCEE"', '"#abcdef"')
-    replace(small / "cifar_study/facts.py", '.1f}%"', '.1f} per cent"')
+    replace(small / "cifar_study/report/style.py", '"#88CCEE"', '"#abcdef"')
+    replace(small / "cifar_study/report/numbers.py", '.1f}%"', '.1f} per cent"')
     assert render(small) == {"q04", "q08"}
     assert re.search(r"\d\.\d per cent", page.read_text())
     charts = (small / "_book" / "chapters").rglob("*.svg")
@@ -142,15 +142,15 @@ def test_the_preview_shows_an_edit_of_the_package(small: Path, preview: str) -> 
 
     wait_for("0.4 million")
     time.sleep(1.1)  # files are told apart by their times in whole seconds
-    replace(small / "cifar_study/facts.py", ':.1f} million"', ':.1f} millions"')
+    replace(small / "cifar_study/report/numbers.py", ':.1f} million"', ':.1f} millions"')
     wait_for("0.4 millions")
 
 
 CHANGES = {
     "a history": "cache/stage-2/seed-0/history.csv",
     "parameters": "cache/stage-8/seed-0/model.safetensors",
-    "the package": "cifar_study/tables.py",
-    "the style": "cifar_study/report.mplstyle",
+    "the package": "cifar_study/report/tables.py",
+    "the style": "cifar_study/report/report.mplstyle",
     "a picture": "figures/photo.png",
     "the project": "_quarto.yml",
     "a new file": "cifar_study/new.py",

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from cifar_study.report import predictions as said
-from cifar_study.report import charts, replicates
-from cifar_study.results import store
-from cifar_study.training import predict
 from cifar_study import datasets
+from cifar_study.cifar10 import CLASSES
+from cifar_study.datasets.dataset import FINGERPRINT
 from cifar_study.illustrations import SHOWN
+from cifar_study.report import comparison, pictures, replicates
+from cifar_study.report import predictions as said
+from cifar_study.results import store
 from cifar_study.results.run import Run
-from cifar_study.stages import CLASSES, PEERS, STAGES
+from cifar_study.results.status import Status, seeds, status
+from cifar_study.stages import PEERS, STAGES
+from cifar_study.training import predict
 
 PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
@@ -26,51 +29,51 @@ CACHE = PROJECT / "cache"
 RUNS = [
     Run(stage, seed, root=CACHE)
     for number, stage in (STAGES | PEERS).items()
-    for seed in store.seeds(Run(stage, root=CACHE))
+    for seed in seeds(Run(stage, root=CACHE))
     if (CACHE / f"stage-{number}").exists()
 ]
 
 
 @pytest.fixture(params=RUNS, ids=lambda run: run.name)
-def stand(request: pytest.FixtureRequest) -> store.Status:
-    return store.status(request.param)
+def found(request: pytest.FixtureRequest) -> Status:
+    return status(request.param)
 
 
 def test_every_stage_of_the_assignment_is_there() -> None:
     assert {run.stage.number for run in RUNS} >= set(STAGES)
 
 
-def test_is_whole_and_of_these_pictures(stand: store.Status) -> None:
+def test_is_whole_and_of_these_pictures(found: Status) -> None:
     # Results of the first engine stay until new ones take their place.
-    assert stand.text in ("complete", "stale: computed by an earlier engine")
-    assert len(stand.result.history) == stand.run.stage.recipe.epochs
-    assert stand.result.record["configuration"]["fingerprint"] == datasets.FINGERPRINT
+    assert found.text in ("complete", "stale: computed by an earlier engine")
+    assert len(found.result.history) == found.run.stage.recipe.epochs
+    assert found.result.record["configuration"]["fingerprint"] == FINGERPRINT
 
 
-def test_counts_the_parameters_of_its_network(stand: store.Status) -> None:
-    trained = predict.fresh_network(stand.run).parameters()
-    assert stand.result.record["parameters"] == sum(values.numel() for values in trained)
+def test_counts_the_parameters_of_its_network(found: Status) -> None:
+    trained = predict.fresh_network(found.run).parameters()
+    assert found.result.record["parameters"] == sum(values.numel() for values in trained)
 
 
-def test_answers_give_the_last_accuracy(stand: store.Status) -> None:
-    answers, labels = stand.result.predictions()
+def test_answers_give_the_last_accuracy(found: Status) -> None:
+    answers, labels = found.result.predictions()
     assert answers.shape == (10_000, 10)
     assert np.array_equal(labels, LABELS)
     assert np.allclose(answers.sum(1), 1, atol=2e-3)  # stored with eleven bits
     accuracy = float((answers.argmax(1) == LABELS).mean())
-    assert accuracy == stand.result.history["test_accuracy"].iloc[-1]
+    assert accuracy == found.result.history["test_accuracy"].iloc[-1]
 
 
 def test_seeds_of_a_stage_have_one_precision_unless_old() -> None:
     for number in STAGES:
-        stands = [store.status(run) for run in RUNS if run.stage.number == number]
+        stands = [status(run) for run in RUNS if run.stage.number == number]
         current = {one.result.precision for one in stands if one.state == "complete"}
         assert len(current) <= 1, number
 
 
 def test_what_the_chapters_conclude_in_words() -> None:
     """Numbers in the prose follow the results by themselves; these words do not."""
-    samples = {number: replicates.sample(number, CACHE) for number in STAGES}
+    samples = {number: replicates.replicates(number) for number in STAGES}
     history = {number: one.history for number, one in samples.items()}
     end = {number: one.final("test_accuracy").mean() for number, one in samples.items()}
     gap = {number: one.final("gap").mean() for number, one in samples.items()}
@@ -111,10 +114,7 @@ def calibration_error(number: int) -> float:
     return error
 
 
-def test_the_calibration_error_in_the_text_is_that_of_its_definition(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(PROJECT)
+def test_the_calibration_error_in_the_text_is_that_of_its_definition() -> None:
     for number in (1, 5, 8):
         assert said.calibration_error(number) == f"{100 * calibration_error(number):.1f} points"
 
@@ -135,13 +135,12 @@ def test_what_the_chapters_say_of_single_pictures() -> None:
     assert CLASSES[LABELS[surest]] == "cat"
 
 
-def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)
-    counted = charts.shape_counts()
+def test_what_the_chapters_say_of_shapes_and_sizes() -> None:
+    counted = pictures.shape_counts()
     share = {shape: entry["right"] / entry["pictures"] for shape, entry in counted.items()}
     square = share["32×32 as they are"]
     assert all(square - 0.05 < value < square for value in share.values() if value != square)
-    widths = charts.size_accuracies()
+    widths = pictures.size_accuracies()
     assert max(widths["square"], key=widths["square"].get) == 32
     assert max(widths["flattened"], key=widths["flattened"].get) == 36
     assert widths["flattened"][48] > widths["square"][48]
@@ -149,7 +148,7 @@ def test_what_the_chapters_say_of_shapes_and_sizes(monkeypatch: pytest.MonkeyPat
         assert widths["padded"][side] > widths["flattened"][side] + 0.02
     assert widths["padded"][36] < widths["flattened"][36] + 0.01
     assert widths["enlarged"][24] < widths["square"][24]  # blurred
-    photos = charts.photos()
+    photos = pictures.photos()
     assert (
         photos[photos.kind == "cut-out"].right.mean() > photos[photos.kind == "scene"].right.mean()
     )
@@ -169,20 +168,20 @@ def answers(number: int) -> np.ndarray:
 
 @pytest.mark.real_data
 @pytest.mark.long
-def test_network_gives_the_answers_again(stand: store.Status, real_folder: Path) -> None:
+def test_network_gives_the_answers_again(found: Status, real_folder: Path) -> None:
     data = datasets.load(str(real_folder))
     assert np.array_equal(data.test_labels, LABELS)
-    model = predict.trained_network(stand.run)
+    model = predict.trained_network(found.run)
     torch.set_num_threads(1)
     # Answers of bfloat16 have three digits; other hardware rounds their sums elsewhere.
-    precision = getattr(torch, stand.result.record["sessions"][-1]["precision"])
+    precision = getattr(torch, found.result.record["sessions"][-1]["precision"])
     rough = precision != torch.float32
     with torch.autocast("cpu", precision, enabled=rough):
         parts = np.array_split(data.test_images, 20)
         answers = np.concatenate([predict.probabilities(model, part) for part in parts])
-    difference = np.abs(answers - stand.result.predictions()[0])
+    difference = np.abs(answers - found.result.predictions()[0])
     assert difference.max() < (0.3 if rough else 1e-3)
     assert difference.mean() < (0.003 if rough else 1e-5)
     accuracy = float((answers.argmax(1) == LABELS).mean())
     tolerance = 0.003 if rough else 0.0005
-    assert accuracy == pytest.approx(stand.result.history["test_accuracy"].iloc[-1], abs=tolerance)
+    assert accuracy == pytest.approx(found.result.history["test_accuracy"].iloc[-1], abs=tolerance)

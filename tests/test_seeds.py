@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,18 +10,19 @@ import pytest
 import results
 
 from cifar_study import atomic
-from cifar_study.report import charts, replicates, summary, tables
+from cifar_study.options import _seeds
+from cifar_study.report import charts, comparison, replicates, study, summary, tables
 from cifar_study.results import store
-from cifar_study.results.run import TRIAL_VARIABLE, Run
+from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
-from cifar_study.train import _seeds
 
 # Test accuracies by epoch; the training accuracy is 0.1 above, the losses are 1 and 2 less it.
 COMPLETE = {0: [0.30, 0.50, 0.60], 1: [0.20, 0.60, 0.62], 2: [0.10, 0.70, 0.70]}
 
 
 def run_of(stage: int, seed: int) -> Run:
-    return Run(STAGES[stage], seed, epochs=3, data="synthetic")
+    chosen = replace(STAGES[stage], recipe=replace(STAGES[stage].recipe, epochs=3))
+    return Run(chosen, seed, data="synthetic", root=Path("trial"))
 
 
 def leave(stage: int, seed: int, accuracies: list[float], precision: str = "float32") -> None:
@@ -33,23 +35,24 @@ def leave(stage: int, seed: int, accuracies: list[float], precision: str = "floa
 def trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A report on a trial of three epochs, of which nothing is there yet."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(TRIAL_VARIABLE, "epochs-3_data-synthetic")
+    monkeypatch.setenv(study.VARIABLE, "trial")
+    (tmp_path / "trial").mkdir()
 
 
 @pytest.fixture
 def three() -> replicates.Replicates:
     for seed, accuracies in COMPLETE.items():
         leave(4, seed, accuracies)
-    return replicates.sample(4)
+    return replicates.replicates(4)
 
 
 def shown(*stages: int) -> list[str]:
     """All that the report says of these stages: bytes of charts, tables, notes, numbers."""
-    charts = [*charts.histories(*stages), charts.all_test_curves(), *charts.trade_off()]
+    drawn = [*charts.histories(*stages), charts.all_test_curves(), *charts.trade_off()]
     fact = summary.stage(stages[0])
     numbers = [fact.test_accuracy, fact.gap, fact.best, fact.least_loss, fact.seconds, fact.epochs]
     return [
-        *(chart._repr_mimebundle_()["image/svg+xml"] for chart in charts),
+        *(chart._repr_mimebundle_()["image/svg+xml"] for chart in drawn),
         tables.compare(*stages).data,
         *numbers,
     ]
@@ -88,8 +91,8 @@ def test_the_interval_is_students(three: replicates.Replicates) -> None:
 
 
 def test_charts_show_the_mean_in_a_band(three: replicates.Replicates) -> None:
-    charts = charts.histories(4)
-    both = [chart.figure.axes[0] for chart in charts]
+    drawn = charts.histories(4)
+    both = [chart.figure.axes[0] for chart in drawn]
     assert [len(axes.collections) for axes in both] == [2, 2]  # training and test
     accuracy = both[1]
     edges = accuracy.collections[1].get_paths()[0].vertices
@@ -97,7 +100,7 @@ def test_charts_show_the_mean_in_a_band(three: replicates.Replicates) -> None:
     assert (at_end.min(), at_end.max()) == pytest.approx((0.60, 0.70))
     mean = accuracy.lines[3].get_ydata()
     assert mean == pytest.approx([0.2, 0.6, 0.64])  # too short to be smoothed
-    said = [text.get_text() for text in charts[1].figure.legends[0].get_texts()]
+    said = [text.get_text() for text in drawn[1].figure.legends[0].get_texts()]
     assert said == ["4 two blocks, ReLU (3 seeds)", "training", "test", "range of seeds"]
 
     figure = charts.all_test_curves().figure
@@ -116,19 +119,20 @@ def test_the_confusion_is_that_of_all_seeds(three: replicates.Replicates) -> Non
 
 def test_a_half_trained_seed_changes_nothing_but_is_named() -> None:
     leave(4, 0, COMPLETE[0])
-    alone, nothing = shown(4, 5), tables.standing(4).data
+    alone, nothing = shown(4, 5), tables.incomplete_note(4).data
     assert "seed" not in " ".join(alone[5:])
     assert nothing.count("\n- ") == 1  # that it is a trial
     leave(4, 1, COMPLETE[1][:2])
     assert shown(4, 5) == alone
     assert (
         "**Stage 4, two blocks, ReLU**: seed 1 not complete, what is shown is of seed 0; "
-        "`python -m cifar_study.train --stage 4 --epochs 3 --data synthetic --seeds 1` goes on."
-    ) in tables.standing(4).data
+        "`python -m cifar_study.train --stage 4 (and the trial's options) --cache trial --seeds 1` "
+        "goes on."
+    ) in tables.incomplete_note(4).data
     leave(4, 2, COMPLETE[2])
     assert summary.stage(4).test_accuracy == "65.0%"  # of seeds 0 and 2
     assert summary.stage(4).seeds == "2 of 3"
-    assert "seed 1 not complete, what is shown is of seeds 0,2; " in tables.standing(4).data
+    assert "seed 1 not complete, what is shown is of seeds 0,2; " in tables.incomplete_note(4).data
 
 
 def test_where_no_seed_is_complete_those_that_got_furthest_count() -> None:
@@ -141,14 +145,14 @@ def test_where_no_seed_is_complete_those_that_got_furthest_count() -> None:
     assert said[0] == "4 two blocks, ReLU (2 of 3 epochs, 2 seeds)"
     assert (
         "seeds 0-2 not complete, what is shown is of seeds 1-2, trained for 2 of 3 epochs; "
-    ) in tables.standing(4).data
+    ) in tables.incomplete_note(4).data
 
 
 def test_stale_and_damaged_seeds_do_not_count_and_are_named(three: replicates.Replicates) -> None:
     folder = three.statuses[1].run.folder
     (folder / store.HISTORY).write_text("epoch\n")
     assert summary.stage(4).test_accuracy == "65.0%"
-    assert f"seed 1: {folder / store.HISTORY}: is not the file" in tables.standing(4).data
+    assert f"seed 1: {folder / store.HISTORY}: is not the file" in tables.incomplete_note(4).data
     leave(4, 1, COMPLETE[1])
     leave(4, 3, COMPLETE[0])
     path = run_of(4, 3).folder / store.RECORD
@@ -157,7 +161,7 @@ def test_stale_and_damaged_seeds_do_not_count_and_are_named(three: replicates.Re
     atomic.write_json(path, record)
     assert summary.stage(4).test_accuracy == "64.0%"
     assert summary.stage(4).seeds == "3 of 4"
-    assert "seed 3: stale: network.blocks" in tables.standing(4).data
+    assert "seed 3: stale: network.blocks" in tables.incomplete_note(4).data
 
 
 def test_another_precision_is_not_mixed_in(three: replicates.Replicates) -> None:
@@ -171,7 +175,7 @@ def test_a_difference_is_paired_by_seed(three: replicates.Replicates) -> None:
         leave(1, seed, [0.1, 0.2, value])
     # Gains 0.10, 0.06, 0.12: mean 0.28 / 3, deviations 0.02 / 3, -0.1 / 3, 0.08 / 3.
     half = 4.3027 * ((0.0004 + 0.01 + 0.0064) / 9 / 2) ** 0.5 / 3**0.5
-    found = comparison.difference(three, replicates.sample(1))
+    found = comparison.difference(three, replicates.replicates(1))
     assert (found.mean, found.half) == pytest.approx((0.28 / 3, half), rel=1e-4)
     assert found.told_apart
     assert summary.gain(4, 1) == "9.3 points (95% interval 1.7 to 16.9 points, 3 pairs of seeds)"
@@ -218,7 +222,7 @@ def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:
     leave(1, 7, COMPLETE[1])
     assert summary.stage(1).test_accuracy == "62.0%"
-    assert tables.standing(1).data.count("\n- ") == 1  # that it is a trial
+    assert tables.incomplete_note(1).data.count("\n- ") == 1  # that it is a trial
     assert "(not trained)" not in charts.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
 
 
@@ -226,7 +230,7 @@ def test_stages_may_have_different_numbers_of_seeds(three: replicates.Replicates
     assert summary.trained() == "from 3 seeds"
     leave(1, 0, COMPLETE[0])
     assert summary.trained() == "from 1 to 3 seeds"
-    assert replicates.how_many([replicates.sample(1)]) == "1 seed"
+    assert replicates.how_many([replicates.replicates(1)]) == "1 seed"
     rows = [
         [" ".join(cell.split()) for cell in line.split("|")][2:5:2]
         for line in tables.compare(1, 4).data.splitlines()[2:4]

@@ -8,7 +8,7 @@ from cifar_study.atomic import present
 from cifar_study.datasets.dataset import DECODED, Dataset, load_folder
 from cifar_study.datasets.download import download
 from cifar_study.datasets.formats import holds_pictures
-from cifar_study.datasets.synthetic import synthetic
+from cifar_study.datasets.shapes import synthetic
 
 __all__ = ["Dataset", "load", "load_folder", "synthetic"]
 

@@ -22,7 +22,6 @@ from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.points import draw_points, enlarge_best
 from cifar_study.report.replicates import Replicates, how_many, replicates
-from cifar_study.report.study import reported_run
 from cifar_study.report.style import (
     ACCURACY,
     BAND,
@@ -136,8 +135,9 @@ def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
 
 
 def epoch_ticks() -> tuple[int, ...]:
-    """From zero to the epochs of the longest stage, where the axes of all stages end."""
-    last = max(reported_run(number).planned for number in STAGES)
+    """From zero to the epochs of the longest stage that is begun, where all axes end."""
+    begun = [one for one in map(replicates, STAGES) if one.counted] or map(replicates, STAGES)
+    last = max(one.run.planned for one in begun)
     step = max(1, last // 6)
     return tuple(range(0, last + step, step))
 

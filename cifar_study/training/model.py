@@ -28,12 +28,16 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
     H' = H // pool; with global average pooling H' = W' = 1.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, inputs in enumerate((channels, block.filters), start=1):
-        layers[f"conv{number}"] = nn.Conv2d(inputs, block.filters, kernel_size=3, padding="same")
+    filters = block.filters
+    for number, inputs in enumerate((channels, filters), start=1):
+        layers[f"conv{number}"] = nn.Conv2d(inputs, filters, 3, padding="same")
         if block.batch_norm:
-            layers[f"norm{number}"] = nn.BatchNorm2d(block.filters)
+            layers[f"norm{number}"] = nn.BatchNorm2d(filters)
         layers[f"act{number}"] = ACTIVATIONS[block.activation]()
-    layers["pool"] = nn.AdaptiveAvgPool2d(1) if block.pool == "global" else nn.MaxPool2d(block.pool)
+    if block.pool == "global":
+        layers["pool"] = nn.AdaptiveAvgPool2d(1)
+    else:
+        layers["pool"] = nn.MaxPool2d(block.pool)
     if block.dropout:
         layers["drop"] = nn.Dropout(block.dropout)
     return nn.Sequential(layers)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cifar_study.report import charts, predictions, tables
-from cifar_study.report.summary import ABSENT
+from cifar_study.report import pictures, predictions, tables
+from cifar_study.report.numbers import ABSENT
 from cifar_study.report.replicates import Replicates
 from cifar_study.stages import CLASSES
 
@@ -24,20 +24,20 @@ def five_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
         given[row, most], given[row, next_most] = 0.6, 0.3
     given[4, TRUCK] = 0.8
-    monkeypatch.setattr(Replicates, "answers", (given, np.array(labels)))
+    monkeypatch.setattr(Replicates, "predictions", (given, np.array(labels)))
 
 
 def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
-    assert predictions.among_first(8, 1) == "40.0%"  # the deer and the second truck
-    assert predictions.among_first(8, 2) == "80.0%"  # the first cat and the first truck are second
+    assert predictions.top_k_accuracy(8, 1) == "40.0%"  # the deer and the second truck
+    assert predictions.top_k_accuracy(8, 2) == "80.0%"  # a cat and a truck are second
     assert predictions.confidence(8) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
     # A cat called a dog, a cat called a ship; a truck called an automobile.
     assert predictions.mistakes_within(8, "animals") == "50.0%"
     assert predictions.mistakes_within(8, "vehicles") == "100.0%"
     assert predictions.confused(8, "cat", "dog") == "50.0%"
     assert predictions.confused(8, "deer", "dog") == "0.0%"
-    assert predictions.sure_mistakes(8, 0.59) == "100.0%"  # all three with 0.6
-    assert predictions.sure_mistakes(8) == "0.0%"
+    assert predictions.confident_errors(8, 0.59) == "100.0%"  # all three with 0.6
+    assert predictions.confident_errors(8) == "0.0%"
 
 
 def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
@@ -47,9 +47,9 @@ def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
 
 def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = np.empty((0, 10)), np.empty(0, dtype=int)
-    monkeypatch.setattr(Replicates, "answers", nothing)
-    assert predictions.among_first(8, 3) == predictions.confidence(8) == ABSENT
-    assert predictions.sure_mistakes(8) == ABSENT
+    monkeypatch.setattr(Replicates, "predictions", nothing)
+    assert predictions.top_k_accuracy(8, 3) == predictions.confidence(8) == ABSENT
+    assert predictions.confident_errors(8) == ABSENT
     assert (
         predictions.mistakes_within(8, "animals") == predictions.confused(8, "cat", "dog") == ABSENT
     )
@@ -68,8 +68,8 @@ def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -
         name: {"class": truth, "kind": kind, "probabilities": own, "squeezed": squeezed}
         for name, (truth, kind, own, squeezed) in rows.items()
     }
-    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: given)
-    frame = charts.photos()
+    monkeypatch.setattr(pictures, "_measured", lambda file, number: given)
+    frame = pictures.photos()
     assert frame.guess.tolist() == ["cat", "dog", "dog"]
     assert frame.right.tolist() == [True, False, True]
     assert predictions.recognised() == "2 of 3"
@@ -80,7 +80,7 @@ def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -
     assert predictions.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
     assert predictions.photo_said("b.jpg") == "dog with 55.0%"
     assert predictions.photo_said("none.jpg") == ABSENT
-    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: {})
+    monkeypatch.setattr(pictures, "_measured", lambda file, number: {})
     assert predictions.recognised() == predictions.share_recognised() == ABSENT
     assert "Known once stage 8 is trained" in tables.photos().data
 
@@ -94,7 +94,7 @@ def test_every_photo_is_in_the_table_right_or_wrong(monkeypatch: pytest.MonkeyPa
         "a.jpg": about | {"class": "cat", "probabilities": given, "origin": ""},
         "b.jpg": about | {"class": "dog", "probabilities": given, "origin": "https://a.example/b"},
     }
-    monkeypatch.setattr(figures, "_measured", lambda file, number, folder: values)
+    monkeypatch.setattr(pictures, "_measured", lambda file, number: values)
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]]
         for line in tables.photos().data.splitlines()[2:]
@@ -108,12 +108,12 @@ def test_every_photo_is_in_the_table_right_or_wrong(monkeypatch: pytest.MonkeyPa
 
 def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
-    monkeypatch.setattr(answers, "shape_counts", lambda: {"28×32 scaled": counted})
+    monkeypatch.setattr(predictions, "shape_counts", lambda: {"28×32 scaled": counted})
     assert predictions.in_shape("28×32 scaled") == "80.0%"
     # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
     assert predictions.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
     assert predictions.in_shape("1×1 cut") == predictions.lost_in_shape("1×1 cut") == ABSENT
-    monkeypatch.setattr(answers, "size_accuracies", lambda: {"square": {24: 0.25, 32: 0.5}})
+    monkeypatch.setattr(predictions, "size_accuracies", lambda: {"square": {24: 0.25, 32: 0.5}})
     assert predictions.at_width(24) == "25.0%"
     assert predictions.at_width(25) == predictions.at_width(24, "flattened") == ABSENT
     assert predictions.best_width() == "32 pixels"
