@@ -82,3 +82,28 @@ def test_marks_that_ask_for_code_find_it_unfolded() -> None:
         assert f"listing.entry({number})" in everything
     for number in range(2, 9):
         assert f"listing.change({number}, {number - 1})" in everything
+
+
+@pytest.mark.browser
+@pytest.mark.long
+def test_show_all_code_opens_every_fold(book, browser) -> None:
+    chapter = book / "chapters" / "q06-training.html"
+    page = browser.new_context(reduced_motion="reduce").new_page()
+    page.goto((chapter if chapter.exists() else book / "index.html").as_uri())
+    if chapter.exists():
+        folds, shut = ".callout-collapse, details.code-fold", ":is(.callout-collapse:not(.show))"
+        menu = page.locator("#quarto-code-tools-menu")
+        buttons = [page.locator(f"#quarto-{what}-all-code") for what in ("show", "hide")]
+    else:
+        folds, shut = "details.code-fold, .callout details", ".callout details:not([open])"
+        menu, buttons = None, [page.locator("#page-code")] * 2
+    closed = page.locator(f"{shut}, details.code-fold:not([open])")
+    everything = page.locator(folds).count()
+    assert closed.count() == everything > 3
+    for button, left in zip(buttons, (0, everything), strict=True):
+        if menu:
+            menu.click()
+        button.click()
+        page.wait_for_timeout(1000)
+        assert closed.count() == left
+    page.context.close()
