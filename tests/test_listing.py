@@ -95,7 +95,8 @@ def test_show_all_code_opens_every_fold(book, browser) -> None:
         menu = page.locator("#quarto-code-tools-menu")
         buttons = [page.locator(f"#quarto-{what}-all-code") for what in ("show", "hide")]
     else:
-        folds, shut = "details.code-fold, .callout details", ".callout details:not([open])"
+        listings = ".callout details:has(pre)"
+        folds, shut = f"details.code-fold, {listings}", f"{listings}:not([open])"
         menu, buttons = None, [page.locator("#page-code")] * 2
     closed = page.locator(f"{shut}, details.code-fold:not([open])")
     everything = page.locator(folds).count()
