@@ -1,8 +1,7 @@
 """Whether bfloat16 costs accuracy: ``python -m benchmarks.precision``.
 
-Trains one stage on a part of the pictures from several seeds, in bfloat16 and
-in float32, and prints what the test set says of both as a Markdown table.
-What was trained is kept, so the same command goes on where it was stopped.
+Trains one stage on a part of the pictures from several seeds in either precision,
+and prints a table. What was trained is kept: the same command goes on with it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 from cifar_study.training import trainer
+from cifar_study.training.progress import show
 
 STAGE, EPOCHS, LIMIT = 6, 8, 15_000
 FOLDER = Path(tempfile.gettempdir()) / "cifar-study-precision"
@@ -65,14 +65,8 @@ def _trained(
     """Test accuracy in per cent and test loss of a run, which is trained unless it was before."""
     stage = replace(STAGES[STAGE], recipe=replace(STAGES[STAGE].recipe, epochs=EPOCHS))
     run = Run(stage, seed, LIMIT, pictures.name, root=root)
-    for news in trainer.train(run, pictures, trainer.Hardware("cpu", precision, threads=1)):
-        if isinstance(news, trainer.Event) and news.row:
-            print(
-                f"{run.name}, {precision}, epoch {news.row['epoch']}: "
-                f"{news.row['test_accuracy']:.1%}, {news.row['seconds']:.0f} s",
-                file=sys.stderr,
-                flush=True,
-            )
+    hardware = trainer.Hardware("cpu", precision, threads=1)
+    show((run, news) for news in trainer.train(run, pictures, hardware))
     last = store.read_result(run.folder).history.iloc[-1]
     return 100 * last["test_accuracy"], last["test_loss"]
 
