@@ -28,6 +28,7 @@ from cifar_study.report.growth import SHOWN, SHOWN_PICTURES
 from cifar_study.report.pictures import (
     DRAWN,
     PHOTO,
+    SHOWN,
     SIZES,
     drawn_from,
     mechanism_file,
@@ -181,13 +182,14 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
 
 def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
     """A row for each class: every photo, beside it what the network sees, and its answer."""
-    figure = new_figure(5.4, 7.8)
+    figure = new_figure(WIDE, 6.6)
     grid = figure.subplots(len(CLASSES), 2 * columns, width_ratios=[3, 2] * columns)
     for axes in grid.flat:
         axes.axis("off")
         axes.set_anchor("NW")
     for row, truth in zip(grid, CLASSES, strict=True):
-        row[0].text(-0.1, 1, truth, ha="right", va="top", transform=row[0].transAxes)
+        beside = {"transform": row[0].transAxes, "fontsize": 8}
+        row[0].text(-0.1, 1, truth, ha="right", va="top", **beside)
         shown = [(name, answer) for name, answer in answers.items() if answer["class"] == truth]
         for place, (name, answer) in enumerate(shown):
             photo = open_photo(folder / name)
@@ -197,7 +199,8 @@ def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int =
             best = int(np.argmax(answer["probabilities"]))
             correct = CLASSES[best] == truth
             mark, colour = ("✓", RIGHT) if correct else ("✗", WRONG)
-            left.set_title(f"{mark} {CLASSES[best]}", color=colour, weight="normal", pad=3)
+            look = {"color": colour, "weight": "normal", "fontsize": 8, "pad": 3}
+            left.set_title(f"{mark} {CLASSES[best]}", **look)
     return figure
 
 

@@ -62,7 +62,7 @@ def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> 
     fact = summary.stage(4)
     # (0.60 + 0.62 + 0.70) / 3; epoch 2 has (0.5 + 0.6 + 0.7) / 3
     assert fact.test_accuracy == "64.0%"
-    assert fact.best == "64.0% (3)"
+    assert fact.best == "64.0%\N{NO-BREAK SPACE}(3)"
     assert fact.gap == "10.0 points"
     assert fact.least_loss == "1.360"
     assert fact.first_epoch_above(0.55) == "2"
@@ -105,7 +105,7 @@ def test_charts_show_the_mean_in_a_band(three: replicates.Replicates) -> None:
 
     figure = charts.all_test_curves().figure
     assert len(figure.axes[0].collections) == 1
-    assert figure.legends[0].get_texts()[0].get_text() == "least to greatest of 3 seeds"
+    assert figure.legends[0].get_texts()[-1].get_text() == "least to greatest of 3 seeds"
 
     bars = charts.trade_off()[0].figure.axes[0].collections[0].get_segments()
     assert bars[0][:, 1] == pytest.approx([0.60, 0.70])

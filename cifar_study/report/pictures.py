@@ -19,6 +19,7 @@ from cifar_study.report.replicates import replicates
 from cifar_study.report.style import ACCURACY, COLOURS, GREY, STYLE, WIDE, Chart, new_figure
 from cifar_study.results.store import HISTORY, Result
 
+SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photos, beside their picture
 SIZES = "sizes.json"  # how often it was right about test pictures of other sizes

@@ -15,7 +15,7 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.report.architecture import rows_left
 from cifar_study.report.comparison import reliability
 from cifar_study.report.numbers import ABSENT, percent, points, points_within, with_interval
-from cifar_study.report.pictures import photos, shape_counts, size_accuracies
+from cifar_study.report.pictures import SHOWN, photos, shape_counts, size_accuracies
 from cifar_study.report.replicates import replicates
 
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
@@ -28,6 +28,28 @@ def top_k_accuracy(number: int, guesses: int) -> str:
         return ABSENT
     right = probabilities[np.arange(len(probabilities)), labels]
     return percent(float(((probabilities > right[:, None]).sum(1) < guesses).mean()))
+
+
+def shown_right(number: int) -> str:
+    """How many of the pictures drawn with their probabilities are named rightly: 3 of 6."""
+    named = _shown(number)
+    return f"{sum(a == b for a, b in named)} of {len(named)}" if named else ABSENT
+
+
+def shown_mistakes(number: int) -> str:
+    """What the others are taken for: "airplane as automobile, cat as dog", or "none"."""
+    wrong = [f"{truth} as {guess}" for truth, guess in _shown(number) if truth != guess]
+    return (", ".join(wrong) or "none") if _shown(number) else ABSENT
+
+
+def _shown(number: int) -> list[tuple[str, str]]:
+    """Class and guess of each of these pictures, of the first seed that counts."""
+    counted = replicates(number).counted
+    if not counted:
+        return []
+    probabilities, labels = counted[0].predictions()
+    places = [place for place in SHOWN if place < len(labels)]
+    return [(CLASSES[labels[place]], CLASSES[probabilities[place].argmax()]) for place in places]
 
 
 def confidence(number: int) -> str:

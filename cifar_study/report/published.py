@@ -23,14 +23,15 @@ class Published:
     source: str
 
 
+DECAY = "weight decay, lowered learning rate"
 RESULTS = (
-    Published("stochastic pooling, three convolutions", 0.8487, "weight decay", "zeiler2013"),
-    Published("Network in Network", 0.8959, "weight decay, lowered learning rate", "lin2014"),
-    Published("All-CNN", 0.9092, "weight decay, lowered learning rate", "springenberg2015"),
+    Published("stochastic pooling, three convolutions", 0.8487, DECAY, "zeiler2013"),
+    Published("Network in Network", 0.8959, f"whitened pictures, {DECAY}", "lin2014"),
+    Published("All-CNN", 0.9092, f"whitened pictures, {DECAY}", "springenberg2015"),
     Published(
         "ResNet-20",
         summary.PUBLISHED_RESNET,
-        "shifted and mirrored pictures, weight decay, lowered learning rate",
+        f"shifted and mirrored pictures, {DECAY}",
         "he2016",
     ),
 )
@@ -44,10 +45,10 @@ def human() -> str:
 def results(number: int = 8) -> Markdown:
     """A stage of this report beside published networks and people."""
     own = summary.stage(number)
-    rows = [(own.stage.title, own.test_accuracy_interval, "nothing", "this report")]
+    rows = [(own.stage.title, own.test_accuracy_interval, "none", "this report")]
     rows += [(one.who, percent(one.accuracy), one.besides, f"[@{one.source}]") for one in RESULTS]
     rows.append(("people", human(), "", "[@hophuoc2018]"))
-    columns = ["network", "test accuracy", "besides the recipe", "source"]
+    columns = ["network", "test accuracy", "additions to the recipe", "source"]
     frame = pd.DataFrame(rows, columns=columns)
     align = ("left", "right", "left", "left")
     return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))

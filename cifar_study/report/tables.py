@@ -35,7 +35,7 @@ def layers(number: int) -> Markdown:
             "layer": layer.name,
             "output": " × ".join(map(str, layer.shape)),
             "parameters": count(layer.parameters) if layer.parameters else "",
-            "how counted": layer.arithmetic,
+            "count": layer.arithmetic,
             "kind": layer.kind,
         }
         for layer in count_layers(network)
@@ -46,7 +46,7 @@ def layers(number: int) -> Markdown:
             "layer": "**total**",
             "output": "",
             "parameters": f"**{total}**",
-            "how counted": "",
+            "count": "",
             "kind": "",
         }
     )
@@ -92,13 +92,13 @@ def channel_means() -> Markdown:
         {
             "channel": name,
             "published": f"{published:.8f}",
-            "in the results": f"{mean:.8f}" if mean is not None else ABSENT,
+            "stored": f"{mean:.8f}" if mean is not None else ABSENT,
         }
         for name, published, mean in zip(
             ("red", "green", "blue"), CHANNEL_MEANS, means, strict=True
         )
     ]
-    return _markdown(pd.DataFrame(rows), ["published", "in the results"])
+    return _markdown(pd.DataFrame(rows), ["published", "stored"])
 
 
 def photos() -> Markdown:
@@ -157,11 +157,11 @@ def saved_parameters(number: int) -> Markdown:
                     "layer": layer.name,
                     **{kind: " × ".join(map(str, shape)) for kind, shape in shapes.items()},
                     "parameters": count(found),
-                    "as described": "yes" if found == layer.parameters else "**no**",
+                    "agreement": "yes" if found == layer.parameters else "**no**",
                 }
             )
     agree = "yes" if total == status.result.record["parameters"] else "**no**"
-    rows.append({"layer": "**total**", "parameters": f"**{count(total)}**", "as described": agree})
+    rows.append({"layer": "**total**", "parameters": f"**{count(total)}**", "agreement": agree})
     return _markdown(pd.DataFrame(rows).fillna(""), ["parameters"])
 
 
@@ -175,8 +175,8 @@ def machines(*numbers: int) -> Markdown:
     ]
     if not rows:
         return Markdown("*Nothing is trained yet.*")
-    frame = pd.DataFrame(rows, columns=["stage", "from epoch", "machine"]).drop_duplicates()
-    return _markdown(frame, ["from epoch"])
+    frame = pd.DataFrame(rows, columns=["stage", "first epoch", "machine"]).drop_duplicates()
+    return _markdown(frame, ["first epoch"])
 
 
 def compare(*numbers: int) -> Markdown:
