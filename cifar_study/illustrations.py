@@ -24,7 +24,7 @@ from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.report.charts import all_test_curves
 from cifar_study.report.demo import SAMPLES
-from cifar_study.report.growth import SHOWN, SHOWN_PICTURES
+from cifar_study.report.growth import SHOWN_PICTURES
 from cifar_study.report.pictures import (
     DRAWN,
     PHOTO,

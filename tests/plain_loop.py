@@ -90,5 +90,7 @@ if __name__ == "__main__":
     whole = [data.train_images, data.test_images], [data.train_labels, data.test_labels]
     for seed in map(int, sys.argv[3:]):
         epochs = train(int(sys.argv[2]), seed, *whole, "bfloat16")
-        for epoch, row in zip(range(1, {"1": 4, "4": 3, "6": 2}[sys.argv[2]]), epochs, strict=False):
+        for epoch, row in zip(
+            range(1, {"1": 4, "4": 3, "6": 2}[sys.argv[2]]), epochs, strict=False
+        ):
             print(epoch, seed, *(f"{value:.4f}" for value in row.values()), flush=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cifar_study.results.store import COLUMNS, Checkpoint
 from cifar_study.results.run import Run
+from cifar_study.results.store import COLUMNS, Checkpoint
 
 MACHINE = {"processor": "a chip", "precision": "float32", "threads": 1, "torch": "9"}
 

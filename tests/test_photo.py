@@ -18,11 +18,11 @@ import torch
 from conftest import PROJECT
 from PIL import Image, ImageDraw
 
-from cifar_study.report import demo as exported
 from cifar_study import illustrations as drawing
-from cifar_study.training import predict
+from cifar_study.report import demo as exported
 from cifar_study.results.run import Run
 from cifar_study.stages import CLASSES, STAGES
+from cifar_study.training import predict
 
 SIZES = (
     (8, 8), (9, 13), (21, 32), (32, 32), (33, 47),

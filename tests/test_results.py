@@ -14,7 +14,7 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
 from cifar_study.report import comparison, pictures, replicates
 from cifar_study.report import predictions as said
-from cifar_study.report.growth import SHOWN
+from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.results.status import Status, seeds, status

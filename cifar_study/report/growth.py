@@ -10,13 +10,12 @@ from matplotlib.image import imread
 from cifar_study.atomic import present
 from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.report import study
+from cifar_study.report.pictures import SHOWN
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import RIGHT, STYLE, WIDE, WRONG, Chart, new_figure
 from cifar_study.stages import STAGES
 
-# Six test pictures, by their place in the set: in order of class, then of pixels.
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)
-SHOWN_PICTURES = "shown.png"  # the same, side by side
+SHOWN_PICTURES = "shown.png"  # the pictures of SHOWN side by side
 BAR = 0.52  # length of a bar at 100%, the place of a picture being 1 wide
 
 
