@@ -58,7 +58,12 @@ def parser() -> argparse.ArgumentParser:
         help="auto (default), synthetic, or a folder with CIFAR-10",
     )
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "bfloat16"),
+        help="of convolutions; auto: bfloat16 where the processor multiplies it, else float32",
+    )
     add(
         "--jobs",
         type=_positive,

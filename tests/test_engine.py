@@ -362,22 +362,24 @@ class Processor:
 
 
 @pytest.mark.parametrize(
-    ("flags", "there"),
-    [("avx2", False), ("avx512f avx512_bf16", True), ("amx_bf16 amx_tile", True), ("bf16", True),
-     ("xbf16", False), ("", False), (None, False)],
+    ("flags", "there", "emulated"),
+    [("avx2", False, False), ("avx512f avx512_bf16", True, False), ("bf16", True, False),
+     ("amx_bf16 amx_tile", True, False), ("avx512f avx512bw avx512dq avx512vl", False, True),
+     ("avx512f avx512bw avx512dq", False, False), ("xbf16", False, False), ("", False, False),
+     (None, False, False)],
 )  # fmt: skip
-def test_bfloat16_is_chosen_where_the_processor_lists_it_and_refused_elsewhere(
-    flags: str | None, there: bool, monkeypatch: pytest.MonkeyPatch
+def test_bfloat16_is_chosen_where_the_processor_lists_it_and_refused_where_it_is_missing(
+    flags: str | None, there: bool, emulated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "Path", Processor(flags))
     cpu = torch.device("cpu")
     assert has_bfloat16(cpu) == there
     assert choose_precision("float32", cpu) is torch.float32
     assert choose_precision("auto", cpu) is (torch.bfloat16 if there else torch.float32)
-    if there:
+    if there or emulated:
         assert choose_precision("bfloat16", cpu) is torch.bfloat16
     else:
-        with pytest.raises(StudyError, match=r"^--precision bfloat16: .* natively; train on"):
+        with pytest.raises(StudyError, match=r"^--precision bfloat16: .* not have it; train on"):
             choose_precision("bfloat16", cpu)
 
 

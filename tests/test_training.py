@@ -106,6 +106,7 @@ def test_a_complete_run_says_so_and_touches_nothing(straight) -> None:
 
 def on_processor(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
     monkeypatch.setattr(hardware, "has_bfloat16", lambda _device: bfloat16)
+    monkeypatch.setattr(hardware, "emulates_bfloat16", lambda _device: False)
 
 
 AUTOMATIC = trainer.Hardware("cpu", "auto", 1)
@@ -138,7 +139,7 @@ def test_a_run_begun_in_bfloat16_goes_on_only_where_the_processor_has_it(
     kept = contents(run.folder)
     on_processor(monkeypatch, bfloat16=False)
     for asked in (AUTOMATIC, trainer.Hardware("cpu", "bfloat16", 1)):
-        with pytest.raises(StudyError, match=r"^--precision bfloat16: .* does not multiply it"):
+        with pytest.raises(StudyError, match=r"^--precision bfloat16: .* does not have it"):
             train_here(run, hardware=asked)
         assert contents(run.folder) == kept
     on_processor(monkeypatch, bfloat16=True)

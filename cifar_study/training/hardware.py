@@ -36,13 +36,13 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
     ``auto`` is bfloat16 where the processor says that it multiplies it
     natively, else float32, so it means the same whenever a run goes on.
-    bfloat16 on a processor without it is a :class:`StudyError`.
+    bfloat16 where it is missing is a :class:`StudyError`.
     """
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
-    elif name == "bfloat16" and not has_bfloat16(device):
+    elif name == "bfloat16" and not (has_bfloat16(device) or emulates_bfloat16(device)):
         raise StudyError(
-            f"--precision bfloat16: {processor_name(device)} does not multiply it natively; "
+            f"--precision bfloat16: {processor_name(device)} does not have it; "
             "train on another machine, or a new run with --precision float32"
         )
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
@@ -52,11 +52,24 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the processor lists instructions that multiply bfloat16 numbers."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_flags(device))
+
+
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether oneDNN multiplies bfloat16 numbers exactly, as float32, which takes longer than it.
+
+    It does so with AVX-512. Sums are of float32 in either way, so a run that
+    goes on there computes the same to the last bits (benchmarks/README.md).
+    """
+    return {"avx512bw", "avx512dq", "avx512vl"} <= _flags(device)
+
+
+def _flags(device: torch.device) -> set[str]:
+    """What the processor lists as its instructions; nothing where the system does not say."""
     try:
-        flags = Path("/proc/cpuinfo").read_text().split() if device.type == "cpu" else []
+        return set(Path("/proc/cpuinfo").read_text().split()) if device.type == "cpu" else set()
     except OSError:  # not Linux
-        flags = []
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+        return set()
 
 
 def set_up_process(device: torch.device, threads: int | None = None) -> None:
