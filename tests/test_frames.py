@@ -44,7 +44,7 @@ def test_results_have_a_row_for_each_run() -> None:
     assert frame.index.tolist() == [(1, 0), (4, 0), (4, 7)]
     row = frame.loc[4, 7]
     assert (row.test_accuracy, row.gap) == pytest.approx((0.6, 0.1))
-    assert (row.epochs, row.seconds, row.processor) == (2, 9.0, "a chip")
+    assert (row.epochs, row.seconds, row.machine) == (2, 9.0, "a chip, 1 thread, float32")
     # (9·3·20 + 20) + (9·20·20 + 20) + (9·20·40 + 40) + (9·40·40 + 40) + (8·8·40·10 + 10)
     assert row.parameters == 560 + 3_620 + 7_240 + 14_440 + 25_610
 

@@ -203,15 +203,37 @@ def test_times_are_of_one_machine(three: replicates.Replicates) -> None:
     assert summary.time_ratio(4, 1) == "–"
 
 
+def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
+    """Its second epoch, of 100 s, is of another chip, and so are both of another stage."""
+    elsewhere = results.MACHINE | {"processor": "another chip"}
+    sessions = [
+        machine | {"first_epoch": first}
+        for first, machine in enumerate((results.MACHINE, elsewhere, results.MACHINE), start=1)
+    ]
+    run = run_of(4, 0)
+    results.leave(run, COMPLETE[0], seconds=10, sessions=sessions)
+    result = store.read_result(run.folder)
+    history = result.history.assign(seconds=[10.0, 100.0, 30.0])
+    store.Checkpoint(history, result.model(), {}, *result.predictions(), sessions).save(
+        run, result.record["configuration"], {"fingerprint": "f"}
+    )
+    found = summary.stage(4)
+    assert (found.seconds, found.trained_on) == ("20 s", "a chip, 1 thread, float32")
+    results.leave(run_of(1, 0), COMPLETE[0], sessions=[elsewhere | {"first_epoch": 1}])
+    times = comparison.epoch_times([1, 4])
+    assert times.seconds == {1: 1.0, 4: 100.0}
+    assert times.taken == "the median while training, on another chip, 1 thread, float32"
+
+
 def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
     leave(4, 0, COMPLETE[0])
     folder = run_of(4, 0).folder
     history = pd.read_csv(folder / store.HISTORY)
     history.loc[:1, ["train_loss", "train_accuracy"]] = float("nan")
     result = store.read_result(folder)
-    store.Checkpoint(history, result.model(), {}, *result.predictions(), []).save(
-        run_of(4, 0), result.record["configuration"], {"fingerprint": "f"}
-    )
+    store.Checkpoint(
+        history, result.model(), {}, *result.predictions(), result.record["sessions"]
+    ).save(run_of(4, 0), result.record["configuration"], {"fingerprint": "f"})
     assert summary.stage(4).gap == "10.0 points"  # its last epoch was evaluated
     lines = charts.histories(4)[1].figure.axes[0].lines
     assert lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.4])

@@ -98,19 +98,20 @@ class Times:
 
 
 def epoch_times(numbers: Iterable[int]) -> Times:
-    """What an epoch usually took while training, if one machine trained all of these stages.
+    """What an epoch usually took while training, on one machine that trained some of all stages.
 
     Else what ``--timing`` measured in one sitting, since times of two machines
     are not put side by side.
     """
     samples = {number: replicates(number) for number in numbers}
-    trained = [one for one in samples.values() if one.counted]
-    machines = {one.machine for one in trained}
-    if len(machines) == 1 and None not in machines:
-        return Times(
-            {number: one.seconds for number, one in samples.items() if one.seconds},
-            f"the median while training, on {trained[0].trained_on}",
-        )
+    trained = {number: one.seconds for number, one in samples.items() if one.counted}
+    machines = next(iter(trained.values()), pd.Series()).index
+    for machine in machines:
+        if all(machine in seconds for seconds in trained.values()):
+            return Times(
+                {number: float(seconds[machine]) for number, seconds in trained.items()},
+                f"the median while training, on {machine}",
+            )
     sitting = timing()
     if not sitting:
         return Times({}, "not measured on one machine yet")

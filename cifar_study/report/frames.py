@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from cifar_study.layers import count_macs
-from cifar_study.report.replicates import replicates
+from cifar_study.report.replicates import epoch_machines, replicates
 from cifar_study.results.status import Status
 from cifar_study.stages import PEERS, STAGES
 
@@ -15,7 +16,7 @@ RUN = ["stage", "title", "seed", "precision", "state"]
 HISTORY = [*RUN, "epoch", "split", "loss", "accuracy", "seconds"]
 RESULT = [
     *RUN, "epochs", "parameters", "macs", "train_loss", "train_accuracy", "test_loss",
-    "test_accuracy", "gap", "seconds", "processor",
+    "test_accuracy", "gap", "seconds", "machine",
 ]  # fmt: skip
 
 
@@ -44,12 +45,14 @@ def results() -> pd.DataFrame:
     ``epochs`` are those done; ``macs`` are multiply-accumulates for one picture;
     losses in nats, accuracies in [0, 1], both as evaluated; ``gap`` is training
     minus test accuracy; ``seconds`` is the median over the epochs of what one
-    took, on ``processor`` (the last one, where a run moved).
+    took on ``machine``, that of most epochs (processor, threads, precision).
     """
     rows = []
     for run, status in _runs():
         result = status.result
         last = result.history.iloc[-1]
+        machines = epoch_machines(result)
+        machine = max(machines, key=machines.count)
         rows.append(
             run
             | {name: last[name] for name in RESULT if name in last}
@@ -58,8 +61,8 @@ def results() -> pd.DataFrame:
                 "parameters": result.record["parameters"],
                 "macs": count_macs(status.run.stage.network),
                 "gap": last["train_accuracy"] - last["test_accuracy"],
-                "seconds": result.history["seconds"].median(),
-                "processor": result.record["sessions"][-1]["processor"],
+                "seconds": result.history["seconds"][np.equal(machines, machine)].median(),
+                "machine": machine,
             }
         )
     return pd.DataFrame(rows, columns=RESULT)

@@ -68,15 +68,18 @@ class Replicates:
 
     @cached_property
     def histories(self) -> pd.DataFrame:
-        """The histories of the seeds that count, one below the other, with a column ``seed``."""
-        parts = [result.history.assign(seed=result.seed) for result in self.counted]
-        return pd.concat(parts) if parts else pd.DataFrame(columns=[*COLUMNS, "seed"])
+        """The histories of the seeds that count, with columns ``seed`` and ``machine``."""
+        parts = [
+            result.history.assign(seed=result.seed, machine=epoch_machines(result))
+            for result in self.counted
+        ]
+        return pd.concat(parts) if parts else pd.DataFrame(columns=[*COLUMNS, "seed", "machine"])
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """The mean over the seeds that count, epoch by epoch; no row where none is trained."""
-        means = self.histories.groupby("epoch", as_index=False).mean()
-        return means.drop(columns="seed")
+        numbers = self.histories.drop(columns=["seed", "machine"])
+        return numbers.groupby("epoch", as_index=False).mean()
 
     @property
     def training_split(self) -> str:
@@ -93,27 +96,16 @@ class Replicates:
         return np.concatenate(probabilities), np.concatenate(labels)
 
     @cached_property
-    def machine(self) -> tuple[str, ...] | None:
-        """Where and how its epochs were trained, if all of them were alike, else None."""
-        kinds = {
-            tuple(str(session.get(field, "")) for field in ("processor", "precision", "threads"))
-            for result in self.counted
-            for session in result.record["sessions"]
-        }
-        return kinds.pop() if len(kinds) == 1 else None
+    def seconds(self) -> pd.Series:
+        """Seconds that an epoch usually took while training, on each machine that trained some.
 
-    @property
-    def trained_on(self) -> str:
-        """The same in words; of several machines just that, and nothing where none is trained."""
-        if not self.machine:
-            return "several machines" if self.counted else ""
-        processor, precision, threads = self.machine
-        return f"{processor}, {threads} thread{'s' if threads != '1' else ''}, {precision}"
-
-    @property
-    def seconds(self) -> float | None:
-        """Seconds that an epoch usually took while training: the median over epochs and seeds."""
-        return float(self.histories["seconds"].median()) if self.counted else None
+        The median over epochs and seeds. The machine of most of the first seed's epochs is first.
+        """
+        if not self.counted:
+            return pd.Series(dtype=float)
+        by_machine = self.histories.groupby("machine")["seconds"].median()
+        first = epoch_machines(self.counted[0])
+        return by_machine.loc[sorted(by_machine.index, key=first.count, reverse=True)]
 
     def final(self, field: str) -> np.ndarray:
         """A column of the history at the last epoch, or ``gap``, for each seed that counts."""
@@ -121,6 +113,17 @@ class Replicates:
         if field == "gap":
             return (last["train_accuracy"] - last["test_accuracy"]).to_numpy(dtype=float)
         return last[field].to_numpy(dtype=float)
+
+
+def epoch_machines(result: Result) -> list[str]:
+    """What trained each epoch of a run: processor, threads and precision, in words."""
+    sessions = pd.DataFrame(result.record["sessions"]).set_index("first_epoch")
+    names = [
+        f"{one.processor}, {one.threads} thread{'s' if one.threads != 1 else ''}, {one.precision}"
+        for one in sessions.itertuples()
+    ]
+    by_first = pd.Series(names, index=sessions.index)
+    return by_first.reindex(result.history["epoch"], method="ffill").tolist()
 
 
 def replicates(number: int) -> Replicates:

@@ -46,7 +46,7 @@ class Summary:
     Accuracies and losses are those after the last epoch unless they say
     otherwise, of the network as it is evaluated; ``running_accuracy`` is the
     last epoch's as it went along, dropout at work. ``seconds`` is what an epoch
-    usually took while training, ``macs`` are for one picture. ``…_interval``
+    usually took while training on ``trained_on``, ``macs`` are for one picture. ``…_interval``
     adds Student's 95% interval over the seeds. ``least_loss`` is that of the
     test pictures; ``last_gain`` what the smoothed test accuracy gained over the
     last ten epochs.
@@ -106,8 +106,8 @@ def stage(number: int) -> Summary:
         macs=millions(count_macs(one.run.stage.network)),
         epochs=f"{planned} epochs" if done >= planned else f"{done} of {planned} epochs",
         seeds=str(counted) if counted in (0, there) else f"{counted} of {there}",
-        seconds=seconds(one.seconds) if one.seconds else ABSENT,
-        trained_on=one.trained_on or ABSENT,
+        seconds=seconds(one.seconds.iloc[0]) if done else ABSENT,
+        trained_on=one.seconds.index[0] if done else ABSENT,
         test_accuracy=test_accuracy,
         test_accuracy_interval=test_accuracy + _plus_minus(one, "test_accuracy"),
         train_accuracy=_final(one, "train_accuracy", percent),
