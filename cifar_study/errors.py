@@ -9,17 +9,15 @@ class StudyError(Exception):
     """
 
 
-def missing_package(error: ImportError) -> str:
+def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str:
     """What to run where an import failed; a module of our own that is missing is raised again."""
     name = (error.name or "that was asked for").partition(".")[0]
-    if name in ("cifar_study", "benchmarks"):
+    if name in ("cifar_study", "benchmarks", "plain"):
         raise error
     what = "is not installed"
     if not isinstance(error, ModuleNotFoundError):
         what = f"can't be used ({(str(error).split(chr(10)) or [''])[0].strip()})"
-    return (
-        f"the package {name} {what}; run: make train STAGE=1 (or: pip install -r requirements.txt)"
-    )
+    return f"the package {name} {what}; run: {make} (or: pip install -r requirements.txt)"
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -108,7 +108,8 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
     if runs[0].root == CACHE and not runs[0].trial:
         from cifar_study import illustrations  # here, as it loads matplotlib
 
-        illustrations.draw_undrawn([run for run in runs if run not in failed], data, FIGURES)
+        with _drawing():
+            illustrations.draw_undrawn([run for run in runs if run not in failed], data, FIGURES)
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
     return 2 if failed else 0
@@ -199,10 +200,12 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         Run(scale_width(stage, options.width), limit=options.limit, data=data, root=CACHE)
         for stage in stages
     ]
-    trial = any(run.trial for run in runs)
-    if trial and options.cache == CACHE:
+    trial, root = any(run.trial for run in runs), options.cache
+    if root and os.path.realpath(root) == os.path.realpath(CACHE):  # however it is spelt
+        root = CACHE
+    if trial and root == CACHE:
         raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
-    root = options.cache or (TRIAL if trial else CACHE)
+    root = root or (TRIAL if trial else CACHE)
     runs = [replace(run, root=root) for run in runs]
     if not options.status:
         return [replace(run, seed=seed) for run in runs for seed in options.seeds or [0]]
@@ -261,9 +264,17 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
             f"--figures: {other[0].folder} is not of the study that {FIGURES}/ shows; "
             "leave the options of trials, --seed and --cache out"
         )
-    for line in illustrations.draw_all(runs, datasets.load(*_data(options)), FIGURES):
-        print(one_line(line), file=sys.stderr)
+    with _drawing():
+        for line in illustrations.draw_all(runs, datasets.load(*_data(options)), FIGURES):
+            print(one_line(line), file=sys.stderr)
     return 0
+
+
+def _drawing() -> AbstractContextManager:
+    """Holds figures/ for this command: what is noted of others' pictures is read, then written."""
+    import filelock
+
+    return filelock.FileLock(CACHE / "lock", is_singleton=False, fallback_to_soft=False)
 
 
 if __name__ == "__main__":

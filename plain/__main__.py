@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import PlainError
+from cifar_study.errors import StudyError, missing_package
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,15 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         build(options.project, output)
         size = output.stat().st_size
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == __package__:
-            raise
-        print(
-            f"plain: the package {error.name} is not installed; run: make plain "
-            "(or: pip install -r requirements.txt)",
-            file=sys.stderr,
-        )
+        print(f"plain: {missing_package(error, 'make plain')}", file=sys.stderr)
         return 2
-    except PlainError as error:
+    except StudyError as error:
         print(f"plain: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:  # of a path that can't be looked at, or be one

@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import mimetypes
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,9 @@ from pathlib import Path
 
 import pypandoc
 
-from . import PlainError
+from cifar_study.atomic import write_whole
+from cifar_study.errors import StudyError
+
 from .book import Book, read_book
 from .cells import run_chapters
 
@@ -24,14 +25,14 @@ SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\s
 def build(project: Path, output: Path) -> None:
     """Build the book in ``project`` as one file, ``output``, written whole or not at all.
 
-    Raises PlainError when something in the sources has to be mended first.
+    Raises StudyError when something in the sources has to be mended first.
     """
     book = read_book(project)
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
         texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))
         page = put_pictures_in(run_pandoc(book, texts, folder))
-    save_whole(page, output)
+    write_whole(output, page.encode())
 
 
 def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
@@ -41,17 +42,10 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
         "pictures": str(pictures),
         "title": book.title,
         "subtitle": book.subtitle,
-        "authors": book.authors,
         "lang": book.lang,
         "cites": bool(book.bibliography),
         "chapters": [
-            {
-                "path": c.path,
-                "part": c.part,
-                "title": c.title,
-                "text": text,
-                "source": c.text,
-            }
+            {"path": c.path, "part": c.part, "text": text, "source": c.text}
             for c, text in zip(book.chapters, texts, strict=True)
         ],
     }
@@ -72,7 +66,7 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
     )
     complaints = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode or complaints:
-        raise PlainError(_in_one_line(complaints, done.returncode))
+        raise StudyError(_in_one_line(complaints, done.returncode))
     return done.stdout
 
 
@@ -88,7 +82,7 @@ def _in_one_line(complaints: list[str], status: int) -> str:
 
 def _existing(root: Path, name: str) -> Path:
     if not (root / name).is_file():
-        raise PlainError(f"_quarto.yml: {name} is missing; restore it or take its line out")
+        raise StudyError(f"_quarto.yml: {name} is missing; restore it or take its line out")
     return root / name
 
 
@@ -100,23 +94,9 @@ def put_pictures_in(page: str) -> str:
         if source.startswith("data:"):
             return match[0]
         if not source.startswith("file:"):
-            raise PlainError(f"{source} would be loaded from elsewhere; keep a copy in figures/")
+            raise StudyError(f"{source} would be loaded from elsewhere; keep a copy in figures/")
         path = Path(source.removeprefix("file:"))
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         return f'{match[1]}data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'
 
     return SOURCE.sub(put_in, page)
-
-
-def save_whole(page: str, output: Path) -> None:
-    """Write beside the goal, then rename: a reader never meets half a page."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=output.parent, suffix=".part", delete=False
-        ) as file:
-            file.write(page)
-        Path(file.name).chmod(0o644)  # temporary files are private by default
-        os.replace(file.name, output)
-    except OSError as error:
-        raise PlainError(f"{output}: {error.strerror}; choose another --output") from None

@@ -16,9 +16,10 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from . import PlainError
+from cifar_study.errors import StudyError
+
 from .book import Book, Chapter, parse_yaml
-from .outputs import cell_markdown, inline_markdown
+from .outputs import OPTIONS, cell_markdown, inline_markdown
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*(.*?)\s*$")
 INLINE = re.compile(r"(?<!`)`\{python\}[ \t]+([^`]+)`(?!`)")
@@ -37,7 +38,7 @@ class Cell:
     inline: bool = False
 
 
-def split(text: str, path: str, first_line: int = 1) -> list[str | Cell]:
+def split(text: str, path: str) -> list[str | Cell]:
     """Cut a chapter into Markdown and cells, in the order of the document.
 
     Only fences at the top level count: a cell inside a longer fence is an example to be shown.
@@ -46,8 +47,8 @@ def split(text: str, path: str, first_line: int = 1) -> list[str | Cell]:
     prose: list[str] = []  # lines up to the next fence
     block: list[str] = []  # lines of the open fence, its first line included
     fence = info = ""
-    start = prose_line = first_line
-    for number, line in enumerate(text.splitlines(keepends=True), first_line):
+    start = prose_line = 1
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
         match = FENCE.match(line)
         if fence:
             if match and match[1].startswith(fence) and not match[2]:
@@ -61,7 +62,7 @@ def split(text: str, path: str, first_line: int = 1) -> list[str | Cell]:
         else:
             prose.append(line)
     if fence:
-        raise PlainError(f"{path}, line {start}: this code block is never closed; add {fence}")
+        raise StudyError(f"{path}, line {start}: this code block is never closed; add {fence}")
     return pieces + _prose("".join(prose), path, prose_line)
 
 
@@ -72,12 +73,14 @@ def _block(block: list[str], last: str, info: str, path: str, line: int) -> str 
         shown = [re.sub(r"^(\s*[`~]{3,})\{\{(\w+)\}\}", r"\1{\2}", text) for text in block]
         return "".join(shown) + last
     if language[1] != "python":
-        raise PlainError(f"{path}, line {line}: a {language[1]} cell; only python cells can be run")
+        raise StudyError(f"{path}, line {line}: a {language[1]} cell; only python cells can be run")
     body = block[1:]
     head = 0
     while head < len(body) and body[head].startswith("#|"):
         head += 1
     options = parse_yaml("".join(text[2:] for text in body[:head]), f"{path}, cell at line {line}")
+    for option in options.keys() - OPTIONS:
+        raise StudyError(f"{path}, cell at line {line}: {option}: no option of the plain edition")
     return Cell("".join(body[head:]).strip("\n"), line, options)
 
 
@@ -85,7 +88,7 @@ def _prose(text: str, path: str, line: int) -> list[str | Cell]:
     """Cut prose at its inline expressions."""
     if found := SHORTCODE.search(text):
         place = line + text.count("\n", 0, found.start())
-        raise PlainError(f"{path}, line {place}: {found[0]}: shortcodes are Quarto's; use Markdown")
+        raise StudyError(f"{path}, line {place}: {found[0]}: shortcodes are Quarto's; use Markdown")
     pieces: list[str | Cell] = []
     end = 0
     for match in INLINE.finditer(text):
@@ -98,13 +101,13 @@ def _prose(text: str, path: str, line: int) -> list[str | Cell]:
 def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
     """Execute every chapter and return its Markdown; pictures are written to ``folder``.
 
-    Raises PlainError with chapter, cell and the exception's last line when a cell fails.
+    Raises StudyError with chapter, cell and the exception's last line when a cell fails.
     """
     return asyncio.run(_run_all(book, folder, say))
 
 
 async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
-    split_chapters = [split(c.text, c.path, c.first_line) for c in book.chapters]
+    split_chapters = [split(c.text, c.path) for c in book.chapters]
     gate = asyncio.Semaphore(KERNELS_AT_ONCE)
 
     async def one(index: int) -> str:
@@ -114,20 +117,20 @@ async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list
         if cells:
             async with gate:
                 began = time.perf_counter()
-                outputs = await _execute(chapter, cells, book.root, folder / f"kernel-{index}")
+                outputs = await _execute(book, chapter, cells, folder / f"kernel-{index}")
                 say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
-        return _join(chapter, pieces, iter(outputs), folder / f"picture-{index}")
+        return _join(book, pieces, iter(outputs), folder / f"picture-{index}")
 
     # A TaskGroup, not gather: when one chapter fails the other kernels are shut down first.
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(index)) for index in range(len(book.chapters))]
-    except* PlainError as errors:
+    except* StudyError as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-def _join(chapter: Chapter, pieces: list[str | Cell], outputs: Any, stem: Path) -> str:
+def _join(book: Book, pieces: list[str | Cell], outputs: Any, stem: Path) -> str:
     """Put each cell's Markdown in the place of the cell."""
     parts = []
     for number, piece in enumerate(pieces):
@@ -136,7 +139,7 @@ def _join(chapter: Chapter, pieces: list[str | Cell], outputs: Any, stem: Path) 
         elif piece.inline:
             parts.append(inline_markdown(next(outputs)))
         else:
-            options = chapter.settings | piece.options
+            options = book.settings | piece.options
             picture = stem.with_name(f"{stem.name}-{number}")
             parts.append(cell_markdown(piece.code, options, next(outputs), picture))
     return "".join(parts)
@@ -166,15 +169,13 @@ class _ThisPython(KernelSpecManager):
 
 
 async def _execute(
-    chapter: Chapter, cells: list[Cell], root: Path, connection: Path
+    book: Book, chapter: Chapter, cells: list[Cell], connection: Path
 ) -> list[list[Any]]:
     """Run the cells in one fresh kernel; return the outputs of each."""
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_code_cell("" if _off(chapter, c) else c.code) for c in cells]
-    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.code) for c in cells])
     # Sockets in the file system, so that nothing listens on a port (Windows has only ports).
     manager = AsyncKernelManager(
-        kernel_spec_manager=_ThisPython(chapter.settings),
+        kernel_spec_manager=_ThisPython(book.settings),
         transport="tcp" if os.name == "nt" else "ipc",
         connection_file=f"{connection}.json",
     )
@@ -183,19 +184,15 @@ async def _execute(
         km=manager,
         timeout=SECONDS_PER_CELL,
         coalesce_streams=True,
-        resources={"metadata": {"path": str(root)}},
+        resources={"metadata": {"path": str(book.root)}},
     )
     try:
         await client.async_execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise PlainError(_failure(chapter, cells, notebook, error)) from None
+        raise StudyError(_failure(chapter, cells, notebook, error)) from None
     finally:  # nbclient leaves a kernel it was given running
         await manager.shutdown_kernel(now=True)
     return [cell.outputs for cell in notebook.cells]
-
-
-def _off(chapter: Chapter, cell: Cell) -> bool:
-    return not cell.inline and (chapter.settings | cell.options).get("eval", True) is False
 
 
 def _failure(chapter: Chapter, cells: list[Cell], notebook: Any, error: Exception) -> str:

@@ -2,8 +2,7 @@
 -- equations, callouts, folded code. `reader.lua` applies them.
 
 local words = { fig = 'Figure', tbl = 'Table', eq = 'Equation', sec = 'Section' }
-local callouts = { note = 'Note', tip = 'Tip', important = 'Important', warning = 'Warning',
-                   caution = 'Caution' }
+local callouts = { note = 'Note', warning = 'Warning' }
 local targets = {}  -- label → its word, its number, its anchor
 local problems = pandoc.List {}
 
@@ -88,19 +87,15 @@ local function layout(div)
 end
 
 local function callout(div, kind)
-  local title = div.attributes.title and pandoc.utils.blocks_to_inlines(
-    pandoc.read(div.attributes.title, 'markdown').blocks)
-  if not title and div.content[1] and div.content[1].t == 'Header' then
-    title = div.content:remove(1).content
-  end
+  local first = div.content[1]
+  local title = first and first.t == 'Header' and div.content:remove(1).content
   local label = pandoc.Inlines { pandoc.Str(callouts[kind]) }
   if title then -- the kind shows as a colour and a sign; say it, too
     label = pandoc.Inlines { pandoc.Span(callouts[kind] .. ': ', { class = 'unseen' }) } .. title
   end
-  local fold = div.attributes.collapse
   local content = pandoc.Blocks { pandoc.Div(div.content, { class = 'callout-body' }) }
-  if fold then
-    content:insert(1, raw('<details' .. (fold == 'false' and ' open' or '') .. '><summary>'))
+  if div.attributes.collapse then
+    content:insert(1, raw '<details><summary>')
     content:insert(2, pandoc.Plain(label))
     content:insert(3, raw '</summary>')
     content:insert(raw '</details>')
@@ -172,16 +167,11 @@ local function on_table(chapter, tab)
 end
 
 local function on_code(chapter, code)
-  local fold, summary = code.attributes['code-fold'], code.attributes['code-summary']
-  code.attributes = {}
-  local blocks = pandoc.Blocks { code }
-  if fold == 'true' or fold == 'show' then
-    local open = fold == 'show' and ' open' or ''
-    blocks:insert(1, raw('<details class="code-fold"' .. open .. '><summary>'
-      .. escape(summary or 'Code') .. '</summary>'))
-    blocks:insert(raw '</details>')
-  end
-  return blocks
+  if not code.classes:includes 'fold' then return nil end
+  code.classes = code.classes:filter(function(class) return class ~= 'fold' end)
+  return {
+    raw '<details class="code-fold"><summary>Code</summary>', code, raw '</details>',
+  }
 end
 
 -- `$$ … $$ {#eq-x}` comes as a formula and a word; every display formula gets its own line.
@@ -210,37 +200,18 @@ local function equations(chapter, inlines)
   return out
 end
 
--- `![](x.png){#fig-x}` without a caption is a plain paragraph to Pandoc, and a figure here.
-local function bare_picture(para)
-  local image = is_picture(para) and para.content[1]
-  if not image or kind_of(image.identifier) ~= 'fig' then return nil end
-  local id = image.identifier
-  image.identifier = ''
-  return pandoc.Figure({ pandoc.Plain { image } }, { long = {} }, { id = id })
-end
-
 -- What is only for other formats goes; what is for HTML stays.
-local function visible(el)
-  local shown
-  for _, class in ipairs(el.classes) do
-    if class == 'content-visible' then shown = true end
-    if class == 'content-hidden' then shown = false end
-  end
-  if shown == nil then return nil end
-  local when, unless = el.attributes['when-format'], el.attributes['unless-format']
-  local applies = true
-  if when then applies = when:match '^html' ~= nil end
-  if unless then applies = applies and not unless:match '^html' end
-  if applies ~= shown then return {} end
-  return el.content
+local function visible(div)
+  if not div.classes:includes 'content-visible' then return nil end
+  local when, unless = div.attributes['when-format'], div.attributes['unless-format']
+  if when and when ~= 'html' or unless == 'html' then return {} end
+  return div.content
 end
 
 return {
   problems = problems, targets = targets,
   report = report, kind_of = kind_of, raw = raw, escape = escape, register = register,
-  prepare = function(blocks)
-    return blocks:walk { Div = visible, Span = visible, Para = bare_picture }
-  end,
+  prepare = function(blocks) return blocks:walk { Div = visible } end,
   number = function(chapter, blocks)
     local function with(handler) return function(el) return handler(chapter, el) end end
     blocks = blocks:walk { Inlines = with(equations) }

@@ -4,11 +4,15 @@ import ast
 import base64
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+OPTIONS = {
+    *("label", "echo", "include", "warning", "code-fold", "layout-ncol"),
+    *("fig-cap", "fig-alt", "fig-subcap", "tbl-cap"),
+}
 PICTURES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
-FOLDS = {True: "true", "true": "true", "show": "show"}
 
 
 def cell_markdown(code: str, options: dict[str, Any], outputs: list[Any], picture: Path) -> str:
@@ -18,8 +22,9 @@ def cell_markdown(code: str, options: dict[str, Any], outputs: list[Any], pictur
     """
     if options.get("include", True) is False:
         return ""
-    parts = [_code(code, options)] if options.get("echo", True) else []
-    shown = _outputs(outputs, options, picture) if options.get("output", True) else []
+    fold = [".fold"] if options.get("code-fold") else []
+    parts = [_fenced(code, ".python", *fold)] if options.get("echo", True) else []
+    shown = _outputs(outputs, options, picture)
     label = str(options.get("label", ""))
     kind = label.partition("-")[0]
     if shown and kind in ("fig", "tbl"):
@@ -38,17 +43,10 @@ def inline_markdown(outputs: list[Any]) -> str:
             return data["text/markdown"].strip()
         if "text/plain" in data:
             text = data["text/plain"]
-            text = str(ast.literal_eval(text)) if text[:1] in "'\"" else text
+            with suppress(ValueError, SyntaxError):  # a repr that is no string's stays as it is
+                text = ast.literal_eval(text) if text.startswith(("'", '"')) else text
             return re.sub(r"([\\`*_{}\[\]<>$@#~^|])", r"\\\1", text)
     return ""
-
-
-def _code(code: str, options: dict[str, Any]) -> str:
-    attributes = {
-        "code-summary": options.get("code-summary"),
-        "code-fold": FOLDS.get(options.get("code-fold", False)),
-    }
-    return _fenced(code, ".python", **attributes)
 
 
 def _outputs(outputs: Iterable[Any], options: dict[str, Any], picture: Path) -> list[str]:
@@ -74,8 +72,6 @@ def _is_picture(output: Any) -> bool:
 def _stream(output: Any, options: dict[str, Any]) -> str:
     if output.name == "stderr" and options.get("warning", True) is False:
         return ""
-    if options.get("output") == "asis":
-        return output.text
     return _fenced(output.text.rstrip(), ".output")
 
 
@@ -105,7 +101,7 @@ def _picture(output: Any, options: dict[str, Any], number: int, path: Path) -> s
         name,
         **{
             "fig-alt": _nth(options.get("fig-alt"), number),
-            "width": options.get("out-width") or (f"{width}px" if width else None),
+            "width": f"{width}px" if width else None,
         },
     )
     return f"![{_one_line(caption)}]({path.as_posix()}){attributes}"

@@ -54,13 +54,9 @@ local function claim(chapter, el)
   return el
 end
 
-local function as_header(title)
-  return pandoc.read('# ' .. title, 'markdown').blocks[1]
-end
-
 -- Takes the chapter's title off its blocks: the front matter's, or the first heading.
-local function take_title(chapter, blocks)
-  if chapter.title ~= '' then return as_header(chapter.title) end
+local function take_title(title, blocks)
+  if title then return pandoc.Header(1, title) end
   for i, block in ipairs(blocks) do
     if block.t == 'Header' and block.level == 1 then
       blocks:remove(i)
@@ -82,15 +78,22 @@ local function read_chapter(chapter)
   chapter.counts, chapter.sections, chapter.ids = {}, {}, {}
   chapter.contents = pandoc.List {}
   chapter.stem = pandoc.path.split_extension(pandoc.path.filename(chapter.path))
-  local warnings, doc = pandoc.log.silence(pandoc.read, chapter.text, 'markdown')
+  local read, warnings, doc = pcall(pandoc.log.silence, pandoc.read, chapter.text, 'markdown')
+  if not read then
+    report(chapter, 'bad YAML above its text; check quotes and indents')
+    warnings, doc = {}, pandoc.Pandoc {}
+  end
   for _, warning in ipairs(warnings) do
     -- The lines are those of the executed text, not of the file: leave them out.
     local said = pandoc.json.decode(pandoc.json.encode(warning)).pretty
     said = said:gsub(' at line %d+ column %d+', '')
     report(chapter, said .. '; mend the Markdown')
   end
+  for _, key in ipairs { 'execute', 'format' } do
+    if doc.meta[key] then report(chapter, key .. ' above its text; set it in _quarto.yml') end
+  end
   local blocks = elements.prepare(doc.blocks)
-  local header = take_title(chapter, blocks)
+  local header = take_title(doc.meta.title, blocks)
   chapter.number = chapter_number(chapter, header)
   blocks = elements.number(chapter, blocks)
   header = header or pandoc.Header(1, book.title, { class = 'unseen' })
@@ -240,6 +243,6 @@ function Reader(input)
   end
   return pandoc.Pandoc(body, {
     title = book.title, subtitle = book.subtitle, pagetitle = book.title, lang = book.lang,
-    author = pandoc.List(book.authors), contents = pandoc.Blocks { contents() },
+    contents = pandoc.Blocks { contents() },
   })
 end

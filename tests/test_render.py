@@ -198,6 +198,58 @@ def make(target: str, project: Path, path: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["it is made", "it fails"])
+def test_the_plain_edition_takes_the_place_of_an_earlier_book_only_once_it_is_made(
+    whole: bool, tmp_path: Path
+) -> None:
+    for name in ("plain", "cifar_study"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    (tmp_path / "_quarto.yml").write_text("book: {title: Small, chapters: [index.qmd]}\n")
+    (tmp_path / "index.qmd").write_text("# Small\n" if whole else "# Small\n\nSee @fig-none.\n")
+    earlier = {tmp_path / "_book" / name for name in ("index.html", "chapters/q01.html")}
+    for page in earlier:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("as before")
+    done = make("plain", tmp_path, os.environ["PATH"])
+    assert done.returncode == (0 if whole else 2), done.stderr
+    pages = {page for page in (tmp_path / "_book").rglob("*") if page.is_file()}
+    assert pages == ({tmp_path / "_book" / "index.html"} if whole else earlier)
+    for page in pages:
+        assert (page.read_text() == "as before") is not whole
+
+
+@pytest.mark.parametrize(
+    ("script", "named"),
+    [
+        (None, "has no quarto.js where it was expected"),
+        ("", "has another quarto.js"),
+        ('import * as tabsets from "./other.js";', "has another quarto.js"),
+        ('import * as tabsets from "./tabsets/tabsets.js";\nimport "./more.js";', "has another"),
+    ],
+    ids=["none", "empty", "another import", "one import more"],
+)
+def test_pages_of_a_quarto_that_is_not_known_are_left_and_it_is_said(
+    script: str | None, named: str, tmp_path: Path
+) -> None:
+    page, text = tmp_path / "page.html", '<script src="x/quarto.js" type="module"></script>'
+    page.write_text(text)
+    libraries = tmp_path / "site_libs" / "quarto-html"
+    (libraries / "tabsets").mkdir(parents=True)
+    (libraries / "tabsets" / "tabsets.js").write_text("export function init() {}\n")
+    if script is not None:
+        (libraries / "quarto.js").write_text(script)
+    done = subprocess.run(
+        [sys.executable, PROJECT / "chapters" / "works_from_file.py"],
+        env=os.environ | {"QUARTO_PROJECT_OUTPUT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"chapters/works_from_file.py: this version of Quarto {named}")
+    assert page.read_text() == text
+
+
 @pytest.mark.parametrize("target", ["pdf", "preview"])
 def test_without_quarto_one_line_says_so(copy: Path, target: str) -> None:
     folders = os.environ["PATH"].split(os.pathsep)
