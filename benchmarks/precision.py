@@ -29,19 +29,14 @@ FOLDER = Path(tempfile.gettempdir()) / "cifar-study-precision"
 PRECISIONS = ("bfloat16", "float32")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options, with what each does."""
+def main(arguments: list[str] | None = None) -> int:
+    """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
     parse = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     add = parse.add_argument
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
-    return parse
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
-    options = parser().parse_args(arguments)
+    options = parse.parse_args(arguments)
     figures: dict[str, list[tuple[float, float]]] = {precision: [] for precision in PRECISIONS}
     try:
         pictures = datasets.load(options.data)

@@ -2,7 +2,7 @@
 
 Measures the engine beside its peers and the floor, stage by stage, and keeps
 what it measured after every stage; ``--scaling`` measures how the cost grows
-instead. ``benchmarks/README.md`` says what is measured and why.
+with the number of pictures instead. ``benchmarks/README.md`` says what is measured and why.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
 from cifar_study.report.benchmark import FORMAT, RESULTS, ratios, read_results
 from cifar_study.stages import STAGES
-from cifar_study.training.engine import Engine
-from cifar_study.training.hardware import choose_device, choose_precision
+from cifar_study.training.hardware import choose_device, choose_precision, describe
 
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one
 KERAS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
@@ -43,7 +42,11 @@ def parser() -> argparse.ArgumentParser:
     add("--stages", nargs="+", type=int, choices=STAGES, metavar="N", help="stages to measure")
     add("--repeats", type=int, default=5, help="measurements of each after a warm-up (default 5)")
     add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
-    add("--scaling", action="store_true", help="measure how the cost grows instead")
+    add(
+        "--scaling",
+        action="store_true",
+        help="measure how the cost grows instead",
+    )
     add("--jobs", type=int, default=cores, help="processes side by side (default one a core)")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
@@ -83,31 +86,24 @@ def measure_stages(crew: Crew, options: argparse.Namespace, results: dict[str, A
     plan = {stage: [Turn(name, stage, options.images) for name in names] for stage in stages}
     with _bar([turn for turns in plan.values() for turn in turns], options) as bar:
         for stage, turns in plan.items():
-            facts = _facts(options) | {"macs": count_macs(STAGES[stage].network), "seconds": {}}
-            for turn, values in alternate(turns, options.repeats, crew, bar).items():
-                facts["seconds"][turn.contender] = _whole_epoch(values, options)
-            facts["versions"] = crew.versions
+            facts = _facts(options) | {"macs": count_macs(STAGES[stage].network)}
+            measured = alternate(turns, options.repeats, crew, bar).items()
+            seconds = {turn.contender: _whole_epoch(values, options) for turn, values in measured}
+            facts |= {"seconds": seconds, "versions": crew.versions}
             results.setdefault("stages", {})[str(stage)] = facts
             write_json(options.output, results)
 
 
 def measure_scaling(crew: Crew, options: argparse.Namespace, results: dict[str, Any]) -> None:
-    """The engine's seconds by multiply-accumulates, side by side and alone, and by pictures."""
-    wanted = options.stages or list(STAGES)
-    sized = [stage for stage in SIZE_STAGES if stage in wanted] or wanted[:1]
-    names = ("engine", "engine-jobs")
-    by_stage = [Turn(name, stage, options.images) for stage in wanted for name in names]
-    by_size = [Turn("engine", stage, images) for stage in sized for images in _sizes(options)]
-    scaling = _facts(options) | {"stages": {}, "sizes": {}}
-    with _bar(by_stage + by_size, options) as bar:
-        for turn, values in alternate(by_stage, options.repeats, crew, bar).items():
-            macs = count_macs(STAGES[turn.stage].network)
-            entry = scaling["stages"].setdefault(str(turn.stage), {"macs": macs})
-            entry[turn.contender] = _whole_epoch(values, options)
-        for turn, values in alternate(by_size, options.repeats, crew, bar).items():
-            entry = scaling["sizes"].setdefault(str(turn.stage), {})
+    """The engine's seconds by the number of pictures."""
+    stages = options.stages or SIZE_STAGES
+    turns = [Turn("engine", stage, images) for stage in stages for images in _sizes(options)]
+    sizes: dict[str, dict[str, list[float]]] = {}
+    with _bar(turns, options) as bar:
+        for turn, values in alternate(turns, options.repeats, crew, bar).items():
+            entry = sizes.setdefault(str(turn.stage), {})
             entry[str(turn.images)] = [round(value, 4) for value in values]
-    results["scaling"] = scaling | {"versions": crew.versions}
+    results["scaling"] = _facts(options) | {"sizes": sizes, "versions": crew.versions}
     write_json(options.output, results)
 
 
@@ -165,9 +161,8 @@ def _draw(path: Path, options: argparse.Namespace) -> None:
 
 def _machine() -> dict[str, Any]:
     """What the engine runs on, and the precision that it chooses here."""
-    few, precision = datasets.synthetic(10, 10), choose_precision("auto", choose_device("cpu"))
-    stage = STAGES[1]
-    machine = Engine(stage.network, stage.recipe, few, precision=precision).description()
+    device = choose_device("cpu")
+    machine = describe(device, choose_precision("auto", device))
     del machine["threads"]  # differs between the contenders
     return machine
 

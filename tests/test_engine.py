@@ -22,6 +22,7 @@ from cifar_study.training.engine import Engine, choose_balanced, choose_limited
 from cifar_study.training.hardware import (
     choose_device,
     choose_precision,
+    describe,
     has_bfloat16,
     set_up_process,
 )
@@ -429,9 +430,9 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
     assert losses[torch.bfloat16] != losses[torch.float32]
 
 
-def test_the_record_names_device_precision_threads_and_versions(data: Dataset) -> None:
+def test_the_record_names_device_precision_threads_and_versions() -> None:
     torch.set_num_threads(1)  # other tests set it as well
-    facts = minimal(data, precision=torch.bfloat16).description()
+    facts = describe(torch.device("cpu"), torch.bfloat16)
     assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "bfloat16", 1)
     assert facts["torch"] == torch.__version__
     assert facts["numpy"] == np.__version__

@@ -119,10 +119,11 @@ def growth(path: Path | None = None) -> Charts:
     Two notes in their places where nothing was measured, so that the page keeps its form.
     """
     try:
-        scaling = read_results(path).get("scaling", {})
+        results = read_results(path)
     except StudyError as error:
         return Charts((Markdown(f"*{error}*"), Markdown("*Nothing was measured yet.*")))
-    return Charts((_by_stage(scaling.get("stages", {})), _by_pictures(scaling.get("sizes", {}))))
+    sizes = results.get("scaling", {}).get("sizes", {})
+    return Charts((_by_stage(results.get("stages", {})), _by_pictures(sizes)))
 
 
 def _by_stage(stages: dict[str, Any]) -> Chart:
@@ -131,9 +132,10 @@ def _by_stage(stages: dict[str, Any]) -> Chart:
         axes = figure.subplots()
         points = {}
         for number, entry in in_order(stages):
+            times = entry["seconds"]
             for name, face in (("engine", COLOURS[number]), ("engine-jobs", "white")):
-                if name in entry:
-                    point = entry["macs"] / 1e6, statistics.median(entry[name])
+                if name in times:
+                    point = entry["macs"] / 1e6, statistics.median(times[name])
                     axes.plot(
                         *point,
                         "o" if name == "engine" else "s",

@@ -8,11 +8,9 @@ off goes on exactly as if it had not been.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +19,6 @@ from torch import Tensor, nn
 from cifar_study.cifar10 import TRAIN_SAMPLE
 from cifar_study.datasets import Dataset
 from cifar_study.stages import Network, Recipe, ResNet
-from cifar_study.training.hardware import processor_name
 from cifar_study.training.model import build_model
 
 EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills a GPU
@@ -223,19 +220,6 @@ class Engine:
                 if array is None or array.shape != buffer.shape:
                     raise ValueError(f"no momentum of that shape for {name}")
                 buffer.copy_(torch.from_numpy(array))
-
-    def description(self) -> dict[str, Any]:
-        """The machine and versions that training runs on, as recorded in every result."""
-        return {
-            "device": self.device.type,
-            "processor": processor_name(self.device),
-            "precision": str(self.precision).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-            "platform": f"{platform.system()} {platform.machine()}",
-        }
 
 
 def choose_limited(labels: np.ndarray, limit: int | None) -> slice | np.ndarray:

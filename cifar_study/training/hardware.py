@@ -6,7 +6,9 @@ import ctypes
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from cifar_study.errors import StudyError
@@ -101,7 +103,7 @@ def keep_freed_memory() -> None:
 
 
 def processor_name(device: torch.device) -> str:
-    """What the hardware calls itself, as recorded with every session of training."""
+    """What the hardware calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -112,3 +114,17 @@ def processor_name(device: torch.device) -> str:
         return f"{names[0]}, {os.cpu_count()} cores"
     except (OSError, IndexError):
         return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def describe(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
+    """The machine and versions that training runs on, as recorded in every result."""
+    return {
+        "device": device.type,
+        "processor": processor_name(device),
+        "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

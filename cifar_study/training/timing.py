@@ -18,7 +18,12 @@ from tqdm import tqdm
 from cifar_study.datasets import Dataset
 from cifar_study.stages import Stage
 from cifar_study.training.engine import Engine
-from cifar_study.training.hardware import choose_device, choose_precision, set_up_process
+from cifar_study.training.hardware import (
+    choose_device,
+    choose_precision,
+    describe,
+    set_up_process,
+)
 from cifar_study.training.trainer import Hardware
 
 TRAIN_PICTURES, TEST_PICTURES = 3_200, 1_000  # 50 batches; the parts of an epoch that are timed
@@ -57,7 +62,7 @@ def measure(
         if turn:
             times[number].append(seconds)
     return {
-        "machine": next(iter(engines.values())).description(),
+        "machine": describe(device, precision),
         "repeats": repeats,
         "stages": {
             str(number): {

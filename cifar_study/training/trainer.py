@@ -116,11 +116,17 @@ def _train(
 ) -> Iterator[Event]:
     # Here, as it takes seconds: a run that is complete never needs it.
     from cifar_study.training.engine import Engine
-    from cifar_study.training.hardware import choose_device, choose_precision, set_up_process
+    from cifar_study.training.hardware import (
+        choose_device,
+        choose_precision,
+        describe,
+        set_up_process,
+    )
 
     device = choose_device(hardware.device)
     set_up_process(device, hardware.threads)
     chosen = record["configuration"]["precision"] if record else hardware.precision
+    precision = choose_precision(chosen, device)
     engine = Engine(
         run.stage.network,
         run.stage.recipe,
@@ -128,7 +134,7 @@ def _train(
         seed=run.seed,
         limit=run.limit,
         device=device,
-        precision=choose_precision(chosen, device),
+        precision=precision,
     )
     history, sessions = pd.DataFrame(columns=COLUMNS), []
     if record:
@@ -141,7 +147,7 @@ def _train(
                 f"{run.folder}: does not fit the network ({error}); train the stage anew with: "
                 f"{run.command('--restart')}"
             ) from None
-    description = engine.description() | {"side_by_side": hardware.side_by_side}
+    description = describe(device, precision) | {"side_by_side": hardware.side_by_side}
     configuration = run.configuration(data.fingerprint, description["precision"])
     sessions = _with_session(sessions, len(history) + 1, description)
     for epoch in range(len(history) + 1, run.planned + 1):
