@@ -24,16 +24,19 @@ from pathlib import Path
 FROZEN = Path("_freeze")
 BOOK = Path("_book")
 STAMP = ".made-from"
-UNSEEN = {"__pycache__", "lock", "resume.safetensors"}  # no cell looks at these
+UNSEEN = {"__pycache__", "lock"}  # no cell looks at these
+SHOWN = os.environ.get("CIFAR_STUDY_CACHE", "")  # the results that are reported, if not cache/
 
 
 def read_by_cells() -> list[Path]:
     """The files that can reach a cell, the chapters themselves left out: Quarto looks at those."""
     files = [*Path().glob("_quarto*.yml")]
-    unseen = UNSEEN if os.environ.get("CIFAR_STUDY_CACHE") else UNSEEN | {"trial", "under-way"}
+    unseen = UNSEEN | {"trial", "under-way"}
     for folder in ("cifar_study", "cache", "figures", "chapters"):
         files += [path for path in Path(folder).rglob("[!.]*") if not unseen & set(path.parts)]
-    return sorted(path for path in files if path.is_file() and not _of_quarto(path))
+    if SHOWN:
+        files += [path for path in Path(SHOWN).rglob("[!.]*") if not UNSEEN & set(path.parts)]
+    return sorted({path for path in files if path.is_file() and not _of_quarto(path)})
 
 
 def _of_quarto(path: Path) -> bool:
@@ -53,7 +56,11 @@ def digest(files: Iterable[Path]) -> str:
             total.update(f"{name}={value}".encode())
     for path in files:
         total.update(path.as_posix().encode())
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        try:
+            content = path.read_bytes()
+        except OSError as error:  # a page says so, where a cell can't read it either
+            content = str(error).encode()
+        total.update(hashlib.sha256(content).digest())
     return total.hexdigest()
 
 
@@ -68,6 +75,8 @@ def before() -> None:
 
     What a render that was killed left beside the chapters goes as well.
     """
+    if SHOWN and not Path(SHOWN).is_dir():
+        sys.exit(f"CIFAR_STUDY_CACHE={SHOWN}: no such folder; name one that holds results")
     for chapter in (*Path().glob("*.qmd"), *Path("chapters").glob("*.qmd")):
         chapter.with_suffix(".html").unlink(missing_ok=True)
     inputs = digest(read_by_cells())
@@ -94,4 +103,7 @@ def is_fresh() -> bool:
 
 if __name__ == "__main__":
     step = {"before": before, "after": after, "check": lambda: sys.exit(not is_fresh())}
-    step[sys.argv[1]]()
+    try:
+        step[sys.argv[1]]()
+    except OSError as failed:
+        sys.exit(f"{failed.filename}: {failed.strerror}; move it away, or allow writing there")

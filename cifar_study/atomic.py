@@ -93,8 +93,12 @@ def sweep(folder: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write an object as JSON that a person can read, with a SHA-256 over its other fields."""
-    sealed = value | {"sha256": _digest(value)}
+    """Write an object as JSON that a person can read, with a SHA-256 over its other fields.
+
+    One of them is the file's name, so that a file in another's place is noticed as well.
+    """
+    named = value | {"file": path.name}
+    sealed = named | {"sha256": _digest(named)}
     write_whole(path, (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -108,6 +112,8 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
     if not isinstance(value, dict) or value.pop("sha256", None) != _digest(value):
         raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")
+    if (name := value.pop("file", path.name)) != path.name:
+        raise StudyError(f"{path}: is {name} under another name; {remedy}")
     return value
 
 

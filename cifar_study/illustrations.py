@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +45,46 @@ from cifar_study.training.robustness import ask_photos, measure_sizes, open_phot
 PHOTOS = "photos"  # the folder of the free photos, in figures/
 
 
-def draw_undrawn(runs: list[Run], data: Dataset, folder: Path) -> None:
-    """Draw what is not drawn yet of complete runs, also of earlier commands; then the result."""
+def draw_undrawn(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
+    """Draw what is not drawn yet of complete runs, also of earlier commands; then the result.
+
+    Yields what could not be drawn, and why.
+    """
     for run in runs:
-        result = read_result(run.folder)
-        # One seed is shown where only one can be.
-        if run.seed or result is None or not result.complete or _is_drawn(result, run, folder):
-            continue
-        print(f"drawing the pictures of {run.name}", file=sys.stderr)
-        draw_run(run, result, data, folder)
-    _draw_result(folder)
+        yield from _tried(_draw_undrawn, run, data, folder)
+    yield from _tried(_draw_result, folder)
 
 
 def draw_all(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
     """Draw everything anew; yields what could not be drawn, and why."""
-    draw_data(data, folder)
+    yield from _tried(draw_data, data, folder)
     for run in runs:
-        found = status(run)
-        if found.result:
-            draw_run(run, found.result, data, folder)
-        elif found.state == "damaged":
-            yield f"{run.name}: not drawn: {found.text}"
-    _draw_result(folder)
+        yield from _tried(_draw_trained, run, data, folder)
+    yield from _tried(_draw_result, folder)
+
+
+def _tried(draw: Callable[..., None], *given: Any) -> Iterator[str]:
+    try:
+        draw(*given)
+    except StudyError as error:
+        yield str(error)
+
+
+def _draw_undrawn(run: Run, data: Dataset, folder: Path) -> None:
+    result = read_result(run.folder)
+    # One seed is shown where only one can be.
+    if run.seed or result is None or not result.complete or _is_drawn(result, run, folder):
+        return
+    print(f"drawing the pictures of {run.name}", file=sys.stderr)
+    draw_run(run, result, data, folder)
+
+
+def _draw_trained(run: Run, data: Dataset, folder: Path) -> None:
+    found = status(run)
+    if found.result:
+        draw_run(run, found.result, data, folder)
+    elif found.state == "damaged":
+        raise StudyError(f"{run.name}: not drawn: {found.text}")
 
 
 def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:

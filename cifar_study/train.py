@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +55,8 @@ def _command(arguments: list[str] | None) -> int:
     parse = parser()
     options = parse.parse_args(arguments)
     refuse_idle_options(parse, options)
+    if options.data == "auto":  # the variable names whatever --data does, synthetic as well
+        options.data = os.environ.get(FOLDER_VARIABLE) or "auto"
     runs = _runs(options)
     if options.status:
         return _show_status(runs)
@@ -71,11 +73,7 @@ def _command(arguments: list[str] | None) -> int:
 
 def _data(options: argparse.Namespace) -> tuple[str, bool]:
     """The name of the data set, and whether it is downloaded where there is none."""
-    if options.data != "auto":
-        return options.data, False
-    if named := os.environ.get(FOLDER_VARIABLE):
-        return named, False
-    return str(DATA), True
+    return (str(DATA), True) if options.data == "auto" else (options.data, False)
 
 
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
@@ -104,15 +102,25 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         messages = local.train_one_by_one(runs, data, hardware, restart)
     else:
         messages = local.train_side_by_side(runs, name, hardware, restart, jobs)
-    failed = show(messages)
+    failed, undrawn = show(messages), False
     if runs[0].root == CACHE and not runs[0].trial:
         from cifar_study import illustrations  # here, as it loads matplotlib
 
+        trained = [run for run in runs if run not in failed]
         with _drawing():
-            illustrations.draw_undrawn([run for run in runs if run not in failed], data, FIGURES)
+            undrawn = _said(illustrations.draw_undrawn(trained, data, FIGURES))
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
-    return 2 if failed else 0
+    return 2 if failed or undrawn else 0
+
+
+def _said(errors: Iterable[str]) -> bool:
+    """Print errors as they come; whether there was one."""
+    said = False
+    for error in errors:
+        _say(f"error: {one_line(error)}")
+        said = True
+    return said
 
 
 def _on_gpu(device: str) -> bool:
@@ -232,7 +240,7 @@ def _show_status(runs: list[Run]) -> int:
         print(
             f"{run.stage.number:>5}  {run.stage.title:<{width}}  {run.seed:>{digits}}  "
             f"{count_parameters(run.stage.network):>10,}  "
-            f"{result.precision if result else '–':>9}  {accuracy:>13}  {found.text}"
+            f"{result.precision if result else '–':>9}  {accuracy:>13}  {one_line(found.text)}"
         )
     return 2 if any(found.state == "damaged" for found in statuses) else 0
 
@@ -264,10 +272,9 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
             f"--figures: {other[0].folder} is not of the study that {FIGURES}/ shows; "
             "leave the options of trials, --seed and --cache out"
         )
+    data = datasets.load(*_data(options))
     with _drawing():
-        for line in illustrations.draw_all(runs, datasets.load(*_data(options)), FIGURES):
-            print(one_line(line), file=sys.stderr)
-    return 0
+        return 2 if _said(illustrations.draw_all(runs, data, FIGURES)) else 0
 
 
 def _drawing() -> AbstractContextManager:

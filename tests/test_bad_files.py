@@ -34,13 +34,13 @@ from layouts_on_disk import (
 )
 from runs import drawn, of_epochs
 
-from cifar_study import datasets
-from cifar_study.atomic import write_json
+from cifar_study import datasets, illustrations
+from cifar_study.atomic import read_json, write_json
 from cifar_study.datasets import dataset
 from cifar_study.datasets.dataset import DECODED
 from cifar_study.datasets.formats import decode
 from cifar_study.errors import StudyError
-from cifar_study.report import benchmark, comparison, pictures, study, tables
+from cifar_study.report import benchmark, comparison, demo, growth, pictures, study, tables
 from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.results.timing import read_timing
@@ -517,6 +517,75 @@ def test_damaged_numbers_beside_the_pictures(
             return None
 
     check()
+
+
+def test_a_file_under_another_name(study_folder: Path, tmp_path: Path) -> None:
+    """Whole, and not what its name says."""
+    for name in ("sizes", "photo", "drawn", "mechanism-3"):
+        for other in ("photo", "mechanism-4", "timing"):
+            if other != name:
+                shutil.copy(study_folder / f"figures/{name}.json", tmp_path / f"{other}.json")
+                with pytest.raises(StudyError, match=rf"is {name}\.json under another name; again"):
+                    read_json(tmp_path / f"{other}.json", "again")
+
+
+@pytest.fixture
+def figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The committed results, with a copy of the pictures and models that may be harmed."""
+    for name in ("figures", "cache/stage-8"):
+        shutil.copytree(study.PROJECT / name, tmp_path / name)
+    (tmp_path / "chapters").symlink_to(study.PROJECT / "chapters")
+    monkeypatch.setattr(study, "PROJECT", tmp_path)
+    return tmp_path / "figures"
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "folder", "other"])
+def test_a_damaged_picture_leaves_a_note_in_its_place(kind: str, figures: Path) -> None:
+    harm = Damage(kind, 0.5, 0.5, 0)
+    shown: dict[str, Callable[[], object]] = {
+        "photo.png": lambda: pictures.saved("photo", 8),
+        "shown.png": growth.answers,
+    }
+    for name, show in shown.items():
+        assert getattr(show(), "_repr_png_", None) or "Markdown" not in type(show()).__name__
+        harm.apply(figures / name)
+        assert show().data.startswith(f"*{figures / name}: unreadable (")
+        assert show().data.endswith("train --figures*")
+
+
+def test_a_model_or_a_sample_that_is_missing_leaves_a_note(figures: Path) -> None:
+    (figures / "sample-cat.jpg").unlink()
+    assert "sample-cat.jpg: " in demo.photo(8).data
+    model = figures.parent / "cache" / "stage-8" / "seed-0" / store.MODEL
+    model.unlink()
+    for show in (demo.photo, tables.saved_parameters):
+        assert show(8).data.startswith(f"*{model}: missing; restore it from git")
+
+
+def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(
+    study_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """A folder in the place of drawn.json, and a run without its predictions."""
+    monkeypatch.chdir(shutil.copytree(study_folder, tmp_path / "copy"))
+    monkeypatch.setattr(store, "SETTLED", -1)
+    drawn_runs = []
+
+    def draw(run: Run, *_: object) -> None:
+        drawn_runs.append(run)
+        write_json(Path("figures/drawn.json"), {})
+
+    monkeypatch.setattr(illustrations, "draw_run", draw)
+    monkeypatch.setattr(illustrations, "draw_data", lambda *_: None)
+    whole, half = planned_run(1), planned_run(2)
+    (half.folder / store.PREDICTIONS).unlink()
+    Damage("folder", 0, 0, 0).apply(Path("figures/drawn.json"))
+    for draw_them in (illustrations.draw_all, illustrations.draw_undrawn):
+        said = list(draw_them([half, whole, whole], drawn(), Path("figures")))
+        assert drawn_runs == [whole, whole]
+        drawn_runs.clear()
+        in_the_way = [line for line in said if "a folder is in its place" in line]
+        assert len(in_the_way) == 2
+    assert Path("figures/result.png").exists()
 
 
 TRAIN_FILE = "train-00000-of-00001.parquet"

@@ -195,6 +195,27 @@ def test_the_stage_as_it_is_registered_is_no_trial(words: str, monkeypatch) -> N
     assert third == Run(STAGES[3], root=Path("cache"))
 
 
+def test_the_variable_names_what_the_option_does(monkeypatch) -> None:
+    """Drawn pictures are a trial, however they are asked for, and never lie among the study's."""
+    monkeypatch.setenv("CIFAR_STUDY_DATA", "synthetic")
+    [run] = asked(monkeypatch, "--stage", "4")
+    assert (run.data, run.root) == ("synthetic", Path("cache/trial"))
+    [run] = asked(monkeypatch, "--stage", "4", "--data", "folder")
+    assert (run.data, run.root) == ("cifar10", Path("cache"))
+
+
+def test_the_folder_of_the_study_is_known_however_it_is_written(
+    capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("cache/trial").mkdir(parents=True)
+    Path("link").symlink_to("cache")
+    for folder in (tmp_path / "cache", "cache/trial/..", "link", "./cache/"):
+        words = ("--stage", "4", "--cache", str(folder))
+        assert "holds the study; give a trial" in refused(capsys, *words, "--epochs", "3")
+        assert asked(monkeypatch, *words) == [Run(STAGES[4], root=Path("cache"))]
+
+
 def test_another_trial_in_the_same_folder_is_stale_and_named(
     capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +273,18 @@ def test_the_table_of_status(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[4] for line in lines[:3]] == ["1", "2", "12"]
     assert [line.split()[-1] for line in lines] == ["absent", "absent", "complete"] + ["absent"] * 3
+
+
+def test_a_name_with_line_breaks_stays_on_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = replace(small_run(1, 1, tmp_path), root=tmp_path / "a\nb")
+    run.folder.mkdir(parents=True)
+    (run.folder / store.RECORD).write_text("{")
+    where = ("--stage", "1", "--cache", str(run.root))
+    assert rf"a\nb{os.sep}stage-1" in refused(capsys, *where, *ONE_JOB, "--epochs", "1")
+    assert main(["--status", *where]) == 2
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_the_status_of_a_folder_without_options_of_trials_is_that_of_what_it_holds(

@@ -182,6 +182,31 @@ def test_results_made_from_something_else_go(copy: Path, name: str) -> None:
     assert not kept.exists()
 
 
+def test_results_that_lie_elsewhere_are_looked_at(copy: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CIFAR_STUDY_CACHE", str(tmp_path / "theirs"))
+    assert fresh(copy, "before") == 1  # no such folder
+    (tmp_path / "theirs").mkdir()
+    fresh(copy, "before")
+    kept = copy / "_freeze" / "result"
+    kept.touch()
+    fresh(copy, "before")
+    assert kept.exists()
+    (tmp_path / "theirs" / "timing.json").write_text("{}")
+    fresh(copy, "before")
+    assert not kept.exists()
+
+
+def test_what_is_in_the_way_is_named_in_a_line(copy: Path) -> None:
+    shutil.rmtree(copy / "_freeze", ignore_errors=True)
+    (copy / "_freeze").write_text("no folder")
+    script = [sys.executable, "chapters/fresh.py", "before"]
+    done = subprocess.run(script, cwd=copy, check=False, capture_output=True, text=True)
+    (copy / "_freeze").unlink()
+    assert done.returncode == 1
+    assert done.stderr.startswith("_freeze: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
 def make(target: str, project: Path, path: str) -> subprocess.CompletedProcess[str]:
     """Run the Makefile with the libraries of this process."""
     for name in ("Makefile", "requirements.txt", "_quarto-pdf.yml"):

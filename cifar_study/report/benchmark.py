@@ -12,7 +12,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from cifar_study.atomic import read_json
+from cifar_study.atomic import present, read_json
 from cifar_study.errors import StudyError
 from cifar_study.report import comparison, study
 from cifar_study.report.numbers import ABSENT, machine, seconds
@@ -30,7 +30,7 @@ Times = dict[str, list[float]]
 def read_results(path: Path | None = None) -> dict[str, Any]:
     """What ``benchmarks.speed`` wrote; anything else is a :class:`StudyError`."""
     path = path or study.cache() / RESULTS
-    if not path.exists():
+    if not present(path):
         raise StudyError(f"{path}: nothing was measured yet; run: make bench")
     remedy = "restore it from git, or delete it and measure again with: make bench"
     results = read_json(path, remedy)

@@ -30,6 +30,7 @@ SIDES = (32, 128)  # pixels of the longer side: at the start, and at most
 EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 
 
+@study.noted
 def photo(number: int) -> Markdown:
     """The widget that runs a stage's network on the reader's pictures, with all that it needs."""
     status = replicates(number).statuses[0]

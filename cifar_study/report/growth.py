@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from IPython.display import Markdown
 from matplotlib import style
-from matplotlib.image import imread
 
 from cifar_study.atomic import present
 from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.report import study
-from cifar_study.report.pictures import SHOWN
+from cifar_study.report.pictures import SHOWN, open_picture
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import RIGHT, STYLE, WIDE, WRONG, Chart, new_figure
 from cifar_study.stages import STAGES
@@ -19,6 +18,7 @@ SHOWN_PICTURES = "shown.png"  # the pictures of SHOWN side by side
 BAR = 0.52  # length of a bar at 100%, the place of a picture being 1 wide
 
 
+@study.noted
 def answers() -> Chart | Markdown:
     """Six test pictures and, stage by stage, the class that each was given with its probability.
 
@@ -39,7 +39,7 @@ def answers() -> Chart | Markdown:
         grid = figure.subplots(len(trained) + 1, len(SHOWN), height_ratios=heights, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
-        pictures = np.split(imread(path), len(SHOWN), axis=1)
+        pictures = np.split(np.asarray(open_picture(path)), len(SHOWN), axis=1)
         for axes, picture, place in zip(grid[0], pictures, SHOWN, strict=True):
             axes.imshow(picture[:SIDE])
             axes.set_title(_truth(place), fontsize=8, loc="center", weight="normal", pad=2)

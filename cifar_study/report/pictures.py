@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import PIL.Image
 from IPython.display import Image, Markdown
 from matplotlib import style
 from matplotlib.ticker import NullLocator
 
-from cifar_study.atomic import present, read_json
+from cifar_study.atomic import first_line, present, read_json
 from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError
 from cifar_study.report import study
@@ -27,10 +28,24 @@ DRAWN = "drawn.json"  # from which results the pictures were drawn
 REDRAW = "draw it again with: python -m cifar_study.train --figures"
 
 
+@study.noted
 def saved(name: str, number: int) -> Image | Markdown:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
     path = _drawn(f"{name}.png", number)
-    return Image(path, width=SAVED_WIDTH) if path else not_yet(number)
+    if not path:
+        return not_yet(number)
+    open_picture(path)
+    return Image(path, width=SAVED_WIDTH)
+
+
+def open_picture(path: Path) -> PIL.Image.Image:
+    """A picture that was drawn, decoded; one that can't be is a :class:`StudyError`."""
+    try:
+        picture = PIL.Image.open(path)
+        picture.load()
+    except Exception as error:  # a damaged picture can raise nearly anything
+        raise StudyError(f"{path}: unreadable ({first_line(error)}); {REDRAW}") from None
+    return picture
 
 
 def photos() -> pd.DataFrame:

@@ -7,9 +7,15 @@ study, whose runs are then shown as they were recorded.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from IPython.display import Markdown
+
+from cifar_study.atomic import reason
 from cifar_study.errors import StudyError
 from cifar_study.results.run import Run
 from cifar_study.results.status import as_recorded
@@ -52,3 +58,18 @@ def reported_run(number: int, seed: int = 0) -> Run:
     """The run of a stage that the report shows: as registered, or in a trial as recorded."""
     run = Run(get_stage(number), seed, root=cache())
     return as_recorded(run) if os.environ.get(VARIABLE) else run
+
+
+def noted(show: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a function of chapters show, in the place of what it can't read, why it can't."""
+
+    @functools.wraps(show)
+    def shown(*given: Any, **named: Any) -> Any:
+        try:
+            return show(*given, **named)
+        except StudyError as error:
+            return Markdown(f"*{error}*")
+        except OSError as error:  # of a file that came with the project
+            return Markdown(f"*{error.filename}: {reason(error)}; restore it from git*")
+
+    return shown

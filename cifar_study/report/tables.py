@@ -136,6 +136,7 @@ def shapes() -> Markdown:
     return _markdown(pd.DataFrame(rows), ["accuracy, 95% interval", "loss"])
 
 
+@study.noted
 def saved_parameters(number: int) -> Markdown:
     """The arrays in a stage's saved file by layer, and whether shapes and counts are right."""
     [status, *_] = replicates(number).statuses

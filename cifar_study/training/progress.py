@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from cifar_study.errors import one_line
 from cifar_study.results.run import Run
 from cifar_study.training.trainer import Event, Message
 
@@ -63,7 +64,7 @@ class Reporter:
             row, epoch = event.row, round(event.epochs)
             speed = (time.monotonic() - self.began) / (epoch - self.start)
             left = tqdm.format_interval(speed * (self.run.planned - epoch))
-            self._print(
+            self._say(
                 f"epoch {epoch}/{self.run.planned}, "
                 f"train loss {row['train_loss']:.4f} accuracy {row['train_accuracy']:.1%}, "
                 f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:.1%}, "
@@ -74,12 +75,16 @@ class Reporter:
         """Close the bar and say that the run is complete."""
         self.bar.close()
         done = "complete" if trained else "already complete"
-        self._print(f"{done}, {self.run.planned} epochs in {self.run.folder}")
+        self._say(f"{done}, {self.run.planned} epochs in {self.run.folder}")
 
     def fail(self, message: str) -> None:
         """Close the bar and say why the run stopped."""
         self.bar.close()
-        tqdm.write(f"error: {message}", file=sys.stderr)
+        _print(f"error: {message}")
 
-    def _print(self, text: str) -> None:
-        tqdm.write(f"{self.run.name}: {text}", file=sys.stderr)
+    def _say(self, text: str) -> None:
+        _print(f"{self.run.name}: {text}")
+
+
+def _print(text: str) -> None:
+    tqdm.write(one_line(text), file=sys.stderr)

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
+from cifar_study.atomic import first_line
 from cifar_study.cifar10 import SIDE
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
@@ -105,15 +106,15 @@ def _photo_sources(folder: Path) -> dict[str, dict[str, str]]:
     try:
         return pd.read_csv(path, index_col="file", dtype=str).fillna("").to_dict("index")
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: unreadable ({error}); {PHOTOS_REMEDY}") from None
+        raise StudyError(f"{path}: unreadable ({first_line(error)}); {PHOTOS_REMEDY}") from None
 
 
 def open_photo(path: Path) -> Image.Image:
     """A photo in RGB; one that can't be read is a :class:`StudyError`."""
     try:
         return Image.open(path).convert("RGB")
-    except OSError as error:
-        raise StudyError(f"{path}: unreadable ({error}); {PHOTOS_REMEDY}") from None
+    except Exception as error:  # a damaged picture can raise nearly anything
+        raise StudyError(f"{path}: unreadable ({first_line(error)}); {PHOTOS_REMEDY}") from None
 
 
 def resized(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndarray:
