@@ -2,12 +2,15 @@
 
 Browsers refuse to load script modules from a file. Quarto's page script is one
 and imports a second; here both become one ordinary script. They refuse to fetch
-the search index, too; pages opened as files load it as a script. Quarto runs this
-itself (``post-render`` in ``_quarto.yml``); it uses the standard library only.
+the search index, too; pages opened as files load it as a script. The networks that
+run in pages move to files beside them, which the pages share and load when a
+reader comes near, again as scripts. Quarto runs this itself (``post-render`` in
+``_quarto.yml``); it uses the standard library only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -27,11 +30,18 @@ LOAD_INDEX = """if (location.protocol === "file:") {
   document.head.append(index);
 }
 """
+# A part of a network or of its library, which chapters/networks.js asks for by its name.
+PART = re.compile(r'<script type="text/plain" data-once="([^"]+)">(.+?)</script>', re.DOTALL)
+PARTS = "networks"  # the folder of those files
+FILL = """document.querySelector('script[data-once="%s"]').textContent = %s;
+"""
 
 
 def main() -> None:
     """Rewrite the pages just rendered, and the scripts they name."""
     output = Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", "_book"))
+    for page in output.rglob("*.html"):
+        move_parts(page, output)
     libraries = output / "site_libs" / "quarto-html"
     page_script, tab_script = libraries / "quarto.js", libraries / "tabsets" / "tabsets.js"
     if not (page_script.exists() and tab_script.exists()):
@@ -65,6 +75,25 @@ def main() -> None:
         )
         if classic != text:
             page.write_text(classic, encoding="utf-8")
+
+
+def move_parts(page: Path, output: Path) -> None:
+    """Write the networks in a page to files of the book, and their addresses in their places."""
+
+    def move(found: re.Match[str]) -> str:
+        name, content = found.groups()
+        script = FILL % (name, json.dumps(content))
+        file = output / PARTS / f"{name}.js"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(script, encoding="utf-8")
+        version = hashlib.sha256(script.encode()).hexdigest()[:8]  # no browser keeps an old one
+        address = f"{os.path.relpath(file, page.parent).replace(os.sep, '/')}?{version}"
+        return f'<script type="text/plain" data-once="{name}" data-src="{address}"></script>'
+
+    text = page.read_text(encoding="utf-8")
+    moved = PART.sub(move, text)
+    if moved != text:
+        page.write_text(moved, encoding="utf-8")
 
 
 def _warn(what: str) -> None:

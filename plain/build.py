@@ -19,6 +19,7 @@ from .book import Book, read_book
 from .cells import run_chapters
 
 HERE = Path(__file__).parent
+ONCE = re.compile(r'<(script|style)\b[^>]*\sdata-once="([^"]+)"[^>]*>.*?</\1>', re.S)
 SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\ssrc=")([^"]*)"')
 
 
@@ -31,7 +32,7 @@ def build(project: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
         texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))
-        page = put_pictures_in(run_pandoc(book, texts, folder))
+        page = keep_once(put_pictures_in(run_pandoc(book, texts, folder)))
     write_whole(output, page.encode())
 
 
@@ -100,3 +101,16 @@ def put_pictures_in(page: str) -> str:
         return f'{match[1]}data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"'
 
     return SOURCE.sub(put_in, page)
+
+
+def keep_once(page: str) -> str:
+    """Leave out scripts and styles that an earlier chapter brought, by the name in data-once."""
+    there: set[str] = set()
+
+    def first(match: re.Match[str]) -> str:
+        if match[2] in there:
+            return ""
+        there.add(match[2])
+        return match[0]
+
+    return ONCE.sub(first, page)

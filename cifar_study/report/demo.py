@@ -1,16 +1,17 @@
-"""The trained network inside the report's page: its layers as data, its weights as bytes.
+"""Trained networks inside the report's pages: their layers as data, their weights as bytes.
 
-``chapters/photo.js`` builds the network again from the description, with
-TensorFlow.js, and runs it in the reader's browser.
+``chapters/networks.js`` builds the networks again from the description, with
+TensorFlow.js, and runs them in the reader's browser. The library and the weights
+are parts that a page holds and pages share: the edition as one file keeps the
+first copy of each, and ``chapters/works_from_file.py`` moves them to files beside
+Quarto's pages.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any
 
@@ -19,76 +20,121 @@ from IPython.display import Markdown
 
 from cifar_study.cifar10 import CLASSES
 from cifar_study.layers import count_layers
-from cifar_study.report import study, summary
+from cifar_study.report import study, style, summary
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import OTHER, RIGHT
+from cifar_study.results.status import as_recorded
 from cifar_study.stages import Network
 
 # The free pictures that a reader can try (figures/sample-….jpg), and the class of each.
 SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
-SIDES = (32, 128)  # pixels of the longer side: at the start, and at most
+SIDES = (32, 128)  # pixels of a square as large as the picture: at the start, and at most
+LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
 EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 
 
 @study.noted
 def photo(number: int) -> Markdown:
     """The widget that runs a stage's network on the reader's pictures, with all that it needs."""
-    status = replicates(number).statuses[0]
-    if status.result is None:
+    network = trained(number)
+    if not network:
         return Markdown(f"*A picture of yours can be tried here once stage {number} is trained.*")
-    layers, values = describe(status.run.stage.network, status.result.model())
-    pools = [block.pool for block in status.run.stage.network.blocks if block.pool != "global"]
-    network = {"classes": CLASSES, "smallest": math.prod(pools), "layers": layers}
     start, most = SIDES
-    library = study.pages() / "tensorflow"
-    page = Template((study.pages() / "photo.html").read_text(encoding="utf-8")).substitute(
+    page = Template(chapter_file("photo.html")).substitute(
         epochs=summary.stage(number).epochs,
-        samples="\n".join(_sample(study.figures(), name) for name in SAMPLES),
-        smallest=network["smallest"],
+        samples="\n".join(map(choice, *zip(*samples(), strict=True))),
         start=start,
         most=most,
-        right=RIGHT,
-        other=OTHER,
-        network=json.dumps(network),
-        weights=_base64(values),
-        wasm=_base64((library / "tfjs-backend-wasm-simd.wasm").read_bytes()),
-        core=(library / "tf-core.es2017.min.js").read_text(encoding="utf-8"),
-        backend=(library / "tf-backend-wasm.es2017.min.js").read_text(encoding="utf-8"),
-        script=(study.pages() / "photo.js").read_text(encoding="utf-8"),
     )
-    return Markdown(f"```````{{=html}}\n{page}\n```````\n")
+    return widget("photo", {"classes": CLASSES, "stage": network}, page)
+
+
+def widget(name: str, data: dict[str, Any], page: str = "") -> Markdown:
+    """A front end, ``chapters/NAME.js``, with its data and the networks that those name.
+
+    It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
+    """
+    stages = data.get("stages", [data.get("stage")])
+    weights = {f"stage-{stage['number']}": stage.pop("weights") for stage in stages}
+    # In a script element only "<" could end the data early.
+    content = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
+    colours = {
+        f"--{name}": f"light-dark({colour}, {style.on_ground(colour)})"
+        for name, colour in (("right", style.RIGHT), ("wrong", style.WRONG), ("other", style.OTHER))
+    }
+    rules = "; ".join(f"{name}: {value}" for name, value in colours.items())
+    parts = "\n".join(
+        f'<script type="text/plain" data-once="{part}">{text}</script>'
+        for part, text in (_library() | weights).items()
+    )
+    return Markdown(
+        "```````{=html}\n"
+        f'<style data-once="networks-style">\n.net {{ {rules} }}\n'
+        f"{chapter_file('networks.css')}</style>\n{page}\n{parts}\n"
+        f'<script type="application/json" id="{name}-data">{content}</script>\n'
+        f'<script data-once="networks">\n{chapter_file("networks.js")}</script>\n'
+        f"<script>\n{chapter_file(f'{name}.js')}</script>\n"
+        "```````\n"
+    )
+
+
+def trained(number: int) -> dict[str, Any]:
+    """A stage's network for a page, its weights in base64; empty where none can be run there.
+
+    It is the network that was trained, which need not be the one that is registered now.
+    ``side`` is that of the pictures it takes, None where they may be of any size.
+    """
+    status = replicates(number).statuses[0]
+    network = as_recorded(status.run).stage.network
+    if status.result is None or not isinstance(network, Network):
+        return {}
+    layers, weights = describe(network, status.result.model())
+    return {
+        "number": number,
+        "side": network.input_size,
+        "layers": layers,
+        "weights": in_base64(weights),
+    }
 
 
 def describe(
     network: Network, weights: Mapping[str, np.ndarray]
 ) -> tuple[list[dict[str, Any]], bytes]:
-    """The layers in order, and their weights as little-endian ``float32`` in that order.
+    """The layers in order, and their weights as little-endian bytes.
 
-    Weights are laid out as TensorFlow wants them, for pictures (N, H, W, C):
-    (3, 3, inputs, filters), then a bias; (values, classes), then a bias. Batch
-    normalisation, which is linear once training is over, is part of the
-    convolution before it; dropout does nothing any more.
+    First, for each layer that has weights, a scale and a bias for each filter or
+    class, ``float32``; then the weights of each as ``int16``, to be multiplied by
+    those scales: of the same size as ``float16``, and closer. They are laid out as
+    TensorFlow wants them, for pictures (N, H, W, C): (3, 3, inputs, filters) and
+    (values, classes). Batch normalisation, which is linear once training is over,
+    is part of the convolution before it; dropout does nothing any more.
     """
     layers: list[dict[str, Any]] = []
-    arrays: list[np.ndarray] = []
+    arrays: list[tuple[np.ndarray, np.ndarray]] = []
     for number, block in enumerate(network.blocks, start=1):
         for position in (1, 2):
             weight, bias = _convolution(weights, f"block{number}", position, block.batch_norm)
             layers.append(
                 {"kind": "convolution", "shape": weight.shape, "activation": block.activation}
             )
-            arrays += [weight, bias]
+            arrays.append((weight, bias))
         layers.append(
             {"kind": "globalAverage"}
             if block.pool == "global"
             else {"kind": "maxPooling", "size": block.pool}
         )
     # PyTorch flattens channels first, TensorFlow last.
-    dense = weights["dense.weight"].reshape(-1, *count_layers(network)[-2].shape)
+    side = network.input_size or SIDES[0]
+    dense = weights["dense.weight"].reshape(-1, *count_layers(network, side, side)[-2].shape)
     dense = dense.transpose(2, 3, 1, 0).reshape(-1, network.classes)
     layers.append({"kind": "dense", "shape": dense.shape})
-    arrays += [dense, weights["dense.bias"]]
-    return layers, b"".join(array.astype("<f4").tobytes() for array in arrays)
+    arrays.append((dense, weights["dense.bias"]))
+    exact, rounded = b"", b""
+    for weight, bias in arrays:
+        largest = np.abs(weight).reshape(-1, weight.shape[-1]).max(0)
+        scale = np.maximum(largest, np.finfo("<f4").tiny) / LEVELS
+        exact += scale.astype("<f4").tobytes() + bias.astype("<f4").tobytes()
+        rounded += np.rint(weight / scale).astype("<i2").tobytes()
+    return layers, exact + rounded
 
 
 def _convolution(
@@ -107,13 +153,35 @@ def _convolution(
     return weight * scale, (bias - mean) * scale + shift
 
 
-def _sample(folder: Path, name: str) -> str:
-    picture = _base64((folder / f"sample-{name}.jpg").read_bytes())
+def samples() -> Iterator[tuple[str, str, str]]:
+    """The free pictures: the name of each, its class or nothing, and its address."""
+    for name, of_class in SAMPLES.items():
+        content = (study.figures() / f"sample-{name}.jpg").read_bytes()
+        yield name, of_class, f"data:image/jpeg;base64,{in_base64(content)}"
+
+
+def choice(name: str, of_class: str, address: str) -> str:
+    """A button that takes a picture; without a class it shows none of the ten."""
     return (
-        f'<button type="button" data-class="{SAMPLES[name]}">'
-        f'<img src="data:image/jpeg;base64,{picture}" alt="">{name}</button>'
+        f'<button type="button" data-class="{of_class}"><img src="{address}" alt="">{name}</button>'
     )
 
 
-def _base64(content: bytes) -> str:
+def in_base64(content: bytes) -> str:
+    """Bytes as text, for a page."""
     return base64.b64encode(content).decode()
+
+
+def chapter_file(name: str) -> str:
+    """A script, style or fragment that lies with the chapters."""
+    return (study.pages() / name).read_text(encoding="utf-8")
+
+
+def _library() -> dict[str, str]:
+    """TensorFlow.js: two scripts, and its WebAssembly in base64."""
+    wasm = study.pages() / "tensorflow" / "tfjs-backend-wasm-simd.wasm"
+    return {
+        "core": chapter_file("tensorflow/tf-core.es2017.min.js"),
+        "backend": chapter_file("tensorflow/tf-backend-wasm.es2017.min.js"),
+        "wasm": in_base64(wasm.read_bytes()),
+    }

@@ -1,6 +1,10 @@
-"""What every stage's network says of the same few test pictures, in one figure."""
+"""What every stage's network says of the same pictures: in a figure, and in the page itself."""
 
 from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
@@ -8,13 +12,15 @@ from matplotlib import style
 
 from cifar_study.atomic import present
 from cifar_study.cifar10 import CLASSES, SIDE
-from cifar_study.report import study
+from cifar_study.report import demo, listing, study, summary
+from cifar_study.report.numbers import ABSENT, percent
 from cifar_study.report.pictures import SHOWN, open_picture
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import RIGHT, STYLE, WIDE, WRONG, Chart, new_figure
 from cifar_study.stages import STAGES
 
 SHOWN_PICTURES = "shown.png"  # the pictures of SHOWN side by side
+KNOWN_BY_HEART = 0.99  # of the training pictures named correctly
 BAR = 0.52  # length of a bar at 100%, the place of a picture being 1 wide
 
 
@@ -57,6 +63,72 @@ def answers() -> Chart | Markdown:
                 axes.text(1, 0.15, f"{share:.0%}", fontsize=8, ha="right", va="center")
         figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.06, hspace=0.0)
     return Chart(figure)
+
+
+@study.noted
+def watch(figure: str) -> Markdown:
+    """All trained stages, to be run in the page; on screens, in place of the figure so labelled."""
+    numbers = list(STAGES)
+    stages = [
+        network | _about(number, before)
+        for before, number in zip([None, *numbers], numbers, strict=False)
+        if (network := demo.trained(number))
+    ]
+    if not (stages and present(study.figures() / SHOWN_PICTURES)):
+        return Markdown("")
+    choices = [
+        {"name": name, "truth": of_class, "address": address}
+        for name, of_class, address in (*_test_pictures(), *demo.samples())
+    ]
+    data = {"figure": figure, "classes": CLASSES, "side": SIDE, "start": _start(stages)}
+    return demo.widget("growth", data | {"stages": stages, "choices": choices})
+
+
+def _start(stages: list[dict[str, Any]]) -> int:
+    """Which of SHOWN to begin with: the one of which the networks say most different things."""
+    given = [replicates(stage["number"]).statuses[0].result.predictions()[0] for stage in stages]
+    different = [len({int(shares[place].argmax()) for shares in given}) for place in SHOWN]
+    return different.index(max(different))
+
+
+def _about(number: int, before: int | None) -> dict[str, Any]:
+    """What is said of a stage: its name, its size and outcome, its change, and what to notice."""
+    facts = summary.stage(number)
+    lines = listing.changed_lines(number, before)
+    return {
+        "title": facts.stage.title,
+        "facts": f"{facts.parameters} parameters; after {facts.epochs}, "
+        f"{facts.test_accuracy} of the test pictures named correctly",
+        "change": [line for line in lines if before is None or line[0] in "+-"],
+        "notice": notice(number, before),
+    }
+
+
+def notice(number: int, before: int | None) -> str:
+    """What to look for at a stage, in a few short sentences that its results bear out."""
+    one = replicates(number)
+    given, _ = one.predictions
+    said = []
+    if before is not None and (gain := summary.gain(number, before)) != ABSENT:
+        said.append(f"Test accuracy against stage {before}: {gain}.")
+    if len(given) and len(np.unique(given.argmax(1))) == 1:
+        said.append("Try several pictures: what does it say of each?")
+    train = one.final("train_accuracy")
+    if len(train) and train.mean() > KNOWN_BY_HEART:
+        said.append(f"It names {percent(train.mean())} of its training pictures correctly.")
+    if getattr(one.run.stage.network, "input_size", SIDE) is None:
+        said.append("It takes pictures of any shape: give it one that is not square.")
+    return " ".join(said)
+
+
+def _test_pictures() -> Iterator[tuple[str, str, str]]:
+    """The pictures of SHOWN: the name of each, its class, and its address."""
+    strip = open_picture(study.figures() / SHOWN_PICTURES)
+    for column, place in enumerate(SHOWN):
+        buffer = io.BytesIO()
+        strip.crop((SIDE * column, 0, SIDE * (column + 1), SIDE)).save(buffer, "PNG")
+        address = f"data:image/png;base64,{demo.in_base64(buffer.getvalue())}"
+        yield f"{_truth(place)}, test picture", _truth(place), address
 
 
 def _truth(place: int) -> str:

@@ -70,17 +70,23 @@ def change(number: int, before: int) -> Markdown:
     Lines that begin with a plus are new, those with a minus are gone. Every
     setting that any of their blocks has is written out.
     """
-    stages = [replicates(each).run.stage for each in (before, number)]
-    settings = _settings(stages)
-    old, new = (description(stage, settings) for stage in stages)
-    _, _, *lines = difflib.unified_diff(old, new, lineterm="", n=max(len(old), len(new)))
-    lines = lines[1:]  # without the line that counts lines
+    lines = changed_lines(number, before)
     text = "\n".join(lines)
     return Markdown(
         '::: {.content-visible unless-format="typst"}\n'
         f"```diff\n{text}\n```\n:::\n\n"
         f"```{{=typst}}\n{_on_paper(lines)}\n```\n"
     )
+
+
+def changed_lines(number: int, before: int | None) -> list[str]:
+    """The lines of that diff; without a stage before, those of the description as it is."""
+    numbers = [each for each in (before, number) if each is not None]
+    stages = [replicates(each).run.stage for each in numbers]
+    settings = _settings(stages)
+    old, new = description(stages[0], settings), description(stages[-1], settings)
+    lines = list(difflib.unified_diff(old, new, lineterm="", n=max(len(old), len(new))))
+    return lines[3:] or new  # without the two names and the line that counts lines
 
 
 def description(stage: Stage, settings: Iterable[str]) -> list[str]:
