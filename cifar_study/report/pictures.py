@@ -56,12 +56,13 @@ def photos() -> pd.DataFrame:
     whether that is ``right``.
     """
     frame = pd.DataFrame.from_dict(_measured(PHOTO, 8), orient="index")
-    if len(frame):
-        best = [int(np.argmax(given)) for given in frame.probabilities]
-        frame["guess"] = [CLASSES[label] for label in best]
-        frame["probability"] = [max(given) for given in frame.probabilities]
-        frame["right"] = frame.guess == frame["class"]
-    return frame
+    if not len(frame):
+        return pd.DataFrame(columns=["class", "kind", "guess", "probability", "squeezed"])
+    return frame.assign(
+        guess=[CLASSES[int(np.argmax(given))] for given in frame.probabilities],
+        probability=frame.probabilities.map(max),
+        right=lambda frame: frame.guess == frame["class"],
+    )
 
 
 def sizes() -> Chart | Markdown:

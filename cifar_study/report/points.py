@@ -6,7 +6,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from cifar_study.report.comparison import reliability
+from cifar_study.report.predictions import reliability
 from cifar_study.report.replicates import Replicates
 from cifar_study.report.style import (
     ACCURACY,
