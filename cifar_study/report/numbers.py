@@ -8,8 +8,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cifar_study.report.comparison import share_interval
+from cifar_study.report.study import AbsentError
 
 ABSENT = "–"  # what is not there yet
+
+
+def text(say: Callable[..., str]) -> Callable[..., str]:
+    """A function that gives text, made to give a dash where what it speaks of is absent."""
+
+    @functools.wraps(say)
+    def said(*about: Any) -> str:
+        try:
+            return say(*about)
+        except AbsentError:
+            return ABSENT
+
+    return said
 
 
 def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
