@@ -13,7 +13,7 @@ from conftest import PROJECT
 from torch import nn
 
 from cifar_study import datasets, illustrations
-from cifar_study.report import convolution, mechanisms, pictures
+from cifar_study.report import convolution, mechanisms, pictures, study
 from cifar_study.results.run import Run
 from cifar_study.results.store import HISTORY, read_result
 from cifar_study.stages import Block, Network, get_stage
@@ -30,7 +30,8 @@ def test_every_measurement_is_of_the_result_it_is_shown_with() -> None:
         assert json.loads((PROJECT / f"figures/mechanism-{number}.json").read_text())["of"] == of
         assert pictures.mechanism(number)
     assert set(measured.MEASURES) == set(STAGES_MEASURED)
-    assert pictures.mechanism(2) == {}
+    with pytest.raises(study.AbsentError):
+        pictures.mechanism(2)
 
 
 def test_a_stage_whose_measurement_is_of_another_run_is_drawn_again(tmp_path: Path) -> None:
@@ -151,9 +152,10 @@ def test_the_text_says_what_the_stored_probabilities_say() -> None:
     assert float(mechanisms.widest_range(3).split()[0]) == pytest.approx(100 * widest, abs=0.06)
 
 
-def test_nothing_measured_is_a_note_or_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (mechanisms, convolution):
-        monkeypatch.setattr(module, "mechanism", lambda number: {})
+def test_nothing_measured_is_a_note_or_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "figures", lambda: tmp_path)
     assert "not drawn" in mechanisms.feature_maps(7).data.lower()
     assert "not drawn" in mechanisms.gradients(3, 4).data.lower()
     assert "not drawn" in mechanisms.activations(5, 6).data.lower()

@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib import style
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifar_study.layers import Layer, count_layers
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import COLOURS, STYLE, WIDE, WRONG, Chart, new_figure
+from cifar_study.report.style import COLOURS, WIDE, WRONG, chart, new_figure
 from cifar_study.stages import STAGES
 
 
-def network(number: int) -> Chart:
+@chart
+def network(number: int) -> Figure:
     """What flows through a stage's network: each layer's output drawn to scale, with its shape.
 
     Height is the side in pixels, of the dense layer the number of its values; width grows
     with the number of channels.
     """
     layers = count_layers(replicates(number).run.stage.network)
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 2.8)
-        axes = figure.subplots()
-        x, left, shapes = 0.0, 0.0, []
-        for layer, following in zip(layers, [*layers[1:], None], strict=True):
-            width, height = _layer_size(layer)
-            axes.add_patch(
-                Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
-            )
-            x += width
-            if following is None or following.shape != layer.shape:
-                shapes.append(((left + x) / 2, layer.shape))
-                x += 4
-                left = x
-            else:
-                x += 0.6
-        for index, (middle, shape) in enumerate(shapes):
-            channels, *sides = shape
-            text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
-            low = -19 - 11 * (index % 2 if len(shapes) > 6 else 0)
-            axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
-            axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
-        axes.set(xlim=(-1, x), ylim=(-38, 17))
-        axes.axis("off")
-        kinds = dict.fromkeys(_kind(layer) for layer in layers)
-        colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
-        handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-        figure.legend(handles, list(kinds), loc="outside upper left", ncols=2)
-    return Chart(figure)
+    figure = new_figure(WIDE, 2.8)
+    axes = figure.subplots()
+    x, left, shapes = 0.0, 0.0, []
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        width, height = _layer_size(layer)
+        axes.add_patch(
+            Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
+        )
+        x += width
+        if following is None or following.shape != layer.shape:
+            shapes.append(((left + x) / 2, layer.shape))
+            x += 4
+            left = x
+        else:
+            x += 0.6
+    for index, (middle, shape) in enumerate(shapes):
+        channels, *sides = shape
+        text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
+        low = -19 - 11 * (index % 2 if len(shapes) > 6 else 0)
+        axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
+        axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
+    axes.set(xlim=(-1, x), ylim=(-38, 17))
+    axes.axis("off")
+    kinds = dict.fromkeys(_kind(layer) for layer in layers)
+    colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
+    handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
+    figure.legend(handles, list(kinds), loc="outside upper left", ncols=2)
+    return figure
 
 
 def _layer_size(layer: Layer) -> tuple[float, float]:
@@ -90,30 +90,30 @@ def _pools() -> list[int]:
     return [block.pool for block in STAGES[8].network.blocks if isinstance(block.pool, int)]
 
 
-def pooled_rows(*heights: int) -> Chart:
+@chart
+def pooled_rows(*heights: int) -> Figure:
     """Which rows of pictures of some heights reach the last block: a column after each pooling.
 
     A value is drawn as high as the rows that it stands for. What a pooling leaves out is hatched:
     the last row of an odd height has no partner.
     """
     pools = _pools()
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 3.2)
-        panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
-        for axes, height in zip(panels, heights, strict=True):
-            span = 1
-            for place, (rows, pool) in enumerate(zip(rows_left(height), [*pools, 1], strict=True)):
-                for row in range(rows):
-                    left_out = row >= rows // pool * pool
-                    look = (
-                        {"facecolor": "white", "edgecolor": WRONG, "hatch": "/////"}
-                        if left_out
-                        else {"facecolor": COLOURS[2], "edgecolor": "white", "linewidth": 0.5}
-                    )
-                    axes.add_patch(Rectangle((place, row * span), 0.84, span, **look))
-                axes.text(place + 0.42, rows * span + 0.4, str(rows), ha="center", va="top")
-                span *= pool
-            axes.set(xlim=(-0.1, len(pools) + 1), ylim=(max(heights) + 3, 0))
-            axes.set_title(f"{height} rows")
-            axes.axis("off")
-    return Chart(figure)
+    figure = new_figure(WIDE, 3.2)
+    panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
+    for axes, height in zip(panels, heights, strict=True):
+        span = 1
+        for place, (rows, pool) in enumerate(zip(rows_left(height), [*pools, 1], strict=True)):
+            for row in range(rows):
+                left_out = row >= rows // pool * pool
+                look = (
+                    {"facecolor": "white", "edgecolor": WRONG, "hatch": "/////"}
+                    if left_out
+                    else {"facecolor": COLOURS[2], "edgecolor": "white", "linewidth": 0.5}
+                )
+                axes.add_patch(Rectangle((place, row * span), 0.84, span, **look))
+            axes.text(place + 0.42, rows * span + 0.4, str(rows), ha="center", va="top")
+            span *= pool
+        axes.set(xlim=(-0.1, len(pools) + 1), ylim=(max(heights) + 3, 0))
+        axes.set_title(f"{height} rows")
+        axes.axis("off")
+    return figure

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
-from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from cifar_study.atomic import present, read_json
 from cifar_study.errors import StudyError
 from cifar_study.report import comparison, study
 from cifar_study.report.numbers import ABSENT, machine, seconds
-from cifar_study.report.style import COLOURS, STYLE, Chart, Charts, label_points, new_figure
+from cifar_study.report.style import COLOURS, Charts, chart, label_points, new_figure
 from cifar_study.results.timing import read_timing
 from cifar_study.stages import get_stage
 
@@ -126,50 +126,42 @@ def growth(path: Path | None = None) -> Charts:
     return Charts((_by_stage(results.get("stages", {})), _by_pictures(sizes)))
 
 
-def _by_stage(stages: dict[str, Any]) -> Chart:
-    with style.context(STYLE):
-        figure = new_figure(3.8, 3.2)
-        axes = figure.subplots()
-        points = {}
-        for number, entry in in_order(stages):
-            times = entry["seconds"]
-            for name, face in (("engine", COLOURS[number]), ("engine-jobs", "white")):
-                if name in times:
-                    point = entry["macs"] / 1e6, statistics.median(times[name])
-                    axes.plot(
-                        *point,
-                        "o" if name == "engine" else "s",
-                        color=COLOURS[number],
-                        markerfacecolor=face,
-                        markersize=7,
-                    )
-                    if name == "engine":
-                        points[str(number)] = point
-        _logarithmic(axes)
-        axes.set(xlabel="million MACs for a picture", ylabel="seconds for an epoch")
-        axes.margins(y=0.12)  # for the numbers of points that share a place
-        label_points(axes, points)
-    return Chart(figure)
+@chart
+def _by_stage(stages: dict[str, Any]) -> Figure:
+    figure = new_figure(3.8, 3.2)
+    axes = figure.subplots()
+    points = {}
+    for number, entry in in_order(stages):
+        for name, marker, face in (("engine", "o", None), ("engine-jobs", "s", "white")):
+            if name in entry["seconds"]:
+                point = entry["macs"] / 1e6, statistics.median(entry["seconds"][name])
+                axes.plot(*point, marker, color=COLOURS[number], mfc=face, markersize=7)
+                points.setdefault(str(number), point)
+    _logarithmic(axes)
+    axes.set(xlabel="million MACs for a picture", ylabel="seconds for an epoch")
+    axes.margins(y=0.12)  # for the numbers of points that share a place
+    label_points(axes, points)
+    return figure
 
 
-def _by_pictures(sizes: dict[str, Any]) -> Chart:
-    with style.context(STYLE):
-        figure = new_figure(3.8, 3.2)
-        axes = figure.subplots()
-        ticks: set[int] = set()
-        for number, times in in_order(sizes):
-            pictures = [size for size, _ in in_order(times)]
-            medians = [statistics.median(values) for _, values in in_order(times)]
-            axes.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
-            reach = np.array([pictures[0], pictures[-1]])
-            axes.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
-            ticks |= set(pictures)
-        _logarithmic(axes)
-        axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
-        axes.set(xlabel="training pictures", ylabel="seconds")
-        if ticks:
-            axes.legend()
-    return Chart(figure)
+@chart
+def _by_pictures(sizes: dict[str, Any]) -> Figure:
+    figure = new_figure(3.8, 3.2)
+    axes = figure.subplots()
+    ticks: set[int] = set()
+    for number, times in in_order(sizes):
+        pictures = [size for size, _ in in_order(times)]
+        medians = [statistics.median(values) for _, values in in_order(times)]
+        axes.plot(pictures, medians, "o-", color=COLOURS[number], label=f"stage {number}")
+        reach = np.array([pictures[0], pictures[-1]])
+        axes.plot(reach, reach * medians[-1] / pictures[-1], ":", color=COLOURS[number])
+        ticks |= set(pictures)
+    _logarithmic(axes)
+    axes.xaxis.set_major_locator(FixedLocator(sorted(ticks)))
+    axes.set(xlabel="training pictures", ylabel="seconds")
+    if ticks:
+        axes.legend()
+    return figure
 
 
 def _logarithmic(axes: Axes) -> None:

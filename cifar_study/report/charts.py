@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from IPython.display import Markdown
-from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
@@ -22,6 +21,7 @@ from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.points import draw_points, enlarge_best
 from cifar_study.report.replicates import Replicates, how_many, replicates
+from cifar_study.report.study import AbsentError
 from cifar_study.report.style import (
     ACCURACY,
     BAND,
@@ -30,12 +30,11 @@ from cifar_study.report.style import (
     LOSS,
     ON_DARK,
     ON_LIGHT,
-    STYLE,
     TRAINING_DASHES,
     WIDE,
-    Chart,
     Charts,
     Scale,
+    chart,
     label_points,
     new_figure,
     running_mean,
@@ -50,23 +49,23 @@ def histories(*stages: int) -> Charts:
     return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
 
 
-def _history(samples: list[Replicates], scale: Scale) -> Chart:
-    with style.context(STYLE):
-        figure = new_figure(3.8, 3.4)
-        axes = figure.subplots()
-        for one in samples:
-            if one.counted:
-                _draw_history(axes, one, scale)
-        _by_epoch(axes, scale, scale.label)
-        if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
-            _inset(axes, samples, scale)
-        handles = _legend(samples)
-        # The longest labels leave no room beside them.
-        long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
-        columns = 1 if long else 2
-        figure.set_figheight(2.8 + 0.19 * -(-len(handles) // columns))  # the plot keeps its height
-        figure.legend(handles=handles, loc="outside upper left", ncols=columns)
-    return Chart(figure)
+@chart
+def _history(samples: list[Replicates], scale: Scale) -> Figure:
+    figure = new_figure(3.8, 3.4)
+    axes = figure.subplots()
+    for one in samples:
+        if one.counted:
+            _draw_history(axes, one, scale)
+    _by_epoch(axes, scale, scale.label)
+    if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
+        _inset(axes, samples, scale)
+    handles = _legend(samples)
+    # The longest labels leave no room beside them.
+    long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
+    columns = 1 if long else 2
+    figure.set_figheight(2.8 + 0.19 * -(-len(handles) // columns))  # the plot keeps its height
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+    return figure
 
 
 def _draw_history(axes: Axes, sample: Replicates, scale: Scale, noted: bool = True) -> None:
@@ -183,72 +182,72 @@ def progress(sample: Replicates) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-def all_test_curves() -> Chart:
+@chart
+def all_test_curves() -> Figure:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
     samples = [one for one in map(replicates, STAGES) if one.counted]
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 4.2)
-        axes = figure.subplots()
-        ends: list[tuple[float, float, int]] = []
-        for one in samples:
-            number = one.run.stage.number
-            values = running_mean(one.history["test_accuracy"])
-            axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
-            _draw_band(axes, one, "test_accuracy")
-            ends.append((float(values[-1]), float(len(values)), number))
-        _by_epoch(axes, ACCURACY, "test accuracy")
-        handles = _stage_keys(samples)
-        if key := _band_key(samples):
-            key[0].set_label(f"least to greatest of {how_many(samples)}")
-        figure.legend(handles=[*handles, *key], loc="outside upper left", ncols=2)
-        for height, (value, epoch, number) in zip(spread([e[0] for e in ends]), ends, strict=True):
-            axes.annotate(
-                str(number),
-                (epoch, value),
-                (epoch_ticks()[-1] * 1.02, height),
-                fontsize=8,
-                va="center",
-                annotation_clip=False,
-                arrowprops={
-                    "arrowstyle": "-",
-                    "relpos": (0, 0.5),  # to the number's left side
-                    "color": COLOURS[number],
-                    "lw": 0.9,
-                    "linestyle": (0, (1, 3)),
-                },
-            )
-    return Chart(figure)
+    figure = new_figure(WIDE, 4.2)
+    axes = figure.subplots()
+    ends: list[tuple[float, float, int]] = []
+    for one in samples:
+        number = one.run.stage.number
+        values = running_mean(one.history["test_accuracy"])
+        axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
+        _draw_band(axes, one, "test_accuracy")
+        ends.append((float(values[-1]), float(len(values)), number))
+    _by_epoch(axes, ACCURACY, "test accuracy")
+    handles = _stage_keys(samples)
+    if key := _band_key(samples):
+        key[0].set_label(f"least to greatest of {how_many(samples)}")
+    figure.legend(handles=[*handles, *key], loc="outside upper left", ncols=2)
+    for height, (value, epoch, number) in zip(spread([e[0] for e in ends]), ends, strict=True):
+        axes.annotate(
+            str(number),
+            (epoch, value),
+            (epoch_ticks()[-1] * 1.02, height),
+            fontsize=8,
+            va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),  # to the number's left side
+                "color": COLOURS[number],
+                "lw": 0.9,
+                "linestyle": (0, (1, 3)),
+            },
+        )
+    return figure
 
 
-def confusion(number: int = 8) -> Chart | Markdown:
+@chart
+def confusion(number: int = 8) -> Figure:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
     given, labels = replicates(number).predictions
     if not len(given):
-        return not_yet(number)
+        raise AbsentError(not_yet(number))
     counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
     np.add.at(counts, (labels, given.argmax(1)), 1)
     shares = counts / counts.sum(1, keepdims=True)
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 4.2)
-        axes = figure.subplots()
-        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.grid(False)
-        axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
-        axes.set_yticks(range(len(CLASSES)), CLASSES)
-        axes.set(xlabel="prediction", ylabel="class")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        for (row, column), share in np.ndenumerate(shares):
-            axes.text(
-                column,
-                row,
-                f"{100 * share:.0f}" if share > 0.005 else "·",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color=ON_DARK if share > 0.55 else ON_LIGHT,
-            )
-    return Chart(figure)
+    figure = new_figure(WIDE, 4.2)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="prediction", ylabel="class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), share in np.ndenumerate(shares):
+        axes.text(
+            column,
+            row,
+            f"{100 * share:.0f}" if share > 0.005 else "·",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=ON_DARK if share > 0.55 else ON_LIGHT,
+        )
+    return figure
 
 
 def trade_off() -> Charts:
@@ -272,27 +271,27 @@ def _parameters(sample: Replicates) -> int:
     return sample.counted[0].record["parameters"]
 
 
+@chart
 def _trade_off(
     samples: list[Replicates], label: str, cost: Callable[[Replicates], float], ticks: LogLocator
-) -> Chart:
-    with style.context(STYLE):
-        figure = new_figure(3.8, 3.6)
-        axes = figure.subplots()
-        points = {
-            str(one.run.stage.number): (cost(one), float(one.final("test_accuracy").mean()))
-            for one in samples
-        }
-        draw_points(axes, samples, points)
-        axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
-        axes.margins(x=0.15)
-        label_points(axes, points)
-        axes.xaxis.set_major_locator(ticks)
-        axes.xaxis.set_major_formatter("{x:,.9g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.yaxis.set_major_formatter(ACCURACY.form)
-        enlarge_best(axes, samples, points)
-        if any(one.several for one in samples):
-            key = f"mean, and least to greatest of {how_many(samples)}"
-            axes.plot([], [], "o", color=GREY, label=key)
-            figure.legend(loc="outside upper left")
-    return Chart(figure)
+) -> Figure:
+    figure = new_figure(3.8, 3.6)
+    axes = figure.subplots()
+    points = {
+        str(one.run.stage.number): (cost(one), float(one.final("test_accuracy").mean()))
+        for one in samples
+    }
+    draw_points(axes, samples, points)
+    axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
+    axes.margins(x=0.15)
+    label_points(axes, points)
+    axes.xaxis.set_major_locator(ticks)
+    axes.xaxis.set_major_formatter("{x:,.9g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(ACCURACY.form)
+    enlarge_best(axes, samples, points)
+    if any(one.several for one in samples):
+        key = f"mean, and least to greatest of {how_many(samples)}"
+        axes.plot([], [], "o", color=GREY, label=key)
+        figure.legend(loc="outside upper left")
+    return figure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,73 +19,39 @@ from cifar_study.results.timing import read_timing
 
 @dataclass(frozen=True)
 class Difference:
-    """How much a stage's final value is above another's, over the seeds that both have.
+    """How much a stage's final test accuracy is above another's; not a number if unknown.
 
-    ``half`` is half the width of Student's 95% interval over the pairs of
-    seeds, None with a single pair.
+    ``half`` is half the width of the 95% interval, which takes two ``pairs`` of seeds or more.
     """
 
     mean: float
-    half: float | None
+    half: float
     pairs: int
 
     @property
     def told_apart(self) -> bool:
         """Whether the interval leaves zero out; one pair of seeds never tells."""
-        return self.half is not None and abs(self.mean) > self.half
+        return abs(self.mean) > self.half
 
 
-def difference(
-    one: Replicates, other: Replicates, field: str = "test_accuracy"
-) -> Difference | None:
-    """``one`` minus ``other`` at the end, paired by seed; None where no seed is in both."""
-    values = [
-        dict(zip([result.seed for result in each.counted], each.final(field), strict=True))
-        for each in (one, other)
-    ]
-    gains = [values[0][seed] - values[1][seed] for seed in values[0] if seed in values[1]]
-    if not gains:
-        return None
-    half = half_width(gains) if len(gains) > 1 else None
-    return Difference(statistics.fmean(gains), half, len(gains))
+def difference(one: Replicates, other: Replicates) -> Difference:
+    """``one`` minus ``other`` at the end, over the seeds that both have; Student's interval."""
+    gains = (one.final("test_accuracy") - other.final("test_accuracy")).dropna()
+    return Difference(gains.mean(), half_width(gains), len(gains))
 
 
-def paired_predictions(one: Replicates, other: Replicates) -> Difference | None:
+def paired_predictions(one: Replicates, other: Replicates) -> Difference:
     """``one`` minus ``other`` in test accuracy, the interval from the test pictures alone.
 
     For one network of each: on the pictures that just one of them names
     rightly (McNemar 1947). What another seed would change is not in it.
     """
-    if not (one.counted and other.counted):
-        return None
     right = []
     for result in (one.counted[0], other.counted[0]):
         probabilities, labels = result.predictions()
         right.append(probabilities.argmax(1) == labels)
-    if len(right[0]) != len(right[1]):
-        return None
     gain = right[0].astype(float) - right[1]
-    half = 1.96 * float(gain.std()) / math.sqrt(len(gain))
-    return Difference(float(gain.mean()), half, 1)
-
-
-def reliability(number: int, bins: int = 15) -> pd.DataFrame:
-    """How far probabilities can be trusted: ``confidence``, ``accuracy``, ``pictures`` by bin.
-
-    A bin holds the test pictures, of all seeds that count, whose most probable
-    class has a probability in its range; those without pictures are left out.
-    """
-    probabilities, labels = replicates(number).predictions
-    if not len(probabilities):
-        return pd.DataFrame(columns=["confidence", "accuracy", "pictures"])
-    frame = pd.DataFrame(
-        {
-            "confidence": probabilities.max(1),
-            "accuracy": (probabilities.argmax(1) == labels).astype(float),
-        }
-    )
-    by_bin = frame.groupby(np.minimum((frame["confidence"] * bins).astype(int), bins - 1))
-    return by_bin.mean().assign(pictures=by_bin.size())
+    return Difference(float(gain.mean()), 1.96 * float(gain.std()) / math.sqrt(len(gain)), 1)
 
 
 @dataclass(frozen=True)
@@ -103,10 +68,9 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     Else what ``--timing`` measured in one sitting, since times of two machines
     are not put side by side.
     """
-    samples = {number: replicates(number) for number in numbers}
-    trained = {number: one.seconds for number, one in samples.items() if one.counted}
-    machines = next(iter(trained.values()), pd.Series()).index
-    for machine in machines:
+    numbers = list(numbers)
+    trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
+    for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
             return Times(
                 {number: float(seconds[machine]) for number, seconds in trained.items()},
@@ -118,7 +82,7 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     measured = {int(number): entry["seconds"] for number, entry in sitting["stages"].items()}
     where = sitting["machine"]
     return Times(
-        {number: measured[number] for number in samples if number in measured},
+        {number: measured[number] for number in numbers if number in measured},
         f"measured in one sitting, on {where['processor']}, one thread, {where['precision']} "
         "(the stages were trained on several machines)",
     )
@@ -132,10 +96,12 @@ def timing() -> dict[str, Any] | None:
         return None
 
 
-def half_width(values: Sequence[float], confidence: float = 0.95) -> float:
-    """Half the width of Student's confidence interval for the mean of two or more values."""
-    quantile = stdtrit(len(values) - 1, (1 + confidence) / 2)
-    return float(quantile * statistics.stdev(values) / math.sqrt(len(values)))
+def half_width(values: Sequence[float]) -> float:
+    """Half of Student's 95% confidence interval for a mean; not a number of fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    quantile = stdtrit(len(values) - 1, 0.975)
+    return float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def share_interval(right: int, of: int) -> tuple[float, float]:

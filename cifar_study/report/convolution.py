@@ -5,52 +5,48 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from IPython.display import Markdown
-from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifar_study.report.mechanisms import show_picture
-from cifar_study.report.numbers import ABSENT, signed
-from cifar_study.report.pictures import mechanism, not_yet
-from cifar_study.report.style import COLOURS, GREY, ON_DARK, STYLE, WIDE, Chart, new_figure
+from cifar_study.report.numbers import signed, text
+from cifar_study.report.pictures import mechanism
+from cifar_study.report.style import COLOURS, GREY, ON_DARK, WIDE, chart, new_figure
 
 CHANNELS = ("red", "green", "blue")
 
 
-def worked_convolution(number: int = 1) -> Chart | Markdown:
+@chart
+def worked_convolution(number: int = 1) -> Figure:
     """The first filter at one place of a test picture, every factor and sum written out.
 
     Factors are rounded to two decimals first, so that the sums can be checked exactly.
     """
     found = mechanism(number)
-    if not found:
-        return not_yet(number)
     patch, weights, bias, sums = by_hand(found)
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 4.6)
-        axes = figure.subplots()
-        for row, name in enumerate(CHANNELS):
-            top = 5.2 * row
-            axes.text(0, top - 0.35, f"{name} channel")
-            _cells(axes, (0, top), patch[row], window=True)
-            axes.text(4.35, top + 1.5, "·", ha="center", va="center", fontsize=12)
-            _cells(axes, (4.7, top), weights[row])
-            axes.text(8.0, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
-        axes.text(4.7, -0.35, "weights of the filter")
-        axes.text(8.4, -0.35, "sum of products")
-        total = sums.sum() + bias
-        terms = " + ".join(signed(value, 4) for value in sums)
-        axes.text(0, 15.9, f"{terms} + bias {signed(bias, 2)}", va="center")
-        axes.text(0, 16.9, f"= {signed(total, 4)}", va="center", weight="bold")
-        axes.set(xlim=(-0.1, 11), ylim=(17.4, -1.2))
-        axes.axis("off")
-        where = axes.inset_axes((0.73, 0.005, 0.26, 0.226))
-        show_picture(where, found["picture"])
-        row, column = found["place"]
-        corner = (column - 0.5, row - 0.5)
-        where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
-    return Chart(figure)
+    figure = new_figure(WIDE, 4.6)
+    axes = figure.subplots()
+    for row, name in enumerate(CHANNELS):
+        top = 5.2 * row
+        axes.text(0, top - 0.35, f"{name} channel")
+        _cells(axes, (0, top), patch[row], window=True)
+        axes.text(4.35, top + 1.5, "·", ha="center", va="center", fontsize=12)
+        _cells(axes, (4.7, top), weights[row])
+        axes.text(8.0, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
+    axes.text(4.7, -0.35, "weights of the filter")
+    axes.text(8.4, -0.35, "sum of products")
+    terms = " + ".join(signed(value, 4) for value in sums)
+    axes.text(0, 15.9, f"{terms} + bias {signed(bias, 2)}", va="center")
+    axes.text(0, 16.9, f"= {signed(sums.sum() + bias, 4)}", va="center", weight="bold")
+    axes.set(xlim=(-0.1, 11), ylim=(17.4, -1.2))
+    axes.axis("off")
+    where = axes.inset_axes((0.73, 0.005, 0.26, 0.226))
+    show_picture(where, found["picture"])
+    row, column = found["place"]
+    corner = (column - 0.5, row - 0.5)
+    where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
+    return figure
 
 
 def by_hand(found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
@@ -62,27 +58,23 @@ def by_hand(found: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.nd
     return patch, weights, round(found["bias"], 2), (patch[:, :3, :3] * weights).sum((1, 2))
 
 
+@text
 def output_by_hand(number: int = 1) -> str:
     """What the worked convolution gives, from factors of two decimals."""
-    found = mechanism(number)
-    if not found:
-        return ABSENT
-    *_, bias, sums = by_hand(found)
+    *_, bias, sums = by_hand(mechanism(number))
     return signed(sums.sum() + bias, 4)
 
 
+@text
 def output_of_network(number: int = 1) -> str:
     """What the network's own convolution gives at the same place, without rounding."""
-    found = mechanism(number)
-    return signed(found["outputs"][0][0], 4) if found else ABSENT
+    return signed(mechanism(number)["outputs"][0][0], 4)
 
 
+@text
 def other_outputs(number: int = 1) -> str:
     """The network's outputs at the other three windows of the patch."""
-    found = mechanism(number)
-    if not found:
-        return ABSENT
-    _, *most, last = np.ravel(found["outputs"])
+    _, *most, last = np.ravel(mechanism(number)["outputs"])
     return f"{', '.join(signed(value, 2) for value in most)} and {signed(last, 2)}"
 
 
@@ -92,25 +84,11 @@ def _cells(
     """A table of numbers; a patch has the window that the filter covers outlined and filled."""
     left, top = corner
     for (row, column), value in np.ndenumerate(values):
+        place = (left + column, top + row)
         inside = window and row < 3 and column < 3
-        axes.add_patch(
-            Rectangle(
-                (left + column, top + row),
-                1,
-                1,
-                facecolor=COLOURS[1] if inside else "none",
-                alpha=0.16 if inside else 1,
-                edgecolor=GREY,
-                linewidth=0.4,
-            )
-        )
-        axes.text(
-            left + column + 0.5,
-            top + row + 0.5,
-            signed(value, 2),
-            ha="center",
-            va="center",
-            fontsize=8,
-        )
+        look = {"facecolor": COLOURS[1], "alpha": 0.16} if inside else {"facecolor": "none"}
+        axes.add_patch(Rectangle(place, 1, 1, edgecolor=GREY, linewidth=0.4, **look))
+        middle = (place[0] + 0.5, place[1] + 0.5)
+        axes.text(*middle, signed(value, 2), ha="center", va="center", fontsize=8)
     if window:
         axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=COLOURS[1], linewidth=1.8))

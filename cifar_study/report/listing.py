@@ -12,8 +12,9 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from cifar_study.errors import StudyError
-from cifar_study.report.pictures import mechanism, not_yet
+from cifar_study.report.pictures import mechanism
 from cifar_study.report.replicates import replicates
+from cifar_study.report.study import noted
 from cifar_study.stages import Block, ResNet, Stage
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -58,10 +59,10 @@ def entry(number: int) -> Markdown:
     raise StudyError(f"stage {number} has no entry in cifar_study/stages.py")
 
 
+@noted
 def layers(number: int) -> Markdown:
     """A stage's network as PyTorch prints it, saved when its pictures were drawn."""
-    printed = mechanism(number).get("print")
-    return Markdown(f"```python\n{printed}\n```\n") if printed else not_yet(number)
+    return Markdown(f"```python\n{mechanism(number)['print']}\n```\n")
 
 
 def change(number: int, before: int) -> Markdown:

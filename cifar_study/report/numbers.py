@@ -1,25 +1,54 @@
-"""How numbers are written in the report, each kind in one way."""
+"""How numbers are written in the report, each kind in one way; one that is not there is a dash."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cifar_study.report.comparison import share_interval
+from cifar_study.report.study import AbsentError
 
 ABSENT = "–"  # what is not there yet
 
 
+def text(say: Callable[..., str]) -> Callable[..., str]:
+    """A function that gives text, made to give a dash where what it speaks of is absent."""
+
+    @functools.wraps(say)
+    def said(*about: Any) -> str:
+        try:
+            return say(*about)
+        except AbsentError:
+            return ABSENT
+
+    return said
+
+
+def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
+    """The same way to write a value, with a dash for what is not a number."""
+
+    @functools.wraps(write)
+    def written(value: float, *options: int) -> str:
+        return ABSENT if math.isnan(value) else write(value, *options)
+
+    return written
+
+
+@_or_dash
 def count(value: float) -> str:
     """A whole number with its thousands set apart: 464,750."""
     return f"{value:,.0f}"
 
 
+@_or_dash
 def percent(share: float) -> str:
     """A share in [0, 1] as a percentage with one decimal: 73.4%."""
     return f"{100 * share:.1f}%"
 
 
+@_or_dash
 def points(share: float) -> str:
     """A difference of two shares, in percentage points: 12.3 points."""
     return f"{100 * share:.1f} points".replace("-", "\N{MINUS SIGN}")
@@ -42,11 +71,13 @@ def signed(value: float, digits: int) -> str:
     return f"{round(float(value), digits) + 0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
+@_or_dash
 def loss(value: float) -> str:
     """A loss in nats with three decimals: 0.672."""
     return f"{value:.3f}"
 
 
+@_or_dash
 def seconds(value: float) -> str:
     """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
     if value < 10:
@@ -56,6 +87,7 @@ def seconds(value: float) -> str:
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
+@_or_dash
 def times(ratio: float) -> str:
     """A ratio: 6.3 times."""
     return f"{ratio:.0f} times" if ratio >= 20 else f"{ratio:.1f} times"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import PIL.Image
-from IPython.display import Image, Markdown
-from matplotlib import style
+from IPython.display import Image
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from cifar_study.atomic import first_line, present, read_json
@@ -17,7 +17,8 @@ from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import ACCURACY, COLOURS, GREY, STYLE, WIDE, Chart, new_figure
+from cifar_study.report.study import AbsentError
+from cifar_study.report.style import ACCURACY, COLOURS, GREY, WIDE, chart, new_figure
 from cifar_study.results.store import HISTORY, Result
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
@@ -29,11 +30,11 @@ REDRAW = "draw it again with: python -m cifar_study.train --figures"
 
 
 @study.noted
-def saved(name: str, number: int) -> Image | Markdown:
+def saved(name: str, number: int) -> Image:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
     path = _drawn(f"{name}.png", number)
     if not path:
-        return not_yet(number)
+        raise AbsentError(not_yet(number))
     open_picture(path)
     return Image(path, width=SAVED_WIDTH)
 
@@ -56,38 +57,39 @@ def photos() -> pd.DataFrame:
     whether that is ``right``.
     """
     frame = pd.DataFrame.from_dict(_measured(PHOTO, 8), orient="index")
-    if len(frame):
-        best = [int(np.argmax(given)) for given in frame.probabilities]
-        frame["guess"] = [CLASSES[label] for label in best]
-        frame["probability"] = [max(given) for given in frame.probabilities]
-        frame["right"] = frame.guess == frame["class"]
-    return frame
+    if not len(frame):
+        return pd.DataFrame(columns=["class", "kind", "guess", "probability", "squeezed"])
+    return frame.assign(
+        guess=[CLASSES[int(np.argmax(given))] for given in frame.probabilities],
+        probability=frame.probabilities.map(max),
+        right=lambda frame: frame.guess == frame["class"],
+    )
 
 
-def sizes() -> Chart | Markdown:
+@chart
+def sizes() -> Figure:
     """Accuracy on scaled test pictures by their width: square, flattened, and padded as well."""
     measured = size_accuracies()
     if not measured:
-        return not_yet(8)
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 3.4)
-        axes = figure.subplots()
-        for shape, label, form, colour in (
-            ("square", "square", "o-", COLOURS[8]),
-            ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
-            ("padded", "flattened, padded to multiples of 8", "^:", COLOURS[10]),
-        ):
-            shares = measured[shape]
-            axes.plot(shares.keys(), shares.values(), form, color=colour, label=label)
-        axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
-        axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
-        axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
-        axes.set_xticks(list(measured["square"]), measured["square"])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_yticks(ACCURACY.ticks)
-        axes.yaxis.set_major_formatter(ACCURACY.form)
-        figure.legend(loc="outside upper left")
-    return Chart(figure)
+        raise AbsentError(not_yet(8))
+    figure = new_figure(WIDE, 3.4)
+    axes = figure.subplots()
+    for shape, label, form, colour in (
+        ("square", "square", "o-", COLOURS[8]),
+        ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
+        ("padded", "flattened, padded to multiples of 8", "^:", COLOURS[10]),
+    ):
+        shares = measured[shape]
+        axes.plot(shares.keys(), shares.values(), form, color=colour, label=label)
+    axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
+    axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
+    axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
+    axes.set_xticks(list(measured["square"]), measured["square"])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yticks(ACCURACY.ticks)
+    axes.yaxis.set_major_formatter(ACCURACY.form)
+    figure.legend(loc="outside upper left")
+    return figure
 
 
 def size_accuracies() -> dict[str, dict[int, float]]:
@@ -127,10 +129,10 @@ def mechanism_of(folder: Path, number: int) -> str | None:
 
 
 def mechanism(number: int) -> dict[str, Any]:
-    """What was measured inside a stage's network; empty if not, or of another run."""
+    """What was measured inside a stage's network; AbsentError if nothing was, or of another run."""
     result, folder = _result(number), study.figures()
     if result is None or mechanism_of(folder, number) != result.record["files"][HISTORY]:
-        return {}
+        raise AbsentError(not_yet(number))
     return read_json(folder / mechanism_file(number), REDRAW)["values"]
 
 
@@ -167,11 +169,11 @@ def drawn_from(folder: Path) -> dict[str, str]:
 
 
 def _result(number: int) -> Result | None:
-    return replicates(number).statuses[0].result
+    return replicates(number).first
 
 
-def not_yet(number: int) -> Markdown:
-    """A note in the place of a picture: drawn from another run, or not yet."""
+def not_yet(number: int) -> str:
+    """A sentence in the place of a picture: drawn from another run, or not yet."""
     if _result(number):
-        return Markdown(f"*Not drawn from this run of stage {number}.*")
-    return Markdown(f"*Drawn once stage {number} is trained.*")
+        return f"Not drawn from this run of stage {number}."
+    return f"Drawn once stage {number} is trained."

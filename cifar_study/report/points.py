@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from cifar_study.report.comparison import reliability
+from cifar_study.report.predictions import reliability
 from cifar_study.report.replicates import Replicates
 from cifar_study.report.style import (
     ACCURACY,
     COLOURS,
     GREY,
-    STYLE,
     WIDE,
-    Chart,
+    chart,
     label_points,
     new_figure,
 )
@@ -57,30 +56,30 @@ def enlarge_best(
     part.set_title("the best, enlarged", weight="normal", fontsize=8, pad=3)
 
 
-def calibration(*numbers: int) -> Chart:
+@chart
+def calibration(*numbers: int) -> Figure:
     """Share of right guesses against the probability they were made with, by stage.
 
     On the diagonal a probability means what it says; below it the network is
     surer than it is right. The area of a point grows with its pictures.
     """
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 4.4)
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
-        for number in numbers:
-            bins = reliability(number)
-            if not len(bins):
-                continue
-            share = bins.pictures / bins.pictures.sum()
-            label = f"{number} {STAGES[number].title}"
-            axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
-            area = 8 + 300 * share
-            axes.scatter(bins.confidence, bins.accuracy, area, color=COLOURS[number], clip_on=False)
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(ACCURACY.ticks)
-            axis.set_major_formatter(ACCURACY.form)
-        if axes.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside upper left", ncols=2)
-    return Chart(figure)
+    figure = new_figure(WIDE, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+    for number in numbers:
+        bins = reliability(number)
+        if not len(bins):
+            continue
+        share = bins.pictures / bins.pictures.sum()
+        label = f"{number} {STAGES[number].title}"
+        axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
+        area = 8 + 300 * share
+        axes.scatter(bins.confidence, bins.accuracy, area, color=COLOURS[number], clip_on=False)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ACCURACY.ticks)
+        axis.set_major_formatter(ACCURACY.form)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper left", ncols=2)
+    return figure

@@ -1,4 +1,4 @@
-"""What the networks say of pictures, as text for the prose: guesses, mistakes, sizes.
+"""What the networks say of pictures: as frames for charts, and as text for the prose.
 
 Shares of guesses and mistakes are over the test set and all seeds that count; the photos
 and the sizes were measured with one seed. Without a result all are a dash.
@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from cifar_study.cifar10 import CLASSES
 from cifar_study.report.architecture import rows_left
-from cifar_study.report.comparison import reliability
 from cifar_study.report.numbers import ABSENT, percent, points, points_within, with_interval
 from cifar_study.report.pictures import SHOWN, photos, shape_counts, size_accuracies
 from cifar_study.report.replicates import replicates
@@ -21,66 +21,78 @@ from cifar_study.report.replicates import replicates
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 
 
-def top_k_accuracy(number: int, guesses: int) -> str:
-    """The share of test pictures whose class is among the first guesses, over all seeds."""
+def guesses(number: int) -> pd.DataFrame:
+    """A row for each test picture, one seed that counts after the other; none without a result.
+
+    ``truth`` and ``guess`` are classes, ``probability`` is that of the guess, ``right`` says
+    whether they agree, and ``rank`` is the place of the truth among the probabilities, from 1.
+    """
     probabilities, labels = replicates(number).predictions
-    if not len(probabilities):
-        return ABSENT
-    right = probabilities[np.arange(len(probabilities)), labels]
-    return percent(float(((probabilities > right[:, None]).sum(1) < guesses).mean()))
+    classes = np.array(CLASSES)
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    frame = pd.DataFrame(
+        {
+            "truth": classes[labels],
+            "guess": classes[probabilities.argmax(1)],
+            "probability": probabilities.max(1),
+            "rank": 1 + (probabilities > of_truth[:, None]).sum(1),
+        }
+    )
+    return frame.assign(right=frame.truth == frame.guess)
+
+
+def reliability(number: int, bins: int = 15) -> pd.DataFrame:
+    """How far probabilities can be trusted: ``confidence``, ``accuracy``, ``pictures`` by bin.
+
+    A bin holds the test pictures whose most probable class has a probability in its range;
+    those without pictures are left out.
+    """
+    frame = guesses(number)
+    by_bin = frame.groupby(np.minimum((frame.probability * bins).astype(int), bins - 1))
+    return by_bin.agg(
+        confidence=("probability", "mean"), accuracy=("right", "mean"), pictures=("right", "size")
+    )
+
+
+def top_k_accuracy(number: int, k: int) -> str:
+    """The share of test pictures whose class is among the first ``k`` guesses."""
+    return percent((guesses(number)["rank"] <= k).mean())
 
 
 def shown_right(number: int) -> str:
     """How many of the pictures drawn with their probabilities are named rightly: 3 of 6."""
-    named = _shown(number)
-    return f"{sum(a == b for a, b in named)} of {len(named)}" if named else ABSENT
+    return _of(_shown(number).right)
 
 
 def shown_mistakes(number: int) -> str:
     """What the others are taken for: "airplane as automobile, cat as dog", or "none"."""
-    wrong = [f"{truth} as {guess}" for truth, guess in _shown(number) if truth != guess]
-    return (", ".join(wrong) or "none") if _shown(number) else ABSENT
+    shown = _shown(number)
+    wrong = shown[~shown.right]
+    return (", ".join(wrong.truth + " as " + wrong.guess) or "none") if len(shown) else ABSENT
 
 
-def _shown(number: int) -> list[tuple[str, str]]:
-    """Class and guess of each of these pictures, of the first seed that counts."""
-    counted = replicates(number).counted
-    if not counted:
-        return []
-    probabilities, labels = counted[0].predictions()
-    places = [place for place in SHOWN if place < len(labels)]
-    return [(CLASSES[labels[place]], CLASSES[probabilities[place].argmax()]) for place in places]
+def _shown(number: int) -> pd.DataFrame:
+    """The guesses about these pictures, of the first seed that counts."""
+    frame = guesses(number)
+    return frame[frame.index.isin(SHOWN)]
 
 
 def confidence(number: int) -> str:
     """The mean probability of the class named, over the test pictures named correctly."""
-    probabilities, labels = replicates(number).predictions
-    right = (
-        probabilities[probabilities.argmax(1) == labels].max(1)
-        if len(probabilities)
-        else probabilities
-    )
-    return percent(float(right.mean())) if len(right) else ABSENT
+    frame = guesses(number)
+    return percent(frame.probability[frame.right].mean())
 
 
 def confident_errors(number: int, least: float = 0.9) -> str:
     """Of the mistakes, the share that is made with a probability of more than ``least``."""
-    probabilities, labels = replicates(number).predictions
-    wrong = (
-        probabilities[probabilities.argmax(1) != labels].max(1)
-        if len(probabilities)
-        else probabilities
-    )
-    return percent(float((wrong > least).mean())) if len(wrong) else ABSENT
+    frame = guesses(number)
+    return percent((frame.probability[~frame.right] > least).mean())
 
 
 def right_when_sure(number: int, least: float = 0.9) -> str:
     """The share of right guesses among those made with a probability of more than ``least``."""
-    probabilities, labels = replicates(number).predictions
-    sure = probabilities.max(1, initial=0) > least
-    return (
-        percent(float((probabilities.argmax(1) == labels)[sure].mean())) if sure.any() else ABSENT
-    )
+    frame = guesses(number)
+    return percent(frame.right[frame.probability > least].mean())
 
 
 def calibration_error(number: int) -> str:
@@ -91,34 +103,29 @@ def calibration_error(number: int) -> str:
     test pictures.
     """
     bins = reliability(number)
-    if not len(bins):
-        return ABSENT
-    return points(float(np.average((bins.confidence - bins.accuracy).abs(), weights=bins.pictures)))
+    distance = (bins.confidence - bins.accuracy).abs()
+    return points((distance * bins.pictures / bins.pictures.sum()).sum(min_count=1))
 
 
 def confused(number: int, truth: str, guess: str) -> str:
     """The share of a class's test pictures that are taken for another class."""
-    probabilities, labels = replicates(number).predictions
-    guesses = (
-        probabilities[labels == _class(truth)].argmax(1) if len(probabilities) else probabilities
-    )
-    return percent(float((guesses == _class(guess)).mean())) if len(guesses) else ABSENT
+    frame = guesses(number)
+    return percent((frame.guess[frame.truth == truth] == guess).mean())
 
 
 def chance_within(group: str) -> str:
     """The share of :func:`mistakes_within` if every wrong class were as likely."""
-    members = len(ANIMALS) if group == "animals" else len(CLASSES) - len(ANIMALS)
-    return percent((members - 1) / (len(CLASSES) - 1))
+    return percent((len(_members(group)) - 1) / (len(CLASSES) - 1))
 
 
 def mistakes_within(number: int, group: str) -> str:
     """Of the mistakes about "animals" or "vehicles", the share that names another of the group."""
-    probabilities, labels = replicates(number).predictions
-    animals = np.isin(np.arange(len(CLASSES)), [_class(name) for name in ANIMALS])
-    members = animals if group == "animals" else ~animals
-    guesses = probabilities.argmax(1) if len(probabilities) else labels
-    wrong = members[labels] & (guesses != labels)
-    return percent(float(members[guesses[wrong]].mean())) if wrong.any() else ABSENT
+    frame, members = guesses(number), _members(group)
+    return percent(frame.guess[~frame.right & frame.truth.isin(members)].isin(members).mean())
+
+
+def _members(group: str) -> list[str]:
+    return [name for name in CLASSES if (name in ANIMALS) == (group == "animals")]
 
 
 def recognised(kind: str | None = None, squeezed: bool = False) -> str:
@@ -126,23 +133,26 @@ def recognised(kind: str | None = None, squeezed: bool = False) -> str:
 
     With their own proportions, or squeezed into a square of the training size.
     """
-    named = _named_rightly(kind, squeezed)
-    return f"{sum(named)} of {len(named)}" if named else ABSENT
+    return _of(_named_rightly(kind, squeezed))
 
 
 def share_recognised(kind: str | None = None, squeezed: bool = False) -> str:
     """The share of :func:`recognised` with Wilson's 95% interval: 28.6% (11.7% to 54.6%)."""
     named = _named_rightly(kind, squeezed)
-    return with_interval(sum(named), len(named)) if named else ABSENT
+    return with_interval(named.sum(), len(named)) if len(named) else ABSENT
 
 
-def _named_rightly(kind: str | None, squeezed: bool) -> list[bool]:
+def _named_rightly(kind: str | None, squeezed: bool) -> pd.Series:
     frame = photos()
-    return [
-        CLASSES[int(np.argmax(item.squeezed if squeezed else item.probabilities))] == item["class"]
-        for _, item in frame.iterrows()
-        if kind in (None, item.kind)
-    ]
+    if kind:
+        frame = frame[frame.kind == kind]
+    if squeezed:
+        frame = frame.assign(guess=[CLASSES[int(np.argmax(given))] for given in frame.squeezed])
+    return frame.guess == frame["class"]
+
+
+def _of(right: pd.Series) -> str:
+    return f"{right.sum()} of {len(right)}" if len(right) else ABSENT
 
 
 def photo_said(file: str) -> str:
@@ -174,8 +184,7 @@ def paired_loss(counted: Mapping[str, int]) -> tuple[float, float]:
 
 def at_width(width: int, kind: str = "square") -> str:
     """The accuracy on scaled test pictures of a kind at a width, as a percentage: 79.8%."""
-    share = size_accuracies().get(kind, {}).get(width)
-    return ABSENT if share is None else percent(share)
+    return percent(size_accuracies().get(kind, {}).get(width, math.nan))
 
 
 def best_width(kind: str = "square") -> str:
@@ -194,7 +203,3 @@ def rows_kept(height: int) -> str:
     """How many of its rows the values after the last pooling stand for: "16 of its 21 rows"."""
     left = rows_left(height)
     return f"{left[-1] * 2 ** (len(left) - 1)} of its {height} rows"
-
-
-def _class(name: str) -> int:
-    return CLASSES.index(name)

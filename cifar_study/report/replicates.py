@@ -107,12 +107,16 @@ class Replicates:
         first = epoch_machines(self.counted[0])
         return by_machine.loc[sorted(by_machine.index, key=first.count, reverse=True)]
 
-    def final(self, field: str) -> np.ndarray:
-        """A column of the history at the last epoch, or ``gap``, for each seed that counts."""
-        last = self.histories[self.histories["epoch"] == self.epochs_done]
-        if field == "gap":
-            return (last["train_accuracy"] - last["test_accuracy"]).to_numpy(dtype=float)
-        return last[field].to_numpy(dtype=float)
+    @property
+    def first(self) -> Result | None:
+        """The result of the first seed, shown where one alone can be."""
+        return self.statuses[0].result
+
+    def final(self, field: str) -> pd.Series:
+        """A column of the history at the last epoch, or ``gap``, by seed, of those that count."""
+        last = self.histories.query("epoch == @self.epochs_done").set_index("seed")
+        values = last["train_accuracy"] - last["test_accuracy"] if field == "gap" else last[field]
+        return values.astype(float)
 
 
 def epoch_machines(result: Result) -> list[str]:

@@ -25,6 +25,10 @@ VARIABLE = "CIFAR_STUDY_CACHE"
 PROJECT = Path(__file__).resolve().parents[2]
 
 
+class AbsentError(StudyError):
+    """What a chart or a number is made of is not there yet, as its text says in a sentence."""
+
+
 def project_path(name: str) -> Path:
     """A file or folder of the project, with a short name where the project is the working one."""
     return Path(name) if Path.cwd() == PROJECT else PROJECT / name

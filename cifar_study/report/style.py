@@ -5,12 +5,14 @@ Colours of stages and of classes are assigned here, and nowhere else.
 
 from __future__ import annotations
 
+import functools
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
+
+from cifar_study.report.study import noted
 
 # After Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are darker
 # here, so that each has a contrast of three to one with white.
@@ -91,6 +95,18 @@ class Chart:
         return {"image/svg+xml": with_dark_theme(buffer.getvalue())}
 
 
+def chart(draw: Callable[..., Figure]) -> Callable[..., Chart | Markdown]:
+    """A function that draws, made to do so in this style, or to leave a note if it cannot yet."""
+
+    @noted
+    @functools.wraps(draw)
+    @style.context(STYLE)
+    def drawn(*about: Any, **options: Any) -> Chart:
+        return Chart(draw(*about, **options))
+
+    return drawn
+
+
 class Charts(tuple[Chart | Markdown, ...]):
     """Charts that a notebook shows one after the other; the page decides on rows and columns."""
 
@@ -142,7 +158,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches; call inside ``style.context(STYLE)``.
+    """An empty figure of that many inches, for a function that is a :func:`chart`.
 
     A phone shows any width in about three and a half inches: at a width of :data:`WIDE` the
     smallest text, of eight points, has nine of its pixels.
