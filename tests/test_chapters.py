@@ -36,12 +36,12 @@ import ast
 def show(name, *pieces):
     space = {}
     for piece in pieces:
-        *before, last = ast.parse(piece).body
-        if not isinstance(last, ast.Expr):
-            before, last = [*before, last], ast.Expr(ast.Constant(None))
-        exec(compile(ast.Module(before, []), name, "exec"), space)
-        shown = eval(compile(ast.Expression(last.value), name, "eval"), space)
-        print(getattr(shown, "data", shown))
+        tree = ast.parse(piece)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, name, "exec"), space)
+        if last:
+            shown = eval(compile(ast.Expression(last.value), name, "eval"), space)
+            print(getattr(shown, "data", shown))
 """
 
 

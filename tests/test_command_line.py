@@ -97,20 +97,6 @@ def test_a_wrong_option_is_one_line_and_status_2(
     assert named in refused(capsys, *options.split())
 
 
-def test_the_folder_of_the_study_is_known_however_it_is_spelt(
-    capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "link").symlink_to("cache")
-    for name in (str(tmp_path / "cache"), "link", f"../{tmp_path.name}/cache"):
-        said = refused(capsys, "--stage", "1", "--epochs", "3", "--cache", name)
-        assert "--cache cache: holds the study; give a trial a folder of its own" in said
-        assert [run.root for run in asked(monkeypatch, "--stage", "1", "--cache", name)] == [
-            Path("cache")
-        ]
-
-
 @pytest.mark.parametrize("place", ["a file", "/proc"])
 def test_a_cache_that_cannot_be_written_is_one_line_and_status_2(
     place: str, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
