@@ -16,7 +16,7 @@ REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow \
 TRAIN := torch torchvision timm filelock tqdm huggingface_hub scikit-image
 
 # A worker a core; the tests of a file stay together, as they share what is costly.
-SIDE_BY_SIDE := --numprocesses logical --dist loadfile
+SIDE_BY_SIDE := --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)

@@ -15,6 +15,13 @@ import pytest
 from filelock import FileLock
 
 PROJECT = Path(__file__).parent.parent
+# Begun first, or the last of them would run on alone; the book, which others wait for, before all.
+LONGEST = ("test_book.py", "test_cluster.py", "test_study.py", "test_kills.py", "test_bad_files.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

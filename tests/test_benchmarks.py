@@ -339,19 +339,18 @@ def test_a_wrong_option_is_one_line_and_status_2(
 
 
 @pytest.mark.long
-def test_a_tiny_run_measures_writes_and_shows(tmp_path: Path) -> None:
+def test_a_tiny_run_measures_writes_and_shows(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     output = tmp_path / "speed.json"
-    command = [sys.executable, "-m", "benchmarks.speed", "--images", "128", "--repeats", "1"]
-    command += ["--data", "synthetic", "--output", str(output), "--jobs", "2", "--stages", "1"]
-    command += ["--keras-python", str(tmp_path / "none")]
+    command = ["--images", "128", "--repeats", "1", "--data", "synthetic", "--stages", "1"]
+    command += ["--jobs", "2", "--output", str(output), "--keras-python", str(tmp_path / "none")]
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [*command, *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
-        assert "left" in done.stderr
-        return done.stdout
+        assert speed.main([*command, *arguments]) == 0
+        said = capsys.readouterr()
+        assert "left" in said.err
+        return said.out
 
     shown = run()
     seconds = read_json(output, "")["stages"]["1"]["seconds"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import http.server
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import EDITIONS, copy_project, render, words
 
 pytestmark = pytest.mark.browser
 WIDTHS = {"desktop": 1280, "phone": 390}
@@ -125,25 +123,3 @@ def test_a_page_opened_as_a_file_works(book: Path, browser) -> None:
     page.wait_for_url("**#sec-four")
     assert not troubles
     page.close()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("edition", EDITIONS)
-def test_missing_stale_and_half_trained_stages_are_named(tmp_path: Path, edition: str) -> None:
-    copy = copy_project(tmp_path / "project")
-    for absent in (2, 8):
-        shutil.rmtree(copy / "cache" / f"stage-{absent}")
-    stages = copy / "cifar_study" / "stages.py"
-    four = 'questions="9", network=Network(blocks=FOUR_BLOCKS)'
-    assert four in stages.read_text()
-    stages.write_text(stages.read_text().replace(four, f"{four}, recipe=Recipe(momentum=0.8)"))
-    history = copy / "cache" / "stage-6" / "seed-0" / "history.csv"
-    history.write_text(history.read_text().replace(",", ";", 3))
-    book = render(copy, edition)
-    text = words(book)
-    assert "not trained yet" in text
-    # The photo, sizes, confusion, mistakes and filters.
-    assert text.count("Drawn once stage 8 is trained.") == 5
-    assert "Known once stage 8 is trained." in text  # what it says of the photo
-    assert "recipe.momentum 0.9 → 0.8" in text
-    assert "history.csv: is not the file that result.json was written with" in text

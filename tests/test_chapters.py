@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import copy_project
 
 from cifar_study.training.robustness import SHAPES, TEST_SIDES, flattened
 
@@ -28,22 +30,61 @@ socket.socket.connect = refuse
 """
 
 
-def test_all_run_without_torch_data_and_network() -> None:
-    """Every chapter in a namespace of its own, in one process, as imports take long."""
-    script = [GUARD]
+# What a cell shows is printed, as far as it is text.
+SHOW = """
+import ast
+def show(name, *pieces):
+    space = {}
+    for piece in pieces:
+        tree = ast.parse(piece)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, name, "exec"), space)
+        if last:
+            shown = eval(compile(ast.Expression(last.value), name, "eval"), space)
+            print(getattr(shown, "data", shown))
+"""
+
+
+def execute(project: Path) -> str:
+    """Run every chapter in a namespace of its own, in one process, as imports take long."""
+    script = [GUARD, SHOW]
     for chapter in CHAPTERS:
-        code = []
+        pieces = []
         for match in re.finditer(
             rf"{CELL.pattern}|{INLINE.pattern}", chapter.read_text(), CELL.flags
         ):
             cell, inline = match.groups()
-            code.append(cell if cell is not None else f"assert isinstance({inline}, str)")
-        joined = "\n".join(code)
-        script.append(f"exec(compile({joined!r}, {chapter.name!r}, 'exec'), {{}})")
+            pieces += [cell] if cell else [f"assert isinstance({inline}, str)", inline]
+        script.append(f"show({chapter.name!r}, *{pieces!r})")
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join(script)], cwd=PROJECT, capture_output=True, text=True
+        [sys.executable, "-c", "\n".join(script)], cwd=project, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_all_run_without_torch_data_and_network() -> None:
+    assert "Drawn once" not in execute(PROJECT)
+
+
+@pytest.mark.long
+def test_all_run_and_say_so_where_stages_are_missing_stale_or_damaged(tmp_path: Path) -> None:
+    copy = copy_project(tmp_path / "project")
+    for absent in (2, 8):
+        shutil.rmtree(copy / "cache" / f"stage-{absent}")
+    stages = copy / "cifar_study" / "stages.py"
+    four = 'questions="9", network=Network(blocks=FOUR_BLOCKS)'
+    assert four in stages.read_text()
+    stages.write_text(stages.read_text().replace(four, f"{four}, recipe=Recipe(momentum=0.8)"))
+    history = copy / "cache" / "stage-6" / "seed-0" / "history.csv"
+    history.write_text(history.read_text().replace(",", ";", 3))
+    text = execute(copy)
+    assert "not trained yet" in text
+    # The photo, sizes, confusion, mistakes and filters.
+    assert text.count("Drawn once stage 8 is trained.") == 5
+    assert "Known once stage 8 is trained." in text  # what it says of the photo
+    assert "recipe.momentum 0.9 → 0.8" in text
+    assert "history.csv: is not the file that result.json was written with" in text
 
 
 SIDES = {side for width, height, _ in SHAPES for side in (width, height)} | set(TEST_SIDES)

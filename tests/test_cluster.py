@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 import filelock
 import pytest
 from command import environment, refused, start, train, train_in_fork
-from conftest import copy_project, render, words
 from runs import SMALL, contents, finished, same_result, small_run, wait_for
 from test_processes import group
 
@@ -295,35 +293,6 @@ def test_workers_of_several_threads_are_refused(cluster: Cluster, tmp_path: Path
     assert refused.returncode == 2
     assert f"dask worker {cluster.address} --no-nanny --nthreads 1" in refused.stderr
     assert len(refused.stderr.splitlines()) == 1
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_three_seeds_of_four_stages_render_with_bands(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.need(2)
-    project = copy_project(tmp_path / "project")
-    options = ("--stage", "1", "2", "3", "4", "--seeds", "0-2", "--epochs", "3", *SMALL)
-    done = train(project, *options, "--scheduler", cluster.address)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count(": complete, 3 epochs in ") == 12
-
-    book = render(project, "plain", CIFAR_STUDY_CACHE="cache/trial")
-    page = (book / "index.html").read_text()
-    charts = [
-        base64.b64decode(chart).decode()
-        for chart in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
-    ]
-    banded = [chart for chart in charts if "PolyCollection" in chart]
-    assert len(banded) >= 5  # the histories of stages 1, 1 and 2, 3, 3 and 4, 4 and 5
-    text = words(book)
-    assert "Shown here is the trial in cache/trial, not the study" in text
-    # At a glance, and questions 8, 9 and 14.
-    assert text.count("test accuracy, 95% interval") == 4
-    assert "Each network was trained from 3 seeds" in text
-    runs = [small_run(4, 3, project, seed) for seed in range(3)]
-    finals = [store.read_result(run.folder).history["test_accuracy"].iloc[-1] for run in runs]
-    mean = sum(finals) / 3
-    assert f"After 3 epochs two blocks with ReLU reach {100 * mean:.1f}%" in text
 
 
 @pytest.mark.long

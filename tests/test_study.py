@@ -2,45 +2,82 @@
 
 from __future__ import annotations
 
-import json
-import os
+import base64
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
+from command import fork, train_in_fork
 from conftest import EDITIONS, copy_project, render, words
+from runs import wait_for
 
-TRAIN = [sys.executable, "-m", "cifar_study.train", "--stage", "1"]
-TRIAL = [*TRAIN, "--data", "synthetic", "--epochs", "6"]
+from cifar_study.results import store
+
+SEEDS = range(3)
+SMALL = ("--epochs", "6", "--data", "synthetic", "--limit", "1000", "--width", "0.25")
+SMALL += ("--device", "cpu", "--precision", "float32", "--jobs", "1")
+TRIAL = ("--stage", "1", "2", "3", "4", "--seeds", "0-2", *SMALL)
+
+
+def folder(project: Path, stage: int, seed: int = 0) -> Path:
+    return project / "cache" / "trial" / f"stage-{stage}" / f"seed-{seed}"
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose trial was killed and went on; a fifth stage's history is damaged."""
+    project = copy_project(tmp_path_factory.mktemp("trial") / "project")
+    record = folder(project, 3) / store.RECORD  # the first of the longest; the epoch's last file
+    first = fork(project, *TRIAL)
+    wait_for(record.exists, 120)
+    first.kill()
+    first.join()
+    begun = store.read_record(record)["epochs_done"]
+    assert 1 <= begun < 6
+    done = train_in_fork(project, *TRIAL)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^stage 3, seed 0: epoch (\d)/6", done.stderr, re.MULTILINE)
+    assert told == [str(epoch) for epoch in range(begun + 1, 7)]
+    assert done.stderr.count(": complete, 6 epochs in ") == 12
+
+    done = train_in_fork(project, "--stage", "5", *SMALL)
+    assert done.returncode == 0, done.stderr
+    history = folder(project, 5) / store.HISTORY
+    history.write_text(history.read_text().replace(",", ";", 3))
+    return project
+
+
+def final(project: Path, stage: int) -> str:
+    """The mean of the seeds' last test accuracies, as it is written."""
+    results = [store.read_result(folder(project, stage, seed)) for seed in SEEDS]
+    finals = [result.history["test_accuracy"].iloc[-1] for result in results]
+    return f"{100 * sum(finals) / len(finals):.1f}%"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_train_kill_resume_render(tmp_path: Path, edition: str) -> None:
-    project = copy_project(tmp_path / "project")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    history = project / "cache" / "trial" / "stage-1" / "seed-0" / "history.csv"
-    record = history.with_name("result.json")  # the last file of an epoch
-    first = subprocess.Popen(TRIAL, cwd=project, env=environment, stderr=subprocess.PIPE, text=True)
-    while not record.exists():
-        assert first.poll() is None, first.stderr.read()
-        time.sleep(0.05)
-    first.kill()
-    first.communicate()
-    begun = json.loads(record.read_text())["epochs_done"]
-    assert 1 <= begun < 6
-    done = subprocess.run(TRIAL, cwd=project, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"epoch {begun + 1}/6" in done.stderr
-    assert "epoch 1/6" not in done.stderr
-
-    book = render(project, edition, CIFAR_STUDY_CACHE="cache/trial")
+def test_a_trial_of_three_seeds_renders_with_bands_and_says_what_is_missing(
+    trial: Path, edition: str
+) -> None:
+    book = render(trial, edition, CIFAR_STUDY_CACHE="cache/trial")
     text = words(book)
     assert "Shown here is the trial in cache/trial, not the study" in text
-    accuracy = float(history.read_text().splitlines()[-1].split(",")[6])
     assert re.search(
-        rf"After 6 epochs (\(.{{1,20}}\) )?the minimal network names {100 * accuracy:.1f}%", text
+        rf"After 6 epochs (\(.{{1,20}}\) )?the minimal network names {final(trial, 1)}", text
     )
+    assert f"After 6 epochs two blocks with ReLU reach {final(trial, 4)}" in text
+    # At a glance, and questions 8, 9 and 14.
+    assert text.count("test accuracy, 95% interval") == 4
+    assert "Each network was trained from 3 seeds" in text
+    if edition == "plain":  # its page holds the charts
+        page = (book / "index.html").read_text()
+        charts = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)
+    else:
+        charts = [base64.b64encode(chart.read_bytes()) for chart in book.rglob("*.svg")]
+    banded = [chart for chart in charts if b"PolyCollection" in base64.b64decode(chart)]
+    assert len(banded) >= 5  # the histories of stages 1, 1 and 2, 3, 3 and 4, 4 and 5
+    assert "not trained yet" in text
+    # The photo, sizes, confusion, mistakes and filters.
+    assert text.count("Drawn once stage 8 is trained.") == 5
+    assert "Known once stage 8 is trained." in text  # what it says of the photo
+    assert "history.csv: is not the file that result.json was written with" in text

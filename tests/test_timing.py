@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import results
-from command import train
+from command import train_in_fork
 
 from cifar_study.atomic import write_json
 from cifar_study.errors import StudyError
@@ -31,7 +31,7 @@ def leave_times(seconds: float, folder: Path, *stages: str) -> None:
 
 
 def test_measured_times_are_stored_in_order(here: Path) -> None:
-    done = train(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
+    done = train_in_fork(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
     assert done.returncode == 0, done.stderr
     timing = read_timing(here / "cache" / "trial")
     assert set(timing["stages"]) == {"1", "3"}
