@@ -166,11 +166,13 @@ def _silence(stream: IO[str] | None) -> None:
 
 
 # SIGHUP is not on Windows.
-ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+ENDINGS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 def _interrupt(number: int, frame: object) -> None:
-    for ending in ENDINGS:  # `timeout` sends it twice, a closed terminal both
+    for ending in ENDINGS:  # the next ones are impatience, or of a closed terminal, which sends two
         signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from cifar_study.train import main
+from cifar_study.train import ENDINGS, main
 
 if TYPE_CHECKING:  # forks import this module
     import pytest
@@ -101,7 +101,7 @@ def obey(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
 
     It takes it that there is one core: two threads on a busy machine wait for each other.
     """
-    handlers = {ending: signal.getsignal(ending) for ending in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {ending: signal.getsignal(ending) for ending in ENDINGS}
     try:
         with patch("os.sched_getaffinity", lambda _process: {0}, create=True):
             status = main(list(words))

@@ -25,12 +25,12 @@ from layouts_on_disk import (
 )
 
 from cifar_study import datasets
-from cifar_study.cifar10 import one_hot
 from cifar_study.datasets import Dataset, dataset
 from cifar_study.datasets.dataset import DECODED
 from cifar_study.datasets.download import download, from_hugging_face
 from cifar_study.datasets.formats import decode
 from cifar_study.errors import StudyError
+from cifar_study.labels import one_hot
 
 TRAIN_FILE, TEST_FILE = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
 

@@ -54,9 +54,9 @@ def test_equal_settings_are_written_only_where_a_block_uses_them() -> None:
 
 
 def test_code_is_shown_from_its_file_without_its_docstring() -> None:
-    shown = lines(listing.code("cifar10.one_hot"))
-    place = re.fullmatch(r"# cifar_study/cifar10.py, line (\d+)", shown[0])
-    file = (PROJECT / "cifar_study" / "cifar10.py").read_text().splitlines()
+    shown = lines(listing.code("labels.one_hot"))
+    place = re.fullmatch(r"# cifar_study/labels.py, line (\d+)", shown[0])
+    file = (PROJECT / "cifar_study" / "labels.py").read_text().splitlines()
     assert file[int(place[1]) - 1] == shown[1]
     assert shown[1].startswith("def one_hot(")
     assert shown[-1] == "    return vectors"

@@ -141,6 +141,23 @@ def test_ctrl_c_stops_every_job(
 
 
 @linux_only
+@pytest.mark.timeout(200)
+def test_who_presses_ctrl_c_again_and_again_is_told_once(
+    begin: Callable[..., BaseProcess], tmp_path: Path
+) -> None:
+    process = begin("--stage", "1", "2", "--epochs", "5000", *SMALL, "--jobs", "2")
+    wait_for(lambda: len(group(process.pid)) >= 3)  # the first job has just been started
+    while process.is_alive():
+        os.killpg(process.pid, signal.SIGINT)
+        process.join(timeout=0.01)
+    code, said = ended(process, tmp_path, seconds=30)
+    assert (code, said.strip()) == (
+        130,
+        "stopped; every finished epoch is kept, the same command goes on",
+    )
+
+
+@linux_only
 @pytest.mark.long
 @pytest.mark.timeout(200)
 def test_jobs_end_when_their_parent_is_killed(

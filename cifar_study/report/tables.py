@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from cifar_study.cifar10 import CHANNEL_MEANS, CLASSES, one_hot
+from cifar_study.cifar10 import CHANNEL_MEANS, CLASSES
 from cifar_study.errors import StudyError
+from cifar_study.labels import one_hot
 from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report import pictures, predictions, study, summary
 from cifar_study.report.comparison import epoch_times

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 
 from cifar_study import datasets
@@ -70,6 +71,7 @@ def _start(process: multiprocessing.process.BaseProcess) -> None:
 
     A Ctrl-C that comes meanwhile takes effect once the job has started.
     """
+    resource_tracker.ensure_running()  # or it is started meanwhile, which unblocks the signal
     came: list[int] = []
     masks = hasattr(signal, "pthread_sigmask")  # not on Windows
     handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
