@@ -181,10 +181,7 @@ def machines(*numbers: int) -> Markdown:
 
 
 def compare(*numbers: int) -> Markdown:
-    """Stages side by side: size, cost and outcome.
-
-    Where a stage has several seeds: their means, with Student's 95% interval.
-    """
+    """Stages side by side: size, cost and outcome; of several seeds their means and intervals."""
     rows = []
     chosen = [summary.stage(number) for number in numbers or STAGES]
     times = epoch_times(numbers or STAGES)
