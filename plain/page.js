@@ -150,8 +150,9 @@ all(".table-scroll, pre").forEach((box) => reach.observe(box));
 // On a phone a row of a wide table becomes a card, whose cells need the names of their columns.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.querySelectorAll("thead th")];
-  if (heads.length < 6) continue;
+  if (heads.length < 5) continue;
   table.classList.add("cards");
+  table.classList.toggle("single", heads.some((head) => head.textContent.length > 34)); // no room for two
   for (const cell of table.querySelectorAll("tbody td")) {
     cell.dataset.label = heads[cell.cellIndex].textContent;
   }

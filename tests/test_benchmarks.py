@@ -297,6 +297,20 @@ def test_the_stored_measurements_are_whole() -> None:
     assert all(len(entry["seconds"]["floor"]) == 5 for entry in results["stages"].values())
 
 
+def test_two_processors_stand_side_by_side() -> None:
+    path = PROJECT / "cache" / measured.RESULTS
+    for place, (number, keras) in enumerate(
+        zip((1, 4, 5, 8), (1.54, 2.48, 2.34, 2.30), strict=True)
+    ):
+        shown = cells(measured.table(path).data, str(number))
+        assert shown[6].startswith(f"{keras:.2f} ")
+        row = cells(measured.processors(path).data, "Keras, best threads ÷ engine")
+        assert row[1].split(", ")[place] == f"{keras:.2f}"
+    floor = cells(measured.processors(path).data, "engine ÷ floor, a core")
+    assert floor[1:] == ["4.6 to 45.1", "1.5 to 1.9"]
+    assert measured.added(1, path) == "69%"
+
+
 def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) -> None:
     path = tmp_path / "speed.json"
     for shown in (measured.table(path), measured.growth(path)[0]):

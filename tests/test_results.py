@@ -12,7 +12,7 @@ import torch
 from cifar_study import datasets
 from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
-from cifar_study.report import comparison, pictures, replicates
+from cifar_study.report import benchmark, comparison, pictures, replicates
 from cifar_study.report import predictions as said
 from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
@@ -81,7 +81,13 @@ def test_what_the_chapters_conclude_in_words() -> None:
     for number in (1, 2):  # 6 and 8: not at their end
         curve = history[number]["test_accuracy"]
         assert curve[-10:].mean() > curve[-20:-10].mean()
+    times = comparison.epoch_times((1, 2)).seconds
+    assert 1 < times[2] / times[1] < 7390 / 1180  # 8: less than parameters and arithmetic
     assert end[3] < 0.11  # 9: at the level of chance
+    assert (history[4]["test_accuracy"][:10] > 0.5).any()  # "from the first epochs on"
+    least, last = history[4]["test_loss"].min(), history[4]["test_loss"].iloc[-1]
+    assert last > 2 * least  # both get worse
+    assert end[4] < history[4]["test_accuracy"].max() - 0.01
     losses = history[5]["test_loss"]
     assert losses.iloc[-1] > 2.5  # far out of the chart
     known = history[5]["running_accuracy"].ge(0.99999)
@@ -90,6 +96,11 @@ def test_what_the_chapters_conclude_in_words() -> None:
     assert losses.iloc[-1] > losses[memorised] + 0.1  # still rising once all is known
     accuracies = history[5]["test_accuracy"]
     assert abs(accuracies.iloc[-1] - accuracies[memorised]) < 0.02  # and these hardly change
+    assert accuracies.iloc[-1] >= accuracies[losses.idxmin()]  # not wrong more often
+    assert history[6]["test_loss"].idxmin() < losses.idxmin()  # 10: learns by heart sooner
+    assert end[7] < history[7]["running_accuracy"].iloc[-1]  # 11: a narrower gap with that
+    assert history[7]["running_accuracy"].iloc[-1] < samples[7].final("train_accuracy").mean()
+    assert gap[2] < 0.05  # 14: the larger of the minimal networks does not, either
     assert min(gap[4], gap[5]) > 0.2  # 14: both learn by heart
     assert abs(end[5] - end[4]) < 0.02  # two more blocks alone bring nothing
     assert end[2] > end[1] + 0.05
@@ -99,6 +110,44 @@ def test_what_the_chapters_conclude_in_words() -> None:
     error = {number: calibration_error(number) for number in STAGES}
     assert max(error[1], error[2], error[7], error[8]) < 0.1  # 14: calibration
     assert min(error[4], error[5]) > 0.2 > error[6] > 0.1
+    widest = sorted(gap, key=gap.get)[-3:]
+    assert widest == sorted(error, key=error.get)[-3:]
+
+
+def test_what_the_chapters_say_of_values_and_gradients() -> None:
+    spans = {
+        (number, when): [high - low for low, _, high in layers.values()]
+        for number in (5, 6)
+        for when, layers in pictures.mechanism(number)["values"].items()
+    }
+    assert spans[5, "start"] == sorted(spans[5, "start"], reverse=True)  # each layer: smaller
+    assert spans[5, "end"][-1] > 100 * spans[5, "start"][-1]
+    for when in ("start", "end"):
+        assert max(spans[6, when]) < 1.2 * min(spans[6, when])  # much the same in every layer
+    sizes = pictures.mechanism(3)["gradients"]
+    for when in ("start", "end"):
+        assert list(sizes[when].values()) == sorted(sizes[when].values())
+    relu = list(pictures.mechanism(4)["gradients"]["start"].values())
+    assert max(relu) < 3 * min(relu)
+
+
+def test_what_the_chapters_say_of_speed() -> None:
+    results = benchmark.read_results(CACHE / benchmark.RESULTS)
+    seconds = {number: entry["seconds"] for number, entry in results["stages"].items()}
+    found = {int(number): benchmark._medians(times) for number, times in seconds.items()}
+    for number, (floor, own, plain, keras) in found.items():
+        assert floor > benchmark.FLOOR_TARGETS.get(number, 1.9)  # no stage; the EPYC's is nearer
+        assert (keras >= benchmark.KERAS_TARGET) == (number != 1)
+        assert plain > 1 < own
+    for times in seconds.values():
+        assert benchmark.ratio(times["plain"], times["engine-jobs"])[0] >= benchmark.PLAIN_TARGET
+    scaling = results["scaling"]
+    for times in scaling["stages"].values():  # little more than half with two side by side
+        assert 0.45 < benchmark.ratio(times["engine-jobs"], times["engine"])[0] < 0.6
+    for times in scaling["sizes"].values():  # nearly in proportion
+        assert np.median(times["12800"]) / np.median(times["1600"]) == pytest.approx(8, rel=0.1)
+    first, last = (scaling["stages"][number] for number in ("1", "8"))
+    assert np.median(last["engine"]) / np.median(first["engine"]) < last["macs"] / first["macs"]
 
 
 def calibration_error(number: int) -> float:

@@ -22,26 +22,27 @@ def network(number: int) -> Figure:
     layers = count_layers(replicates(number).run.stage.network)
     figure = new_figure(WIDE, 2.8)
     axes = figure.subplots()
-    x, left, shapes = 0.0, 0.0, []
+    x, left, right, shapes = 0.0, 0.0, 0.0, []
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         width, height = _layer_size(layer)
         axes.add_patch(
             Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
         )
-        x += width
+        x = right = x + width
         if following is None or following.shape != layer.shape:
             shapes.append(((left + x) / 2, layer.shape))
             x += 4
             left = x
         else:
             x += 0.6
+    crowded = len(shapes) > 6  # then every second label stands lower
     for index, (middle, shape) in enumerate(shapes):
         channels, *sides = shape
         text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
-        low = -19 - 11 * (index % 2 if len(shapes) > 6 else 0)
+        low = -19 - 11 * (index % 2 if crowded else 0)
         axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
         axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
-    axes.set(xlim=(-1, x), ylim=(-38, 17))
+    axes.set(xlim=(0, right), ylim=(-38 if crowded else -27, 17))
     axes.axis("off")
     kinds = dict.fromkeys(_kind(layer) for layer in layers)
     colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}

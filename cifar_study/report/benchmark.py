@@ -24,6 +24,9 @@ FORMAT = 1
 RESULTS = "speed.json"
 FLOOR_TARGETS = {2: 1.8, 3: 1.8, 4: 1.8, 5: 1.3, 6: 1.5, 7: 1.5, 8: 1.5}
 PLAIN_TARGET, KERAS_TARGET = 3, 2
+# Measured in one run on an AMD EPYC for the stages of BOTH; the run itself was not kept.
+BOTH = (1, 4, 5, 8)
+ON_EPYC = ("1.5 to 1.9", "1.16 to 1.44", "2.6 to 3.4", "1.27, 1.65, 1.61, 1.79")
 Times = dict[str, list[float]]
 
 
@@ -111,6 +114,56 @@ def ratios(stages: dict[str, Any]) -> str:
             ]
         )
     return markdown(head, rows)
+
+
+def processors(path: Path | None = None) -> Markdown:
+    """The ratios of some stages on the processor of the table and on another, side by side."""
+    try:
+        results = read_results(path)
+    except StudyError as error:
+        return Markdown(f"*{error}*")
+    measured = results.get("stages", {})
+    if not all(str(number) in measured for number in BOTH):
+        return Markdown(f"*Stages {', '.join(map(str, BOTH))} were not all measured.*")
+    floor, own, plain, keras = zip(
+        *(_medians(measured[str(number)]["seconds"]) for number in BOTH), strict=True
+    )
+    here = [
+        f"{min(floor):.1f} to {max(floor):.1f}",
+        f"{min(own):.2f} to {max(own):.2f}",
+        f"{min(plain):.1f} to {max(plain):.1f}",
+        ", ".join(f"{value:.2f}" for value in keras),
+    ]
+    names = [
+        "engine ÷ floor, a core",
+        "engine ÷ its convolutions alone",
+        "plain loop, best threads ÷ engine",
+        "Keras, best threads ÷ engine",
+    ]
+    processor = results["machine"]["processor"].split(",")[0].replace("(R)", "")
+    rows = [list(row) for row in zip(names, here, ON_EPYC, strict=True)]
+    return Markdown(markdown(["ratio", processor, "AMD EPYC"], rows))
+
+
+def _medians(times: Times) -> list[float]:
+    """Engine over floor and over convolutions, plain loop and Keras over engine, at their best."""
+    jobs = times["engine-jobs"]
+    pairs = [
+        (times["engine"], times["floor"]),
+        (times["engine"], times["convolutions"]),
+        (_quicker(times, "plain", "plain-jobs"), jobs),
+        (_quicker(times, "keras", "keras-jobs"), jobs),
+    ]
+    return [ratio(*pair)[0] for pair in pairs]
+
+
+def added(number: int, path: Path | None = None) -> str:
+    """What the engine takes on top of a stage's convolutions alone: 69%."""
+    try:
+        times = read_results(path)["stages"][str(number)]["seconds"]
+    except StudyError:  # the table says so
+        return ABSENT
+    return f"{ratio(times['engine'], times['convolutions'])[0] - 1:.0%}"
 
 
 def growth(path: Path | None = None) -> Charts:

@@ -63,28 +63,33 @@ class Times:
 
 
 def epoch_times(numbers: Iterable[int]) -> Times:
-    """What an epoch usually took while training, on one machine that trained some of all stages.
+    """What ``--timing`` measured in one sitting, if of all these stages.
 
-    Else what ``--timing`` measured in one sitting, since times of two machines
-    are not put side by side.
+    Else what an epoch usually took while training, on one machine that trained some of all of
+    them, which depends on what else that machine did; else what the sitting has of them. Times of
+    two machines are not put side by side.
     """
     numbers = list(numbers)
+    sitting = timing()
+    measured = _measured(sitting, numbers) if sitting else Times({}, "not measured together yet")
     trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
+    if trained.keys() <= measured.seconds.keys():
+        return measured
     for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
             return Times(
                 {number: float(seconds[machine]) for number, seconds in trained.items()},
                 f"the median while training, on {machine}",
             )
-    sitting = timing()
-    if not sitting:
-        return Times({}, "not measured on one machine yet")
-    measured = {int(number): entry["seconds"] for number, entry in sitting["stages"].items()}
+    return measured
+
+
+def _measured(sitting: dict[str, Any], numbers: Iterable[int]) -> Times:
+    found = {int(number): entry["seconds"] for number, entry in sitting["stages"].items()}
     where = sitting["machine"]
     return Times(
-        {number: measured[number] for number in numbers if number in measured},
-        f"measured in one sitting, on {where['processor']}, one thread, {where['precision']} "
-        "(the stages were trained on several machines)",
+        {number: found[number] for number in numbers if number in found},
+        f"measured in one sitting, on {where['processor']}, one thread, {where['precision']}",
     )
 
 

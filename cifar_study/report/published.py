@@ -45,10 +45,10 @@ def human() -> str:
 def results(number: int = 8) -> Markdown:
     """A stage of this report beside published networks and people."""
     own = summary.stage(number)
-    rows = [(own.stage.title, own.test_accuracy_interval, "none", "this report")]
-    rows += [(one.who, percent(one.accuracy), one.besides, f"[@{one.source}]") for one in RESULTS]
-    rows.append(("people", human(), "", "[@hophuoc2018]"))
-    columns = ["network", "test accuracy", "additions to the recipe", "source"]
+    rows = [(f"{own.stage.title} (this report)", own.test_accuracy_interval, "none")]
+    rows += [(f"{one.who} [@{one.source}]", percent(one.accuracy), one.besides) for one in RESULTS]
+    rows.append(("people [@hophuoc2018]", human(), ""))
+    columns = ["network", "test accuracy", "additions to the recipe"]
     frame = pd.DataFrame(rows, columns=columns)
-    align = ("left", "right", "left", "left")
+    align = ("left", "right", "left")
     return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))

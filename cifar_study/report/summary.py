@@ -8,6 +8,7 @@ those of their mean history.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,13 +81,38 @@ class Summary:
 
     def test_loss_at(self, epoch: str) -> str:
         """The test loss after an epoch, given as the summary writes it."""
+        return self._at(epoch, "test_loss", loss)
+
+    def test_accuracy_at(self, epoch: str) -> str:
+        """The test accuracy after an epoch, given as the summary writes it."""
+        return self._at(epoch, "test_accuracy", percent)
+
+    def _at(self, epoch: str, field: str, write: Callable[[float], str]) -> str:
         history = self.replicates.history
-        return loss(history.loc[history["epoch"].astype(str) == epoch, "test_loss"].mean())
+        return write(history.loc[history["epoch"].astype(str) == epoch, field].mean())
 
     def first_epoch_above(self, accuracy: float, split: str = "test") -> str:
         """The first epoch with an accuracy of at least ``accuracy`` on "test" or "running"."""
         history = self.replicates.history.set_index("epoch")
         return _epoch(history[f"{split}_accuracy"] >= accuracy)
+
+    def reaches(self) -> str:
+        """What the stage names rightly at the end, or that it is not trained, to end a sentence."""
+        if self.test_accuracy == ABSENT:
+            return "is not trained yet"
+        return f"names {self.test_accuracy} (after {self.epochs})"
+
+    def leaves_chance(self) -> str:
+        """Whether and when test accuracy passes two tenths, and where it ends: a sentence."""
+        if self.test_accuracy == ABSENT:
+            return "That run is not trained yet."
+        passed = self.first_epoch_above(0.2)
+        way = (
+            "does not pass two tenths"
+            if passed == ABSENT
+            else f"passes two tenths in epoch {passed}"
+        )
+        return f"Its test accuracy {way} and stands at {self.test_accuracy} after {self.epochs}."
 
 
 def stage(number: int) -> Summary:

@@ -182,15 +182,13 @@ def machines(*numbers: int) -> Markdown:
 
 
 def compare(*numbers: int) -> Markdown:
-    """Stages side by side: size, cost and outcome.
-
-    Where a stage has several seeds: their means, with Student's 95% interval.
-    """
+    """Stages side by side: size, cost and outcome; of several seeds their means and intervals."""
     rows = []
     chosen = [summary.stage(number) for number in numbers or STAGES]
     times = epoch_times(numbers or STAGES)
     several = any(fact.replicates.several for fact in chosen)
     for fact in chosen:
+        macs = count_macs(fact.replicates.run.stage.network) / 1e6
         rows.append(
             {
                 "stage": f"{fact.stage.number} {fact.stage.title}",
@@ -201,7 +199,7 @@ def compare(*numbers: int) -> Markdown:
                 "epochs": _epochs(fact.replicates),
                 "time an epoch": _seconds(times.seconds.get(fact.stage.number)),
                 "parameters": fact.parameters,
-                "MACs, millions": f"{count_macs(fact.replicates.run.stage.network) / 1e6:.1f}",
+                "MACs, millions": f"{macs:.{1 if macs >= 0.1 else 2}f}",
             }
         )
     frame = pd.DataFrame(rows)

@@ -146,7 +146,8 @@ class Engine:
 
     def _step(self, size: int) -> None:
         """Train on the next ``size`` pictures of the order; no value leaves the device."""
-        batch = self.order[self.position % len(self.order)][0, :size]  # warming up goes past
+        # Warming up goes past the end of the order.
+        batch = self.order[self.position % len(self.order)][0, :size]
         pictures, labels = self.train_images[batch], self.train_labels[batch]
         logits = self._logits(pictures)
         loss = nn.functional.cross_entropy(logits, labels)
