@@ -2,7 +2,8 @@
 // that it names on screens; cifar_study/report/growth.py puts the data and this script in the page.
 "use strict";
 (() => {
-  const { make, percent, size } = networks;
+  const { make } = networks;
+  const { percent, size } = pictures;
   const data = JSON.parse(document.getElementById("growth-data").textContent);
   const { classes, stages, choices } = data;
   const withArticle = (name) => `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
@@ -59,13 +60,22 @@
   const seen = make("canvas");
   seen.setAttribute("role", "img");
   const caption = make("figcaption");
-  const bars = networks.bars(classes);
+  const bars = pictures.bars(classes);
   const maps = make("div", { className: "growth-maps" });
+  // One map, larger.
+  const closer = make("canvas", { width: 320, height: 320 });
+  closer.setAttribute("role", "img");
+  const which = make("input", { type: "range", min: 1 });
+  which.setAttribute("aria-label", "Map");
+  const about = make("p");
+  const close = make("div", { className: "growth-close" }, closer, make("div", {}, about, which));
   const all = make("div", { hidden: true }, strip, largest,
     make("div", { className: "growth-play" }, play, slider));
   const stage = make("div", { hidden: true }, facts,
     make("div", { className: "net-card" }, make("figure", {}, seen, caption, shape), bars.table),
-    change, notice, maps);
+    change, notice, make("p", { className: "growth-hint" }, "After each block, what the network " +
+      "has made of the picture. Black is zero, white the block's largest value. Choose a map to " +
+      "see it larger."), maps, close);
   const root = make("div", { className: "net growth" }, take, all, said, stage);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Watch it grow");
@@ -80,8 +90,8 @@
   // A stage's answer to the picture as a square, or, where it takes that, with its proportions.
   async function answer(network, proportionate) {
     const side = network.side ?? data.side;
-    const sides = proportionate ? networks.proportions(picture, side) : [side, side];
-    const small = networks.resize(picture, ...sides);
+    const sides = proportionate ? pictures.proportions(picture, side) : [side, side];
+    const small = pictures.resize(picture, ...sides);
     const given = await networks.ask(network, [small]);
     const best = given.shares.indexOf(Math.max(...given.shares));
     return { small, best, ...given };
@@ -150,7 +160,7 @@
     facts.textContent = network.facts;
     notice.textContent = network.notice;
     change.replaceChildren(...difference(network.change));
-    networks.draw(seen, small);
+    pictures.draw(seen, small);
     const words = `It sees ${size(small.width, small.height)} pixels`;
     caption.textContent = words;
     seen.setAttribute("aria-label", words);
@@ -177,41 +187,52 @@
     });
   }
 
-  // The maps after each block, side by side: black is nothing, white the block's largest value,
-  // and what is between is lifted, so that faint traces show.
+  // --- the maps after each block ------------------------------------------------------------------
+
+  const looked = { block: 0, map: 0 }; // the map that is shown larger
+
   function showMaps(yielded) {
-    maps.replaceChildren(...yielded.map(({ shape: [, height, width, count], values }, i) => {
-      const across = Math.ceil(Math.sqrt(count * 1.25 * height / width));
-      const zoom = Math.max(1, Math.floor(300 / (across * width)));
-      const [stepX, stepY] = [width * zoom + 2, height * zoom + 2];
-      const canvas = make("canvas", {
-        width: across * stepX - 2,
-        height: Math.ceil(count / across) * stepY - 2,
-      });
-      const context = canvas.getContext("2d");
-      context.imageSmoothingEnabled = false;
-      const most = values.reduce((one, other) => Math.max(one, other), 1e-9);
-      const tile = make("canvas", { width, height });
-      for (let map = 0; map < count; map++) {
-        const pixels = new ImageData(width, height);
-        for (let pixel = 0; pixel < height * width; pixel++) {
-          const level = 255 * Math.sqrt(Math.max(0, values[pixel * count + map]) / most);
-          pixels.data.set([level, level, level, 255], 4 * pixel);
-        }
-        tile.getContext("2d").putImageData(pixels, 0, 0);
-        const [x, y] = [stepX * (map % across), stepY * Math.floor(map / across)];
-        context.drawImage(tile, x, y, width * zoom, height * zoom);
-      }
+    const grids = yielded.map(pictures.grid);
+    maps.replaceChildren(...grids.map(({ canvas, at }, i) => {
+      const [, height, width, count] = yielded[i].shape;
       const words = `Block ${i + 1}: ${count} maps of ${size(width, height)}`;
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", words);
-      return make("figure", {}, canvas, make("figcaption", { textContent: words }));
+      const button = make("button", { type: "button" }, canvas);
+      button.addEventListener("click", (event) => {
+        Object.assign(looked, { block: i, map: event.detail ? at(event) : 0 });
+        showCloser(yielded, grids);
+      });
+      return make("figure", {}, button, make("figcaption", { textContent: words }));
     }));
+    which.oninput = () => {
+      looked.map = which.valueAsNumber - 1;
+      showCloser(yielded, grids);
+    };
+    close.hidden = !yielded.length;
+    if (yielded.length) showCloser(yielded, grids);
+  }
+
+  function showCloser(yielded, grids) {
+    const block = Math.min(looked.block, yielded.length - 1);
+    const { shape: [, , , count], values } = yielded[block];
+    const map = Math.min(looked.map, count - 1);
+    const context = closer.getContext("2d");
+    context.imageSmoothingEnabled = false;
+    context.drawImage(grids[block].tiles[map], 0, 0, closer.width, closer.height);
+    const own = values.filter((_, i) => i % count === map);
+    about.textContent = `Map ${map + 1} of ${count} after block ${block + 1}: values from ` +
+      `${Math.min(...own).toFixed(2)} to ${Math.max(...own).toFixed(2)}`;
+    closer.setAttribute("aria-label", about.textContent);
+    Object.assign(which, { max: count, value: map + 1 });
+    which.setAttribute("aria-valuetext", `${map + 1} of ${count}`);
+    [...maps.children].forEach((figure, i) =>
+      figure.firstChild.setAttribute("aria-pressed", i === block));
   }
 
   // --- what a reader does -----------------------------------------------------------------------
 
-  const { attempt } = networks.intake(root, {
+  const { attempt } = pictures.intake(root, {
     first: buttons[data.start],
     begin() {
       said.textContent = answers.length ? "Reading the picture …" : "Loading the networks …";

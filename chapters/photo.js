@@ -1,13 +1,13 @@
 // Chapter 13: the final network on a picture of the reader's, at any size and with its proportions.
 "use strict";
 (() => {
-  const { percent, size, proportions, Refusal } = networks;
+  const { percent, size, proportions } = pictures;
   const root = document.getElementById("photo");
   const find = (selector) => root.querySelector(selector);
   const { classes, stage } = JSON.parse(document.getElementById("photo-data").textContent);
   const smallest = stage.layers.reduce((side, { size: window = 1 }) => side * window, 1);
   const [side, card, seen] = ["input[type=range]", ".photo-card", "canvas"].map(find);
-  const bars = networks.bars(classes);
+  const bars = pictures.bars(classes);
   card.append(bars.table);
 
   let picture, right; // what is shown, and its class where that is known
@@ -16,15 +16,15 @@
     const [width, height] = stage.side ? [stage.side, stage.side]
       : proportions(picture, side.valueAsNumber);
     if (Math.min(width, height) < smallest) {
-      throw new Refusal(`At this size the picture would have ${size(width, height)} pixels, and ` +
-        `the network needs ${size(smallest, smallest)}. ` +
+      throw new networks.Refusal("At this size the picture would have " +
+        `${size(width, height)} pixels, and the network needs ${size(smallest, smallest)}. ` +
         (Math.min(...proportions(picture, Number(side.max))) < smallest
           ? "No size is large enough for so narrow a picture." : "Choose a larger size."));
     }
-    const small = networks.resize(picture, width, height);
+    const small = pictures.resize(picture, width, height);
     const { shares } = await networks.ask(stage, [small]);
     if (!current()) return;
-    networks.draw(seen, small);
+    pictures.draw(seen, small);
     const caption = `The network sees ${size(width, height)} pixels`;
     find("figcaption").textContent = caption;
     seen.setAttribute("aria-label", caption);
@@ -39,7 +39,7 @@
     find(".net-said").textContent = words;
   }
 
-  const { attempt } = networks.intake(root, {
+  const { attempt } = pictures.intake(root, {
     begin() {
       picture = undefined;
       say("Reading the picture …");

@@ -34,7 +34,7 @@ ASK = """async ([name, number, height, width, coded]) => {
 }"""
 RESIZE = """([height, width, coded, newHeight, newWidth]) => {
     const bytes = Uint8ClampedArray.from(atob(coded), (letter) => letter.charCodeAt(0));
-    return [...networks.resize(new ImageData(bytes, width, height), newWidth, newHeight).data];
+    return [...pictures.resize(new ImageData(bytes, width, height), newWidth, newHeight).data];
 }"""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import PROJECT
 from pages import (
     content,
@@ -171,7 +172,10 @@ def chosen(tab) -> int:
 @pytest.mark.browser
 def test_begins_with_the_picture_that_divides_them_most(tab) -> None:
     assert chosen(tab) == 0
-    assert tab.locator("[aria-pressed=true]").get_attribute("title") == "frog, test picture"
+    assert (
+        tab.locator(".net-choices [aria-pressed=true]").get_attribute("title")
+        == "frog, test picture"
+    )
     place = growth.SHOWN[FROG]
     shares = [float(stored(number)["probabilities"][place][6]) for number in STAGES]
     most = int(np.diff(shares).argmax()) + 2
@@ -226,6 +230,28 @@ def test_a_stage_shows_its_change_and_the_maps_of_its_blocks(tab) -> None:
     tab.locator(STEPS).nth(7).click()
     last = tab.locator(".growth-maps figcaption").last.inner_text()
     assert last == "Block 4: 160 maps of 1 × 1"
+
+
+@pytest.mark.browser
+def test_one_map_is_looked_at_by_mouse_and_keyboard(tab) -> None:
+    tab.locator(STEPS).nth(3).click()
+    about = tab.locator(".growth-close p")
+    assert about.inner_text().startswith("Map 1 of 20 after block 1: values from ")
+    second = tab.get_by_role("button", name="Block 2")
+    box = second.locator("canvas").bounding_box()
+    second.locator("canvas").click(position={"x": box["width"] - 4, "y": box["height"] - 4})
+    assert about.inner_text().startswith("Map 40 of 40 after block 2")
+    tab.get_by_role("slider", name="Map").press("ArrowLeft")
+    assert about.inner_text().startswith("Map 39 of 40 after block 2")
+    # Its values are those that PyTorch's second block yields.
+    picture = np.asarray(Image.open(PROJECT / "figures" / "shown.png"))[None, :, 128:160]
+    network = predict.trained_network(Run(STAGES[4], root=PROJECT / "cache"))
+    with torch.inference_mode():
+        yielded = network[:3](torch.tensor(picture).permute(0, 3, 1, 2))[0, 38]
+    least, most = map(float, re.findall(r"\d+\.\d+", about.inner_text()))
+    assert [least, most] == pytest.approx([float(yielded.min()), float(yielded.max())], abs=0.02)
+    tab.get_by_role("button", name="Block 1").press("Enter")
+    assert about.inner_text().startswith("Map 1 of 20 after block 1")
 
 
 @pytest.mark.browser

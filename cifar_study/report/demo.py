@@ -71,7 +71,8 @@ def widget(name: str, data: dict[str, Any], page: str = "") -> Markdown:
         f'<style data-once="networks-style">\n.net {{ {rules} }}\n'
         f"{chapter_file('networks.css')}</style>\n{page}\n{parts}\n"
         f'<script type="application/json" id="{name}-data">{content}</script>\n'
-        f'<script data-once="networks">\n{chapter_file("networks.js")}</script>\n'
+        f'<script data-once="networks">\n{chapter_file("networks.js")}'
+        f"{chapter_file('pictures.js')}</script>\n"
         f"<script>\n{chapter_file(f'{name}.js')}</script>\n"
         "```````\n"
     )
