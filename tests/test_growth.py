@@ -75,7 +75,11 @@ def test_without_results_there_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(study.VARIABLE, str(tmp_path))
-    assert growth.answers().data == "*Drawn once a stage is trained.*"
+    none = "*Drawn once a stage is trained on CIFAR-10.*"
+    assert growth.answers().data == none
+    # Of drawn pictures there are fewer, and they are others.
+    leave(Run(STAGES[1], data="synthetic", root=tmp_path), [0.5])
+    assert growth.answers().data == none
     assert growth.watch("fig-growth").data == ""
 
 
