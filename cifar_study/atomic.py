@@ -104,11 +104,10 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """What :func:`write_json` wrote; a file that is missing or changed is a :class:`StudyError`."""
+    content = read_whole(path, remedy)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(f"{path}: missing; {remedy}") from None
-    except (OSError, ValueError, RecursionError) as error:
+        value = json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
     if not isinstance(value, dict) or value.pop("sha256", None) != _digest(value):
         raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")

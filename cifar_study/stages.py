@@ -160,7 +160,7 @@ PEERS: dict[int, Stage] = {
             number=10,
             title="two blocks, sigmoid, 150 epochs",
             questions="",
-            network=Network((Block(20, "sigmoid"), Block(40, "sigmoid"))),
+            network=STAGES[3].network,
         ),
         Stage(
             number=11,

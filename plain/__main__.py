@@ -34,19 +34,19 @@ def main(arguments: list[str] | None = None) -> int:
         build(options.project, output)
         size = output.stat().st_size
     except ImportError as error:
-        print(f"plain: {missing_package(error, 'make plain')}", file=sys.stderr)
-        return 2
+        said = missing_package(error, "make plain")
     except StudyError as error:
-        print(f"plain: {error}", file=sys.stderr)
-        return 2
+        said = str(error)
     except (OSError, ValueError) as error:  # of a path that can't be looked at, or be one
-        print(f"plain: {getattr(error, 'filename', None) or output}: {error}", file=sys.stderr)
-        return 2
+        said = f"{getattr(error, 'filename', None) or output}: {error}"
     except KeyboardInterrupt:
         print("plain: stopped; nothing was written", file=sys.stderr)
         return 130
-    print(f"plain: wrote {output} ({size / 1e6:.1f} MB)", file=sys.stderr)
-    return 0
+    else:
+        print(f"plain: wrote {output} ({size / 1e6:.1f} MB)", file=sys.stderr)
+        return 0
+    print(f"plain: {said}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from cifar_study import datasets
 from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
-from cifar_study.report import benchmark, comparison, pictures, replicates
+from cifar_study.report import benchmark, comparison, growth, pictures, replicates
 from cifar_study.report import predictions as said
 from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
@@ -234,3 +234,7 @@ def test_network_gives_the_answers_again(found: Status, real_folder: Path) -> No
     accuracy = float((answers.argmax(1) == LABELS).mean())
     tolerance = 0.003 if rough else 0.0005
     assert accuracy == pytest.approx(found.result.history["test_accuracy"].iloc[-1], abs=tolerance)
+
+
+def test_four_blocks_know_their_training_pictures_by_heart() -> None:
+    assert "100.0% of its training pictures" in growth.notice(5, 4)

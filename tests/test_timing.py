@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import results
-from command import train_in_fork
 
 from cifar_study.atomic import write_json
 from cifar_study.errors import StudyError
@@ -14,6 +13,8 @@ from cifar_study.report import benchmark, charts, comparison, study, summary, ta
 from cifar_study.results.run import Run
 from cifar_study.results.timing import read_timing, save_timing
 from cifar_study.stages import STAGES
+from cifar_study.train import main
+from cifar_study.training import timing as timing_of
 
 
 @pytest.fixture
@@ -30,15 +31,18 @@ def leave_times(seconds: float, folder: Path, *stages: str) -> None:
     write_json(folder / "cache" / "timing.json", whole)
 
 
-def test_measured_times_are_stored_in_order(here: Path) -> None:
-    done = train_in_fork(here, "--timing", "--stage", "1", "3", "--data", "synthetic")
-    assert done.returncode == 0, done.stderr
+def test_measured_times_are_stored_in_order(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(timing_of, "TRAIN_PICTURES", 320)
+    monkeypatch.setattr(timing_of, "TEST_PICTURES", 100)
+    assert main(["--timing", "--stage", "1", "3", "--data", "synthetic", "--device", "cpu"]) == 0
     timing = read_timing(here / "cache" / "trial")
     assert set(timing["stages"]) == {"1", "3"}
     # Stage 3 has 27 times the arithmetic of stage 1.
     assert timing["stages"]["3"]["least"] > timing["stages"]["1"]["least"] > 0
     assert timing["machine"]["threads"] == 1
-    assert "stage 3:" in done.stdout
+    assert "stage 3:" in capsys.readouterr().out
     assert read_timing(here / "cache") is None  # of a trial, not of the study
 
 
