@@ -15,6 +15,7 @@ from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.report.replicates import Replicates, replicates
 from cifar_study.results.timing import read_timing
+from cifar_study.stages import STAGES
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Times:
 
 
 def epoch_times(numbers: Iterable[int]) -> Times:
-    """What ``--timing`` measured in one sitting, if of all these stages.
+    """What ``--timing`` measured in one sitting, if of all these stages of the assignment.
 
     Else what an epoch usually took while training, on one machine that trained some of all of
     them, which depends on what else that machine did; else what the sitting has of them. Times of
@@ -73,7 +74,7 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     sitting = timing()
     measured = _measured(sitting, numbers) if sitting else Times({}, "not measured together yet")
     trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
-    if trained.keys() <= measured.seconds.keys():
+    if measured.seconds and trained.keys() & STAGES.keys() <= measured.seconds.keys():
         return measured
     for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
