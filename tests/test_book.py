@@ -62,6 +62,11 @@ def test_pages_load_whole_and_alone(served: tuple[str, list[str]], browser, widt
         )
         assert not broken, name
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        # A table shows all its columns: none of them has to be scrolled to.
+        assert page.evaluate(
+            """[...document.querySelectorAll('table')]
+                .every(table => table.offsetWidth <= table.parentElement.clientWidth + 1)"""
+        ), name
     assert not troubles
     context.close()
 

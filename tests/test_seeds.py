@@ -58,6 +58,21 @@ def shown(*stages: int) -> list[str]:
     ]
 
 
+def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance() -> None:
+    assert summary.stage(4).leaves_chance() == "That run is not trained yet."
+    assert summary.stage(4).reaches() == "is not trained yet"
+    leave(4, 0, [0.10, 0.25, 0.30])
+    assert summary.stage(4).reaches() == "names 30.0% (after 3 epochs)"
+    assert summary.stage(4).leaves_chance() == (
+        "Its test accuracy passes two tenths in epoch 2 and stands at 30.0% after 3 epochs."
+    )
+    assert summary.stage(4).test_accuracy_at("2") == "25.0%"
+    leave(1, 0, [0.10, 0.10, 0.12])
+    assert summary.stage(1).leaves_chance() == (
+        "Its test accuracy does not pass two tenths and stands at 12.0% after 3 epochs."
+    )
+
+
 def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> None:
     fact = summary.stage(4)
     # (0.60 + 0.62 + 0.70) / 3; epoch 2 has (0.5 + 0.6 + 0.7) / 3
