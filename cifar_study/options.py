@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=f"Stages: {_named(STAGES)}. For scale, and not among all: {_named(PEERS)}.",
     )
     add = parse.add_argument
-    add("--stage", nargs="+", metavar="N", help="stages to train, or all")
+    add("--stage", nargs="+", action="extend", metavar="N", help="stages to train, or all")
     add("--status", action="store_true", help="show how far each stage is, and train nothing")
     seeds = parse.add_mutually_exclusive_group().add_argument
     seeds("--seed", type=_seed, dest="seeds", metavar="S", help="random seed (default 0)")

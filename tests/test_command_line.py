@@ -160,6 +160,8 @@ def test_all_are_the_stages_of_the_study_and_more_can_be_named(
         runs = asked(monkeypatch, "--stage", *words.split())
         assert [run.stage for run in runs] == [get_stage(number) for number in numbers]
         assert {(run.seed, run.trial, run.root) for run in runs} == {(0, False, Path("cache"))}
+    runs = asked(monkeypatch, "--stage", "4", "--stage", "1", "4")  # the last is not all there is
+    assert [run.stage for run in runs] == [STAGES[4], STAGES[1]]
     runs = asked(monkeypatch, "--stage", "2", "1", "--seeds", "3,0-1")
     assert [(run.stage.number, run.seed) for run in runs] == [
         (2, 0), (2, 1), (2, 3), (1, 0), (1, 1), (1, 3)
