@@ -127,7 +127,7 @@ if (location.hash) reveal();
 // Figures open large. A real button, so that the keyboard reaches it.
 const lightbox = byId("page-lightbox");
 all("main figure img, main .chapter p > img:only-child").forEach((image) => {
-  if (image.closest("a")) return;
+  if (image.closest("a, button")) return;
   const button = make("button", { type: "button", className: "zoom", title: "Enlarge" });
   image.replaceWith(button);
   button.append(image);

@@ -67,7 +67,13 @@ def visit_from(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
             "request",
             lambda request: request.url.startswith(fine) or said.append(request.url[:80]),
         )
-        tab.on("console", lambda message: said.append(message.text))
+        tab.on(
+            "console",
+            lambda message: (
+                message.location["url"].endswith("/favicon.ico")  # of a bare server
+                or said.append(f"{message.text} {message.location['url'][:80]}")
+            ),
+        )
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.goto(address)
         return tab
@@ -75,7 +81,7 @@ def visit_from(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     yield open_page
     for context in contexts:
         context.close()
-    assert not said
+    assert not said, said
 
 
 def pictures(count: int, height: int, width: int) -> list[np.ndarray]:
