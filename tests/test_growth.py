@@ -79,10 +79,10 @@ def test_without_results_there_is_a_sentence(
     monkeypatch.setenv(study.VARIABLE, str(tmp_path))
     none = "*Drawn once a stage is trained on CIFAR-10.*"
     assert growth.answers().data == none
-    assert growth.watch("fig-growth").data == ""
     # Of drawn pictures there are fewer, and they are others.
     leave(Run(STAGES[1], data="synthetic", root=tmp_path), [0.5])
     assert growth.answers().data == none
+    assert growth.watch("fig-growth").data == ""
 
 
 def test_what_to_notice_is_what_the_results_say() -> None:

@@ -17,6 +17,7 @@ from cifar_study.report.numbers import ABSENT, percent
 from cifar_study.report.pictures import SHOWN, open_picture
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import RIGHT, STYLE, WIDE, WRONG, Chart, new_figure
+from cifar_study.results.store import Result
 from cifar_study.stages import STAGES
 
 SHOWN_PICTURES = "shown.png"  # the pictures of SHOWN side by side
@@ -31,12 +32,7 @@ def answers() -> Chart | Markdown:
     A bar shows the probability, green where the class is right. The networks are of the first seed.
     """
     path = study.figures() / SHOWN_PICTURES
-    trained = {
-        number: result
-        for number in STAGES
-        for result in [replicates(number).statuses[0].result]
-        if result and result.record["data"]["name"] == "cifar10"  # as the pictures are
-    }
+    trained = {number: result for number in STAGES if (result := _asked(number))}
     if not (trained and present(path)):
         return Markdown("*Drawn once a stage is trained on CIFAR-10.*")
     with style.context(STYLE):
@@ -72,7 +68,7 @@ def watch(figure: str) -> Markdown:
     stages = [
         network | _about(number, before)
         for before, number in zip([None, *numbers], numbers, strict=False)
-        if (network := demo.trained(number))
+        if _asked(number) and (network := demo.trained(number))
     ]
     if not (stages and present(study.figures() / SHOWN_PICTURES)):
         return Markdown("")
@@ -84,9 +80,15 @@ def watch(figure: str) -> Markdown:
     return demo.widget("growth", data | {"stages": stages, "choices": choices})
 
 
+def _asked(number: int) -> Result | None:
+    """The stage's result of the first seed, if it is of CIFAR-10, as the pictures are."""
+    result = replicates(number).statuses[0].result
+    return result if result and result.record["data"]["name"] == "cifar10" else None
+
+
 def _start(stages: list[dict[str, Any]]) -> int:
     """Which of SHOWN to begin with: the one of which the networks say most different things."""
-    given = [replicates(stage["number"]).statuses[0].result.predictions()[0] for stage in stages]
+    given = [_asked(stage["number"]).predictions()[0] for stage in stages]
     different = [len({int(shares[place].argmax()) for shares in given}) for place in SHOWN]
     return different.index(max(different))
 
