@@ -1,8 +1,8 @@
 """Stages 1, 4 and 6 of the study in ordinary PyTorch, from the assignment alone.
 
 Nothing of the package trains here: this is what its results are held against.
-``python tests/plain_loop.py FOLDER STAGE SEED...`` prints what an epoch gives for each seed,
-from which the spread in ``test_protocol.py`` was taken.
+``python tests/plain_loop.py FOLDER STAGE PRECISION EPOCHS SEED...`` prints what each epoch gave,
+a row of ``plain_loop.csv``.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def train(
 if __name__ == "__main__":
     from cifar_study import datasets
 
-    data = datasets.load(sys.argv[1])
+    folder, stage, precision, epochs = sys.argv[1:5]
+    data = datasets.load(folder)
     whole = [data.train_images, data.test_images], [data.train_labels, data.test_labels]
-    for seed in map(int, sys.argv[3:]):
-        epochs = train(int(sys.argv[2]), seed, *whole, "bfloat16")
-        for epoch, row in zip(
-            range(1, {"1": 4, "4": 3, "6": 2}[sys.argv[2]]), epochs, strict=False
-        ):
-            print(epoch, seed, *(f"{value:.4f}" for value in row.values()), flush=True)
+    for seed in map(int, sys.argv[5:]):
+        rows = train(int(stage), seed, *whole, precision)
+        for epoch, row in zip(range(1, int(epochs) + 1), rows, strict=False):
+            values = (f"{value:.5f}" for value in row.values())
+            print(stage, precision, seed, epoch, *values, sep=",", flush=True)

@@ -1,0 +1,49 @@
+"""The committed histories against a loop that has nothing of the engine, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import PROJECT
+from plain_loop import train
+from scipy.stats import t
+
+from cifar_study import datasets
+
+# What plain_loop.py gave: three seeds a stage, the first epochs.
+ROWS = pd.read_csv(Path(__file__).parent / "plain_loop.csv")
+COLUMNS = ["running_loss", "running_accuracy", "test_loss", "test_accuracy"]
+
+
+@pytest.mark.parametrize("stage", [1, 4, 6])
+def test_first_epochs_are_within_the_spread_of_an_independent_loops_seeds(stage: int) -> None:
+    """Each value lies in the 99% interval for one more draw of its mean and deviation."""
+    loop = ROWS[ROWS["stage"] == stage].groupby("epoch")[COLUMNS]
+    mean, deviation, seeds = loop.mean(), loop.std(), loop.size().min()
+    assert seeds >= 3
+    width = t.ppf(0.995, seeds - 1) * (1 + 1 / seeds) ** 0.5 * deviation
+    [precision] = ROWS["precision"][ROWS["stage"] == stage].unique()
+    compared = 0
+    for folder in (PROJECT / "cache").glob(f"**/stage-{stage}/seed-*"):
+        first_session = json.loads((folder / "result.json").read_text())["sessions"][0]
+        if first_session["precision"] == precision:
+            history = pd.read_csv(folder / "history.csv").set_index("epoch")
+            apart = (history.loc[mean.index, COLUMNS] - mean).abs()
+            assert (apart <= width).all(axis=None), (folder, apart, width)
+            compared += 1
+    assert compared, f"run plain_loop.py for stage {stage} in the precision of its results"
+
+
+@pytest.mark.long
+@pytest.mark.real_data
+def test_the_loops_rows_are_what_it_gives(real_folder: Path) -> None:
+    data = datasets.load(str(real_folder))
+    pictures = [data.train_images, data.test_images]
+    labels = [data.train_labels, data.test_labels]
+    kept = ROWS[ROWS["stage"] == 1].iloc[0]
+    row = next(train(1, int(kept["seed"]), pictures, labels, kept["precision"]))
+    # Another processor rounds its sums elsewhere.
+    assert row == pytest.approx(kept[COLUMNS].to_dict(), abs=0.01)
