@@ -437,9 +437,8 @@ def test_a_damaged_file_does_not_fail_the_trainer(
         assert code == 2 or status(run).state == "complete"
 
     check()
-    # A run that is under way goes on from its checkpoint; git may lack the model of another.
-    mended = epochs == 2 and name in (store.HISTORY, store.PREDICTIONS)
-    assert (0 in codes) == (mended or name == store.MODEL)
+    if epochs == 2 and name == store.HISTORY:  # a run under way goes on from its checkpoint
+        assert 0 in codes  # all but a folder in a file's place is written again
 
 
 @pytest.mark.parametrize("name", ["cache/timing.json", "cache/speed.json"])
