@@ -62,10 +62,8 @@ def test_a_trial_of_three_seeds_renders_with_bands_and_says_what_is_missing(
     book = render(trial, edition, CIFAR_STUDY_CACHE="cache/trial")
     text = words(book)
     assert "Shown here is the trial in cache/trial, not the study" in text
-    assert re.search(
-        rf"After 6 epochs (\(.{{1,20}}\) )?the minimal network names {final(trial, 1)}", text
-    )
-    assert f"After 6 epochs two blocks with ReLU reach {final(trial, 4)}" in text
+    for stage, said in ((1, "the minimal network names"), (4, "two blocks with ReLU reach")):
+        assert re.search(rf"After 6 epochs (\(.{{1,20}}\) )?{said} {final(trial, stage)}", text)
     # At a glance, and questions 8, 9 and 14.
     assert text.count("test accuracy, 95% interval") == 4
     assert "Each network was trained from 3 seeds" in text
