@@ -38,7 +38,7 @@ from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, new_figur
 from cifar_study.results.run import Run
 from cifar_study.results.status import status
 from cifar_study.results.store import HISTORY, Result, read_result
-from cifar_study.training.mechanisms import MEASURES, measure
+from cifar_study.training.mechanisms import MEASURES
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
 from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
 
@@ -87,6 +87,7 @@ def _draw_trained(run: Run, data: Dataset, folder: Path) -> None:
         raise StudyError(f"{run.name}: not drawn: {found.text}")
 
 
+@style.context(STYLE)
 def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
     """What is drawn from a stage: probabilities, photos, mistakes, filters, or its mechanism."""
     if run.stage.number == 1:
@@ -95,8 +96,7 @@ def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
         model = trained_network(run)
         answers = ask_photos(model, folder / PHOTOS)
         write_json(folder / PHOTO, {"values": answers})
-        with style.context(STYLE):
-            _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
+        _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
         write_json(folder / SIZES, {"values": measure_sizes(model, data)})
         draw_mistakes(result, data, folder)
         draw_filters(result, folder)
@@ -107,10 +107,9 @@ def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
 
 def draw_mechanism(run: Run, result: Result, data: Dataset, folder: Path) -> None:
     """Measure what the stage shows of its inside, for the report to draw."""
-    values = measure(run, data)
-    if values is not None:
-        of = result.record["files"][HISTORY]
-        write_json(folder / mechanism_file(run.stage.number), {"values": values, "of": of})
+    if measure := MEASURES.get(run.stage.number):
+        measured = {"values": measure(run, data), "of": result.record["files"][HISTORY]}
+        write_json(folder / mechanism_file(run.stage.number), measured)
 
 
 def _drawn(folder: Path) -> dict[str, str]:
@@ -127,21 +126,19 @@ def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
     return _drawn(folder).get(str(number)) == of
 
 
+@style.context(STYLE)
 def _draw_result(folder: Path) -> None:
     """The chart of all stages, for the README."""
-    with style.context(STYLE):
-        _save(all_test_curves().figure, folder / "result.png")
+    _save(all_test_curves().figure, folder / "result.png")
 
 
+@style.context(STYLE)
 def draw_data(data: Dataset, folder: Path) -> None:
     """Random examples and how varied the classes are; the pictures offered to be tried."""
-    with style.context(STYLE):
-        _save(_examples(data), folder / "examples.png")
-        _save(_variety(data), folder / "variety.png")
+    _save(_examples(data), folder / "examples.png")
+    _save(_variety(data), folder / "variety.png")
     strip = Image.fromarray(np.concatenate(list(data.test_images[list(SHOWN)]), axis=1))
-    buffer = io.BytesIO()
-    strip.save(buffer, "PNG")
-    write_whole(folder / SHOWN_PICTURES, buffer.getvalue())
+    _encode(strip, folder / SHOWN_PICTURES, "PNG")
     save_samples(folder)
 
 
@@ -185,17 +182,16 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
     pictures, labels = data.test_images[list(SHOWN)], data.test_labels[list(SHOWN)]
     before = probabilities(fresh_network(run), pictures)
     after = result.predictions()[0][list(SHOWN)]
-    with style.context(STYLE):
-        for name, values in (("before", before), ("after", after)):
-            figure = new_figure(WIDE, 5.6)
-            halves = figure.subplots(3, 4, width_ratios=[1, 1] * 2).reshape(-1, 2)
-            for (left, right), picture, label, row in zip(
-                halves, pictures, labels, values, strict=True
-            ):
-                _picture(left, picture)
-                left.set_title(CLASSES[label], fontsize=8)
-                _bars(right, row, int(label))
-            _save(figure, folder / f"probabilities-{name}.png")
+    for name, values in (("before", before), ("after", after)):
+        figure = new_figure(WIDE, 5.6)
+        halves = figure.subplots(3, 4, width_ratios=[1, 1] * 2).reshape(-1, 2)
+        for (left, right), picture, label, row in zip(
+            halves, pictures, labels, values, strict=True
+        ):
+            _picture(left, picture)
+            left.set_title(CLASSES[label], fontsize=8)
+            _bars(right, row, int(label))
+        _save(figure, folder / f"probabilities-{name}.png")
 
 
 def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
@@ -228,24 +224,22 @@ def draw_mistakes(result: Result, data: Dataset, folder: Path) -> None:
     guesses = given.argmax(1)
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
-    with style.context(STYLE):
-        figure = new_figure(WIDE, 4.8)
-        for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
-            _picture(axes, data.test_images[index])
-            axes.set_title(CLASSES[guesses[index]], fontsize=8, loc="center")
-            axes.set_xlabel(f"label: {CLASSES[data.test_labels[index]]}", fontsize=8)
-        _save(figure, folder / "mistakes.png")
+    figure = new_figure(WIDE, 4.8)
+    for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
+        _picture(axes, data.test_images[index])
+        axes.set_title(CLASSES[guesses[index]], fontsize=8, loc="center")
+        axes.set_xlabel(f"label: {CLASSES[data.test_labels[index]]}", fontsize=8)
+    _save(figure, folder / "mistakes.png")
 
 
 def draw_filters(result: Result, folder: Path) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
     weights = result.model()
     filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
-    with style.context(STYLE):
-        figure = new_figure(7.2, 1.7)
-        for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
-            _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
-        _save(figure, folder / "filters.png")
+    figure = new_figure(7.2, 1.7)
+    for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
+        _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
+    _save(figure, folder / "filters.png")
 
 
 def save_samples(folder: Path, side: int = 320) -> None:
@@ -256,9 +250,7 @@ def save_samples(folder: Path, side: int = 320) -> None:
         pixels = data.chelsea() if name == "cat" else getattr(data, name)()
         picture = Image.fromarray(pixels).convert("RGB")
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", quality=85)
-        write_whole(folder / f"sample-{name}.jpg", buffer.getvalue())
+        _encode(picture, folder / f"sample-{name}.jpg", "JPEG", quality=85)
 
 
 def _picture(axes: Axes, picture: np.ndarray) -> None:
@@ -267,12 +259,12 @@ def _picture(axes: Axes, picture: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> None:
+def _bars(axes: Axes, values: np.ndarray, right: int) -> None:
     """Ten probabilities as bars, the right class in its own colour and every class named."""
     colours = [RIGHT if label == right else OTHER for label in range(len(values))]
     axes.barh(range(len(values)), values, color=colours, height=0.75)
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.4, -0.6))
-    axes.set_yticks(range(len(values)), CLASSES if names else [""] * len(values), fontsize=8)
+    axes.set_yticks(range(len(values)), CLASSES, fontsize=8)
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=8)
     axes.tick_params(length=0)
     axes.grid(False, axis="y")
@@ -288,6 +280,12 @@ def _bars(axes: Axes, values: np.ndarray, right: int, names: bool = True) -> Non
         fontsize=8,
         color="white" if inside and best == right else None,
     )
+
+
+def _encode(picture: Image.Image, path: Path, form: str, **options: int) -> None:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    write_whole(path, buffer.getvalue())
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -6,10 +6,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cifar_study.layers import Layer, count_layers
+from cifar_study.layers import count_layers
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import COLOURS, WIDE, WRONG, chart, new_figure
 from cifar_study.stages import STAGES
+
+# How the kind of a layer begins: what the legend calls it, and its colour; that of a convolution
+# is the stage's.
+KINDS = {
+    "picture": ("picture", "#555555"),
+    "conv": ("convolution 3×3", ""),
+    "batch": ("batch norm", "#EE9944"),
+    "max": ("max pooling", "#868D96"),
+    "global": ("global average pooling", "#4A6274"),
+    "drop": ("dropout", "#7B5EA7"),
+    "dense": ("dense", "#222222"),
+}
 
 
 @chart
@@ -22,12 +34,15 @@ def network(number: int) -> Figure:
     layers = count_layers(replicates(number).run.stage.network)
     figure = new_figure(WIDE, 2.8)
     axes = figure.subplots()
-    x, left, right, shapes = 0.0, 0.0, 0.0, []
+    x, left, right, shapes, legend = 0.0, 0.0, 0.0, [], {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        width, height = _layer_size(layer)
-        axes.add_patch(
-            Rectangle((x, -height / 2), width, height, facecolor=_layer_colour(layer, number))
-        )
+        start = next(start for start in KINDS if layer.kind.startswith(start))
+        name, colour = KINDS[start]
+        colour = colour or COLOURS[number]
+        legend[name] = Rectangle((0, 0), 1, 1, color=colour)
+        width = 1.2 if start in ("batch", "drop") else 2 + 2 * np.log2(layer.shape[0])
+        height = max(layer.shape[1] if len(layer.shape) == 3 else layer.shape[0], 1)
+        axes.add_patch(Rectangle((x, -height / 2), width, height, facecolor=colour))
         x = right = x + width
         if following is None or following.shape != layer.shape:
             shapes.append(((left + x) / 2, layer.shape))
@@ -44,39 +59,8 @@ def network(number: int) -> Figure:
         axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
     axes.set(xlim=(0, right), ylim=(-38 if crowded else -27, 17))
     axes.axis("off")
-    kinds = dict.fromkeys(_kind(layer) for layer in layers)
-    colours = {_kind(layer): _layer_colour(layer, number) for layer in layers}
-    handles = [Rectangle((0, 0), 1, 1, color=colours[kind]) for kind in kinds]
-    figure.legend(handles, list(kinds), loc="outside upper left", ncols=2)
+    figure.legend(list(legend.values()), list(legend), loc="outside upper left", ncols=2)
     return figure
-
-
-def _layer_size(layer: Layer) -> tuple[float, float]:
-    """Width and height of a layer's drawing, in pixels of the input."""
-    kind = _kind(layer)
-    thin = kind in ("batch norm", "dropout")
-    width = 1.2 if thin else 2 + 2 * np.log2(layer.shape[0])
-    height = layer.shape[1] if len(layer.shape) == 3 else layer.shape[0]
-    return width, max(height, 1)
-
-
-def _kind(layer: Layer) -> str:
-    for start, name in (("max", "max pooling"), ("batch", "batch norm"), ("drop", "dropout")):
-        if layer.kind.startswith(start):
-            return name
-    return layer.kind
-
-
-def _layer_colour(layer: Layer, number: int) -> str:
-    return {
-        "picture": "#555555",
-        "convolution 3×3": COLOURS[number],
-        "batch norm": "#EE9944",
-        "max pooling": "#868D96",
-        "global average pooling": "#4A6274",
-        "dropout": "#7B5EA7",
-        "dense": "#222222",
-    }[_kind(layer)]
 
 
 def rows_left(height: int) -> list[int]:

@@ -6,9 +6,10 @@ same two axes, so any two charts compare at a glance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.points import draw_points, enlarge_best
+from cifar_study.report.predictions import guesses
 from cifar_study.report.replicates import Replicates, how_many, replicates
 from cifar_study.report.study import AbsentError
 from cifar_study.report.style import (
@@ -222,12 +224,11 @@ def all_test_curves() -> Figure:
 @chart
 def confusion(number: int = 8) -> Figure:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
-    given, labels = replicates(number).predictions
-    if not len(given):
+    frame = guesses(number)
+    if frame.empty:
         raise AbsentError(not_yet(number))
-    counts = np.zeros((len(CLASSES), len(CLASSES)), dtype=int)
-    np.add.at(counts, (labels, given.argmax(1)), 1)
-    shares = counts / counts.sum(1, keepdims=True)
+    shares = pd.crosstab(frame.truth, frame.guess, normalize="index")
+    shares = shares.reindex(index=CLASSES, columns=CLASSES, fill_value=0).to_numpy()
     figure = new_figure(WIDE, 4.2)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -253,34 +254,28 @@ def confusion(number: int = 8) -> Figure:
 def trade_off() -> Charts:
     """Final test accuracy against parameters and against the time of training, by stage."""
     samples = [one for one in map(replicates, STAGES) if one.counted]
+    parameters = {one.run.stage.number: one.counted[0].record["parameters"] for one in samples}
     seconds = epoch_times(STAGES).seconds
-    timed = [one for one in samples if one.run.stage.number in seconds]
-
-    def hours(sample: Replicates) -> float:
-        return sample.epochs_done * seconds[sample.run.stage.number] / 3600
-
+    hours = {
+        one.run.stage.number: one.epochs_done * seconds[one.run.stage.number] / 3600
+        for one in samples
+        if one.run.stage.number in seconds
+    }
     return Charts(
         (
-            _trade_off(samples, "parameters", _parameters, LogLocator()),
-            _trade_off(timed, "hours of training", hours, LogLocator(subs=(1, 2, 5))),
+            _trade_off(parameters, "parameters", LogLocator()),
+            _trade_off(hours, "hours of training", LogLocator(subs=(1, 2, 5))),
         )
     )
 
 
-def _parameters(sample: Replicates) -> int:
-    return sample.counted[0].record["parameters"]
-
-
 @chart
-def _trade_off(
-    samples: list[Replicates], label: str, cost: Callable[[Replicates], float], ticks: LogLocator
-) -> Figure:
+def _trade_off(costs: dict[int, float], label: str, ticks: LogLocator) -> Figure:
     figure = new_figure(3.8, 3.6)
     axes = figure.subplots()
-    points = {
-        str(one.run.stage.number): (cost(one), float(one.final("test_accuracy").mean()))
-        for one in samples
-    }
+    samples = [replicates(number) for number in costs]
+    ends = [float(one.final("test_accuracy").mean()) for one in samples]
+    points = dict(zip(map(str, costs), zip(costs.values(), ends, strict=True), strict=True))
     draw_points(axes, samples, points)
     axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
     axes.margins(x=0.15)

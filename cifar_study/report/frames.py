@@ -50,18 +50,19 @@ def results() -> pd.DataFrame:
     rows = []
     for run, status in _runs():
         result = status.result
-        last = result.history.iloc[-1]
+        last = result.history.iloc[-1].to_dict()
         machines = epoch_machines(result)
         machine = max(machines, key=machines.count)
+        seconds = result.history["seconds"][np.equal(machines, machine)].median()
         rows.append(
-            run
-            | {name: last[name] for name in RESULT if name in last}
-            | {
+            {
+                **last,
+                **run,
                 "epochs": result.epochs_done,
                 "parameters": result.record["parameters"],
                 "macs": count_macs(status.run.stage.network),
                 "gap": last["train_accuracy"] - last["test_accuracy"],
-                "seconds": result.history["seconds"][np.equal(machines, machine)].median(),
+                "seconds": seconds,
                 "machine": machine,
             }
         )
@@ -69,17 +70,8 @@ def results() -> pd.DataFrame:
 
 
 def _runs() -> Iterator[tuple[dict[str, str | int], Status]]:
-    for number in STAGES | PEERS:
+    for number, stage in (STAGES | PEERS).items():
         for status in replicates(number).statuses:
-            if status.result:
-                stage = status.run.stage
-                yield (
-                    {
-                        "stage": stage.number,
-                        "title": stage.title,
-                        "seed": status.result.seed,
-                        "precision": status.result.precision,
-                        "state": status.state,
-                    },
-                    status,
-                )
+            if result := status.result:
+                named = (number, stage.title, result.seed, result.precision, status.state)
+                yield dict(zip(RUN, named, strict=True)), status

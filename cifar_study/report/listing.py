@@ -28,10 +28,9 @@ def source(path: str) -> Markdown:
     that is not there is a :class:`StudyError`.
     """
     file, names, first, code = _found(path)
-    where = f"`{file}`, line {first}"
     return Markdown(
         f'::: {{.callout-note collapse="true" icon="false"}}\n'
-        f"## `{'.'.join(names)}`, in {where}\n\n"
+        f"## `{'.'.join(names)}`, in `{file}`, line {first}\n\n"
         f"```python\n{code}\n```\n:::\n"
     )
 
@@ -48,12 +47,8 @@ def code(path: str, statement: str = "") -> Markdown:
 def entry(number: int) -> Markdown:
     """The lines of the registry that describe a stage, in full view."""
     text = (PACKAGE / "stages.py").read_text(encoding="utf-8")
-    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
-    for call in calls:
-        if getattr(call.func, "id", "") != "Stage":
-            continue
-        given = {keyword.arg: keyword.value for keyword in call.keywords}
-        if given["number"].value == number:
+    for call in ast.walk(ast.parse(text)):
+        if isinstance(call, ast.Call) and ast.unparse(call).startswith(f"Stage(number={number},"):
             first, lines = _lines(text, call)
             return Markdown(f"```python\n# cifar_study/stages.py, line {first}\n{lines}\n```\n")
     raise StudyError(f"stage {number} has no entry in cifar_study/stages.py")
@@ -150,9 +145,8 @@ def _found(
         and isinstance(node, ast.FunctionDef | ast.ClassDef)
         and ast.get_docstring(node)
     ):
-        said = node.body[0]
         kept = lines.splitlines()
-        del kept[said.lineno - first : said.end_lineno - first + 1]
+        del kept[node.body[0].lineno - first : node.body[0].end_lineno - first + 1]
         lines = "\n".join(kept).replace(":\n\n", ":\n", 1)
     return file.relative_to(PACKAGE.parent).as_posix(), names, first, lines
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +15,27 @@ from cifar_study.cifar10 import CHANNEL_MEANS, CLASSES
 from cifar_study.errors import StudyError
 from cifar_study.labels import one_hot
 from cifar_study.layers import count_layers, count_macs, count_parameters
-from cifar_study.report import pictures, predictions, study, summary
+from cifar_study.report import pictures, study, summary
 from cifar_study.report.comparison import epoch_times
 from cifar_study.report.numbers import ABSENT, count, machine, percent, seconds, with_interval
+from cifar_study.report.predictions import lost_in_shape
 from cifar_study.report.replicates import Replicates, replicates, written
 from cifar_study.results.status import Status
 from cifar_study.results.timing import read_timing
 from cifar_study.stages import STAGES, get_stage
 
+NOT_YET = Markdown("*Known once stage 8 is trained.*")
 
-def _markdown(frame: pd.DataFrame, numeric: Iterable[str] = ()) -> Markdown:
-    align = ["right" if name in set(numeric) else "left" for name in frame.columns]
+
+def markdown(
+    rows: Any, columns: Sequence[str] | None = None, numeric: Collection[str] = ()
+) -> Markdown:
+    """A table of text as Markdown, the ``numeric`` columns to the right.
+
+    ``rows`` are what pandas makes a frame of, with these ``columns`` where it does not know them.
+    """
+    frame = pd.DataFrame(rows, columns=columns)
+    align = ["right" if name in numeric else "left" for name in frame.columns]
     return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
 
 
@@ -32,26 +43,21 @@ def layers(number: int) -> Markdown:
     """A stage's layers: what each yields, its parameters and how they are counted."""
     network = replicates(number).run.stage.network
     rows = [
-        {
-            "layer": layer.name,
-            "output": " × ".join(map(str, layer.shape)),
-            "parameters": count(layer.parameters) if layer.parameters else "",
-            "count": layer.arithmetic,
-            "kind": layer.kind,
-        }
+        (
+            layer.name,
+            _by(layer.shape),
+            count(layer.parameters) if layer.parameters else "",
+            layer.arithmetic,
+            layer.kind,
+        )
         for layer in count_layers(network)
     ]
-    total = count(count_parameters(network))
-    rows.append(
-        {
-            "layer": "**total**",
-            "output": "",
-            "parameters": f"**{total}**",
-            "count": "",
-            "kind": "",
-        }
-    )
-    return _markdown(pd.DataFrame(rows), ["parameters"])
+    rows.append(("**total**", "", f"**{count(count_parameters(network))}**", "", ""))
+    return markdown(rows, ["layer", "output", "parameters", "count", "kind"], ["parameters"])
+
+
+def _by(shape: Iterable[int]) -> str:
+    return " × ".join(map(str, shape))
 
 
 def recipe(number: int) -> Markdown:
@@ -68,152 +74,122 @@ def recipe(number: int) -> Markdown:
         "starting weights": "Glorot-uniform, biases zero",
         "augmentation, weight decay, schedule": "none",
     }
-    return _markdown(pd.DataFrame(rows.items(), columns=["setting", "value"]))
+    return markdown(rows.items(), ["setting", "value"])
 
 
-def one_hot_examples(labels: Iterable[int]) -> Markdown:
+def one_hot_examples(labels: Sequence[int]) -> Markdown:
     """A few labels with their class and their one-hot vector."""
-    chosen = np.array(list(labels))
     rows = [
-        {
-            "class": CLASSES[label],
-            "label": str(label),
-            "vector": " ".join(f"{value:.0f}" for value in vector),
-        }
-        for label, vector in zip(chosen, one_hot(chosen), strict=True)
+        (CLASSES[label], str(label), " ".join(f"{value:.0f}" for value in vector))
+        for label, vector in zip(labels, one_hot(np.array(labels)), strict=True)
     ]
-    return _markdown(pd.DataFrame(rows), ["label"])
+    return markdown(rows, ["class", "label", "vector"], ["label"])
 
 
 def channel_means() -> Markdown:
     """The published channel means beside those stored with the results."""
     stored = summary.stored_data()
-    means = stored[0]["channel_means"] if stored else [None] * 3
-    rows = [
-        {
-            "channel": name,
-            "published": f"{published:.8f}",
-            "stored": f"{mean:.8f}" if mean is not None else ABSENT,
-        }
-        for name, published, mean in zip(
-            ("red", "green", "blue"), CHANNEL_MEANS, means, strict=True
-        )
-    ]
-    return _markdown(pd.DataFrame(rows), ["published", "stored"])
+    means = [f"{mean:.8f}" for mean in stored[0]["channel_means"]] if stored else [ABSENT] * 3
+    published = [f"{mean:.8f}" for mean in CHANNEL_MEANS]
+    columns = {"channel": ["red", "green", "blue"], "published": published, "stored": means}
+    return markdown(columns, numeric=["published", "stored"])
 
 
 def photos() -> Markdown:
     """Each photo, how large the network saw it, what it was taken for, and whose it is."""
-    frame = pictures.photos()
-    if not len(frame):
-        return Markdown("*Known once stage 8 is trained.*")
     rows = []
-    for _, item in frame.iterrows():
+    for _, item in pictures.photos().iterrows():
         package = item.package.split()[0]
         source = f"[{package}]({item.origin})" if item.origin else package
-        mark = "✓" if item.right else "✗"
         rows.append(
-            {
-                "photo": f"{item['class']}: {item.shows}, {item.width}×{item.height}",
-                "prediction": f"{mark} {item.guess}, {percent(item.probability)}",
-                "author, licence, source": f"{item.author}, {item.licence}, {source}",
-            }
+            (
+                f"{item['class']}: {item.shows}, {item.width}×{item.height}",
+                f"{'✓' if item.right else '✗'} {item.guess}, {percent(item.probability)}",
+                f"{item.author}, {item.licence}, {source}",
+            )
         )
-    return _markdown(pd.DataFrame(rows))
+    return markdown(rows, ["photo", "prediction", "author, licence, source"]) if rows else NOT_YET
 
 
 def shapes() -> Markdown:
     """The accuracy on all test pictures in other shapes, with its interval, and what it lost."""
     rows = [
-        {
-            "width × height": shape,
-            "accuracy, 95% interval": with_interval(counted["right"], counted["pictures"]),
-            "loss": predictions.lost_in_shape(shape) if place else "",
-        }
-        for place, (shape, counted) in enumerate(pictures.shape_counts().items())
+        (shape, with_interval(counted["right"], counted["pictures"]), lost_in_shape(shape))
+        for shape, counted in pictures.shape_counts().items()
     ]
     if not rows:
-        return Markdown("*Known once stage 8 is trained.*")
-    return _markdown(pd.DataFrame(rows), ["accuracy, 95% interval", "loss"])
+        return NOT_YET
+    rows[0] = (*rows[0][:2], "")  # as they are, they lose nothing
+    columns = ["width × height", "accuracy, 95% interval", "loss"]
+    return markdown(rows, columns, columns[1:])
 
 
 @study.noted
 def saved_parameters(number: int) -> Markdown:
     """The arrays in a stage's saved file by layer, and whether shapes and counts are right."""
-    [status, *_] = replicates(number).statuses
-    if status.result is None:
+    stage = replicates(number)
+    if stage.first is None:
         return Markdown("*Nothing is saved yet.*")
-    tensors = status.result.model()
+    shapes = {name: array.shape for name, array in stage.first.model().items()}
     rows, total = [], 0
-    for layer in count_layers(status.run.stage.network):
-        shapes = {
-            kind: tensors[f"{layer.name}.{kind}"].shape
-            for kind in ("weight", "bias")
-            if f"{layer.name}.{kind}" in tensors
-        }
+    for layer in count_layers(stage.run.stage.network):
         if layer.parameters:
-            found = sum(math.prod(shape) for shape in shapes.values())
+            saved = [shapes.get(f"{layer.name}.{kind}", ()) for kind in ("weight", "bias")]
+            found = sum(math.prod(shape) for shape in saved if shape)
             total += found
-            rows.append(
-                {
-                    "layer": layer.name,
-                    **{kind: " × ".join(map(str, shape)) for kind, shape in shapes.items()},
-                    "parameters": count(found),
-                    "agreement": "yes" if found == layer.parameters else "**no**",
-                }
-            )
-    agree = "yes" if total == status.result.record["parameters"] else "**no**"
-    rows.append({"layer": "**total**", "parameters": f"**{count(total)}**", "agreement": agree})
-    return _markdown(pd.DataFrame(rows).fillna(""), ["parameters"])
+            agreement = _agreement(found == layer.parameters)
+            rows.append((layer.name, *map(_by, saved), count(found), agreement))
+    agreement = _agreement(total == stage.first.record["parameters"])
+    rows.append(("**total**", "", "", f"**{count(total)}**", agreement))
+    columns = ["layer", "weight", "bias", "parameters", "agreement"]
+    return markdown(rows, columns, ["parameters"])
+
+
+def _agreement(holds: bool) -> str:
+    return "yes" if holds else "**no**"
 
 
 def machines(*numbers: int) -> Markdown:
     """Which machine trained the stages, and from which epoch on."""
-    rows = [
-        (str(number), str(session["first_epoch"]), machine(session))
+    rows = {
+        (str(number), str(session["first_epoch"]), machine(session)): None
         for number in numbers
         for result in replicates(number).counted
         for session in result.record["sessions"]
-    ]
+    }
     if not rows:
         return Markdown("*Nothing is trained yet.*")
-    frame = pd.DataFrame(rows, columns=["stage", "first epoch", "machine"]).drop_duplicates()
-    return _markdown(frame, ["first epoch"])
+    return markdown(rows.keys(), ["stage", "first epoch", "machine"], ["first epoch"])
 
 
 def compare(*numbers: int) -> Markdown:
     """Stages side by side: size, cost and outcome; of several seeds their means and intervals."""
-    rows = []
     chosen = [summary.stage(number) for number in numbers or STAGES]
     times = epoch_times(numbers or STAGES)
-    several = any(fact.replicates.several for fact in chosen)
-    for fact in chosen:
-        macs = count_macs(fact.replicates.run.stage.network) / 1e6
-        rows.append(
-            {
-                "stage": f"{fact.stage.number} {fact.stage.title}",
-                "test accuracy": fact.test_accuracy_interval,
-                "best (epoch)": fact.best,
-                "gap, points": fact.gap_interval,
-                "seeds": fact.seeds,
-                "epochs": _epochs(fact.replicates),
-                "time an epoch": _seconds(times.seconds.get(fact.stage.number)),
-                "parameters": fact.parameters,
-                "MACs, millions": f"{macs:.{1 if macs >= 0.1 else 2}f}",
-            }
-        )
-    frame = pd.DataFrame(rows)
-    if several:  # the best epoch of a mean says little, and the page is narrow
-        frame = frame.drop(columns="best (epoch)")
-        frame = frame.rename(columns={"test accuracy": "mean test accuracy, 95% interval"})
-    else:
-        frame = frame.drop(columns="seeds")
-    table = _markdown(frame, frame.columns[1:])
+    several = any(one.replicates.several for one in chosen)
+    accuracy = "mean test accuracy, 95% interval" if several else "test accuracy"
+    frame = pd.DataFrame(
+        {
+            "stage": f"{one.stage.number} {one.stage.title}",
+            accuracy: one.test_accuracy_interval,
+            "best (epoch)": one.best,
+            "gap, points": one.gap_interval,
+            "seeds": one.seeds,
+            "epochs": _epochs(one.replicates),
+            "time an epoch": seconds(times.seconds.get(one.stage.number, math.nan)),
+            "parameters": one.parameters,
+            "MACs, millions": _macs(count_macs(one.stage.network) / 1e6),
+        }
+        for one in chosen
+    )
+    # The best epoch of a mean says little, and the page is narrow.
+    frame = frame.drop(columns="best (epoch)" if several else "seeds")
+    table = markdown(frame, numeric=frame.columns[1:])
     return Markdown(f"{table.data}\n\nTimes of an epoch are {times.taken}.\n")
 
 
-def _seconds(value: float | None) -> str:
-    return seconds(value) if value else ABSENT
+def _macs(millions: float) -> str:
+    return f"{millions:.1f}" if millions >= 0.1 else f"{millions:.2f}"
 
 
 def _epochs(sample: Replicates) -> str:

@@ -1,6 +1,6 @@
 """What happens inside the networks, as small numbers that the report draws: no chart, no file.
 
-Each stage of :data:`MEASURES` shows one mechanism; :func:`measure` gives its numbers.
+Each stage of :data:`MEASURES` shows one mechanism. Its numbers are fit for JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets import Dataset
 from cifar_study.results.run import Run
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
@@ -22,12 +21,6 @@ PLACE = (12, 12)  # row and column where a convolution is worked by hand
 PERCENTILES = (5, 50, 95)
 MAPS = 6  # feature maps that are kept of each block
 DROPPED = 255  # in a kept map, a value that dropout set to zero; 0 to 254 are values
-
-
-def measure(run: Run, data: Dataset) -> dict[str, Any] | None:
-    """The numbers of the mechanism that a stage shows, fit for JSON; None where it shows none."""
-    found = MEASURES.get(run.stage.number)
-    return found(run, data) if found else None
 
 
 def first_network(run: Run, data: Dataset) -> dict[str, Any]:
@@ -47,7 +40,6 @@ def first_network(run: Run, data: Dataset) -> dict[str, Any]:
     return {
         "print": str(model),
         "untrained": score(fresh_network(run), data.test_images, data.test_labels),
-        "class": CLASSES[data.test_labels[PICTURE]],
         "picture": _hex(data.test_images[PICTURE]),
         "place": [row, column],
         "patch": _rounded(pixels[0, :, row : row + 4, column : column + 4], 6),
@@ -71,9 +63,12 @@ def score(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str,
 
 def gradients(run: Run, data: Dataset) -> dict[str, Any]:
     """:func:`gradient_sizes` before the first step and after the last one."""
-    networks = {"start": fresh_network(run), "end": trained_network(run)}
     size = run.stage.recipe.batch_size
-    return {"gradients": {when: gradient_sizes(one, data, size) for when, one in networks.items()}}
+    return {"gradients": _start_and_end(run, lambda model: gradient_sizes(model, data, size))}
+
+
+def _start_and_end(run: Run, measured: Callable[[nn.Sequential], Any]) -> dict[str, Any]:
+    return {"start": measured(fresh_network(run)), "end": measured(trained_network(run))}
 
 
 def gradient_sizes(
@@ -95,13 +90,8 @@ def gradient_sizes(
 
 def values_before_activation(run: Run, data: Dataset, pictures: int = 500) -> dict[str, Any]:
     """:func:`activation_inputs` for the first test pictures, before and after training."""
-    networks = {"start": fresh_network(run), "end": trained_network(run)}
     images = data.test_images[:pictures]
-    return {
-        "pictures": len(images),
-        "percentiles": list(PERCENTILES),
-        "values": {when: activation_inputs(one, images) for when, one in networks.items()},
-    }
+    return {"values": _start_and_end(run, lambda model: activation_inputs(model, images))}
 
 
 def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[float]]:
@@ -110,19 +100,18 @@ def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[fl
     As in a training step: batch normalisation takes the mean and variance of these
     pictures. Its running statistics in ``model`` change.
     """
-    seen: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen[name] = inputs[0].detach()
-
-        return hook
-
-    hooks = [
-        layer.register_forward_pre_hook(keep(name.replace("act", "conv")))
+    names = {
+        layer: name.replace("act", "conv")
         for name, layer in model.named_modules()
         if isinstance(layer, nn.ReLU | nn.Sigmoid)
-    ]
+    }
+    found: dict[str, list[float]] = {}
+
+    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = np.percentile(inputs[0].detach().numpy(), PERCENTILES)
+        found[names[layer]] = values.round(4).tolist()
+
+    hooks = [layer.register_forward_pre_hook(keep) for layer in names]
     training = model.training
     model.train()
     with torch.no_grad():
@@ -130,18 +119,15 @@ def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[fl
     model.train(training)
     for hook in hooks:
         hook.remove()
-    return {
-        name: np.percentile(values.numpy(), PERCENTILES).round(4).tolist()
-        for name, values in seen.items()
-    }
+    return found
 
 
 def feature_maps(run: Run, data: Dataset) -> dict[str, Any]:
     """One picture after each block, as evaluated and under one mask of dropout.
 
     Of each block the :data:`MAPS` channels that vary most over the picture, in their order,
-    as evaluated; one byte a value, scaled by the largest of the block in either pass
-    (``largest``) to 0 … 254, :data:`DROPPED` where dropout set a value to zero.
+    as evaluated; one byte a value, scaled by the largest of the block in either pass to
+    0 … 254, :data:`DROPPED` where dropout set a value to zero.
     """
     model, image = trained_network(run), data.test_images[PICTURE : PICTURE + 1]
     plain, _ = block_outputs(model, image)
@@ -155,20 +141,14 @@ def feature_maps(run: Run, data: Dataset) -> dict[str, Any]:
         scaled[1][gone[chosen]] = DROPPED
         blocks.append(
             {
-                "channels": chosen.tolist(),
                 "of": len(whole),
                 "side": whole.shape[1],
-                "largest": round(float(largest), 4),
                 "maps": [_hex(one) for one in scaled[0]],
                 "thinned": [_hex(one) for one in scaled[1]],
                 "dropped": float(gone.mean()),
             }
         )
-    return {
-        "class": CLASSES[data.test_labels[PICTURE]],
-        "picture": _hex(image[0]),
-        "blocks": blocks,
-    }
+    return {"picture": _hex(image[0]), "blocks": blocks}
 
 
 @torch.inference_mode()
