@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
     parse = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
     add = parse.add_argument
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
+    add("--seeds", type=_seed, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
     options = parse.parse_args(arguments)
@@ -52,6 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(table(figures))
     return 0
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:50]} is not between 0 and 2^63 - 1")
+    return int(text)
 
 
 def _trained(

@@ -27,7 +27,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.report import benchmark as measured
 from cifar_study.stages import STAGES
-from cifar_study.training.hardware import has_bfloat16
+from cifar_study.training.hardware import emulates_bfloat16, has_bfloat16
 from cifar_study.training.model import build_model
 
 torch.set_num_threads(1)
@@ -394,7 +394,17 @@ def test_precisions_are_compared_seed_by_seed() -> None:
     assert lines[4] == "| difference | +1.00 | +0.0000 |"
 
 
-@pytest.mark.skipif(not has_bfloat16(torch.device("cpu")), reason="no bfloat16 on this processor")
+@pytest.mark.parametrize("seed", ["-1", "x", str(2**63)])
+def test_a_seed_that_is_none_is_refused(seed: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        precision.main([f"--seeds={seed}"])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("is not between 0 and 2^63 - 1")
+
+
+@pytest.mark.skipif(
+    not (has_bfloat16(torch.device("cpu")) or emulates_bfloat16(torch.device("cpu"))),
+    reason="no bfloat16 on this processor",
+)
 def test_both_precisions_are_trained_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
