@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import results
 from conftest import PROJECT
 
 from cifar_study.report import explorer, study, style
@@ -34,7 +35,7 @@ def publish(number: int, seed: int, test_accuracies: list[float]) -> None:
         {},
         np.ones((1, 10), dtype=np.float16) / 10,
         np.zeros(1, dtype=np.uint8),
-        [],
+        [results.MACHINE | {"first_epoch": 1}],
     ).save(run, run.configuration("", "float32"), {"fingerprint": ""})
 
 
