@@ -95,7 +95,7 @@ def test_only_what_changed_is_executed_again(small: Path) -> None:
     assert "is not the file that" in page.read_text()
 
     assert "#abcdef" not in page.read_text()
-    replace(small / "cifar_study/report/style.py", '"#88CCEE"', '"#abcdef"')
+    replace(small / "cifar_study/report/style.py", '"#2B97C2"', '"#abcdef"')
     replace(small / "cifar_study/report/numbers.py", '.1f}%"', '.1f} per cent"')
     assert render(small) == {"q04", "q08"}
     assert re.search(r"\d\.\d per cent", page.read_text())
