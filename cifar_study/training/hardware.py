@@ -58,10 +58,10 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def emulates_bfloat16(device: torch.device) -> bool:
-    """Whether oneDNN multiplies bfloat16 numbers exactly, as float32, which takes longer than it.
+    """Whether oneDNN multiplies bfloat16 numbers as float32, which takes longer than float32 alone.
 
-    It does so with AVX-512. Sums are of float32 in either way, so a run that
-    goes on there computes the same to the last bits (benchmarks/README.md).
+    It does so with AVX-512. Networks trained with native instructions were evaluated
+    that way with losses equal in six digits (benchmarks/README.md); training was not compared.
     """
     return {"avx512bw", "avx512dq", "avx512vl"} <= _flags(device)
 
