@@ -85,7 +85,7 @@ lint: $(VENV)/.all
 
 BENCH := .venv-bench
 
-# Fills cache/speed.json; half an hour on two cores.
+# Fills cache/speed-….json, named after the processor; half an hour on two cores.
 bench: $(VENV)/.all $(BENCH)/.all
 	@$(BIN)/python -m benchmarks.speed
 	@$(BIN)/python -m benchmarks.speed --scaling

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.protocol import Worker
 from cifar_study.layers import count_macs
-from cifar_study.stages import STAGES
+from cifar_study.stages import get_stage
 
 Start = Callable[[str, int], Worker]
 """Starts a worker of a kind with so many threads, 0 its default."""
@@ -38,7 +38,7 @@ class Turn(NamedTuple):
 
     def weight(self) -> int:
         """Roughly how long it takes, in multiply-accumulates, to foretell the time left."""
-        return self.images * (count_macs(STAGES[self.stage].network) + OVERHEAD_MACS)
+        return self.images * (count_macs(get_stage(self.stage).network) + OVERHEAD_MACS)
 
 
 class Crew(ExitStack):

@@ -26,10 +26,12 @@ from cifar_study.atomic import write_json
 from cifar_study.cifar10 import TEST, TRAIN
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
-from cifar_study.report.benchmark import FORMAT, RESULTS, ratios, read_results
-from cifar_study.stages import STAGES
+from cifar_study.report.benchmark import ratios
+from cifar_study.results.speed import FORMAT, read_speed, speed_file
+from cifar_study.stages import PEERS, STAGES, get_stage
 from cifar_study.training.hardware import choose_device, choose_precision, describe
 
+FULLY = (1, 2, 4, 5, 6, 7, 8)  # 3 is 4 with sigmoids; of it and of the peers the engine alone
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one
 KERAS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
 
@@ -39,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
     add = parse.add_argument
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    add("--stages", nargs="+", type=int, choices=STAGES, metavar="N", help="stages to measure")
+    add("--stages", nargs="+", type=int, choices=STAGES | PEERS, metavar="N", help="some stages")
     add("--repeats", type=int, default=5, help="measurements of each after a warm-up (default 5)")
     add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
     add(
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add("--jobs", type=int, default=cores, help="processes side by side (default one a core)")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
-    add("--output", type=Path, default=PROJECT / "cache" / RESULTS)
+    add("--output", type=Path, help="default: cache/speed-….json, named after the processor")
     return parse
 
 
@@ -61,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in ("repeats", "jobs"):
             if getattr(options, name) < 1:
                 raise StudyError(f"--{name} {getattr(options, name)}: give 1 or more")
-        results = _earlier(options.output, _machine())
+        machine = _machine()
+        options.output = options.output or speed_file(PROJECT / "cache", machine["processor"])
+        results = _earlier(options.output, machine)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sample.npz"
             _draw(path, options)
@@ -69,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             with Crew(options.jobs, start) as crew:
                 measure = measure_scaling if options.scaling else measure_stages
                 measure(crew, options, results)
-        print(ratios(results.get("stages", {})))
+        print(ratios(results).to_markdown(index=False, disable_numparse=True))
         return 0
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -81,12 +85,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure_stages(crew: Crew, options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Every contender on every stage; seconds scaled to a whole epoch."""
-    stages = options.stages or [1, 2, 4, 5, 6, 7, 8]  # 3 is 4 with sigmoids, for 15 epochs only
     names = _contenders(options.keras_python)
-    plan = {stage: [Turn(name, stage, options.images) for name in names] for stage in stages}
+    plan = {
+        stage: [
+            Turn(name, stage, options.images)
+            for name in names
+            if stage in FULLY or name == "engine"
+        ]
+        for stage in options.stages or STAGES | PEERS
+    }
     with _bar([turn for turns in plan.values() for turn in turns], options) as bar:
         for stage, turns in plan.items():
-            facts = _facts(options) | {"macs": count_macs(STAGES[stage].network)}
+            facts = _facts(options) | {"macs": count_macs(get_stage(stage).network)}
             measured = alternate(turns, options.repeats, crew, bar).items()
             seconds = {turn.contender: _whole_epoch(values, options) for turn, values in measured}
             facts |= {"seconds": seconds, "versions": crew.versions}
@@ -178,7 +188,7 @@ def _start(path: Path, precision: str, keras: Path, kind: str, threads: int) -> 
 def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
     """What an earlier call measured, if it was on this machine with these versions."""
     if path.exists():
-        earlier = read_results(path)
+        earlier = read_speed(path)
         if earlier["machine"] == machine:
             return earlier
         print(f"{path.name} is of another machine or other versions: begun anew", file=sys.stderr)

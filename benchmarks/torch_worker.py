@@ -21,7 +21,7 @@ from benchmarks.protocol import serve
 from benchmarks.sample import TEST_SHARE, first, read_sample
 from cifar_study.datasets import Dataset
 from cifar_study.layers import count_macs
-from cifar_study.stages import STAGES, Network
+from cifar_study.stages import STAGES, Network, get_stage
 from cifar_study.training.engine import Engine
 from cifar_study.training.hardware import set_up_process
 from cifar_study.training.model import build_model
@@ -48,7 +48,7 @@ def engine(sample: Dataset, precision: torch.dtype) -> Measure:
     """Seconds of the study's engine, which trains and tests as its peers do."""
 
     def prepare(stage: int, images: int) -> Callable[[], object]:
-        data, chosen = first(sample, images), STAGES[stage]
+        data, chosen = first(sample, images), get_stage(stage)
         trained = Engine(chosen.network, chosen.recipe, data, precision=precision)
         epochs = itertools.count(1)
         return lambda: (trained.train_epoch(next(epochs)), trained.evaluate())

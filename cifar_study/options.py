@@ -14,10 +14,9 @@ from cifar_study.stages import PEERS, STAGES, Stage
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
 MOST_EPOCHS = 1_000_000
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
-# What says nothing beside --status, --timing or --figures, by its name among the options.
+# What says nothing beside --status or --figures, by its name among the options.
 IDLE = {
-    "status": ("timing", "figures", "restart", "jobs", "scheduler", "device", "precision"),
-    "timing": ("figures", "restart", "jobs", "scheduler", "seeds"),
+    "status": ("figures", "restart", "jobs", "scheduler", "device", "precision"),
     "figures": ("restart", "jobs", "scheduler", "device", "precision"),
 }
 
@@ -75,11 +74,6 @@ def parser() -> argparse.ArgumentParser:
         type=_address,
         metavar="ADDRESS",
         help="train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786",
-    )
-    add(
-        "--timing",
-        action="store_true",
-        help="measure every stage's epoch in one sitting, for the report, and train nothing",
     )
     add(
         "--figures",
@@ -161,8 +155,8 @@ def _address(text: str) -> str:
 
 def refuse_idle_options(parse: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the command where an option asks for what another one leaves undone."""
-    if not (options.stage or options.status or options.figures or options.timing):
-        parse.error("say what to do: --stage N, --status, --timing or --figures")
+    if not (options.stage or options.status or options.figures):
+        parse.error("say what to do: --stage N, --status or --figures")
     for doing, idle in IDLE.items():
         for name in idle if getattr(options, doing) else ():
             if getattr(options, name) != parse.get_default(name):

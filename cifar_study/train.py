@@ -62,8 +62,6 @@ def _command(arguments: list[str] | None) -> int:
         return _show_status(runs)
     if options.figures:
         return _draw_figures(runs, options)
-    if options.timing:
-        return _measure_times(runs, options)
     # What a shutdown, a scheduler or a closed terminal sends is treated as Ctrl-C.
     for ending in ENDINGS:
         if signal.getsignal(ending) != signal.SIG_IGN:  # as nohup wants it
@@ -189,7 +187,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         )
     wanted = options.stage or ["all"]
     numbers = list(STAGES) if "all" in wanted else []
-    if (options.status or options.timing) and not options.stage and options.width == 1:
+    if options.status and not options.stage and options.width == 1:
         numbers += PEERS
     try:
         numbers += [int(number) for number in wanted if number != "all"]
@@ -245,25 +243,6 @@ def _show_status(runs: list[Run]) -> int:
             f"{result.precision if result else '–':>9}  {accuracy:>13}  {one_line(found.text)}"
         )
     return 2 if any(found.state == "damaged" for found in statuses) else 0
-
-
-def _measure_times(runs: list[Run], options: argparse.Namespace) -> int:
-    from cifar_study import datasets
-    from cifar_study.results.timing import save_timing
-    from cifar_study.training import timing
-    from cifar_study.training.trainer import Hardware
-
-    # One thread, as each of several jobs has; more would be another machine's time.
-    hardware = Hardware(options.device, options.precision, threads=1)
-    stages = [run.stage for run in runs]
-    measured = timing.measure(stages, datasets.load(*_data(options)), hardware)
-    save_timing(measured, runs[0].root)
-    for number, entry in measured["stages"].items():
-        print(
-            f"stage {number}: {entry['seconds']:.1f} s an epoch "
-            f"({entry['least']:.1f} to {entry['most']:.1f})"
-        )
-    return 0
 
 
 def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:

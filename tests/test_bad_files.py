@@ -41,10 +41,9 @@ from cifar_study.datasets.dataset import DECODED
 from cifar_study.datasets.formats import decode
 from cifar_study.errors import StudyError
 from cifar_study.report import benchmark, comparison, demo, growth, pictures, study, tables
-from cifar_study.results import store
+from cifar_study.results import speed, store
 from cifar_study.results.run import Run
 from cifar_study.results.status import status
-from cifar_study.results.timing import read_timing
 from cifar_study.stages import STAGES
 from cifar_study.train import main
 from cifar_study.training import trainer
@@ -318,12 +317,10 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         news = trainer.train(planned_run(2), data, one_core)
         next(event for event in news if event.row)
         news.close()
-        entry = {"seconds": 12.3, "least": 11.1, "most": 14.5}
-        machine = {"processor": "a chip", "precision": "float32", "threads": 1, "torch": "9"}
-        measured = {"machine": machine, "repeats": 7, "stages": {"1": entry}}
-        write_json(Path("cache/timing.json"), measured)
-        compared = {"format": benchmark.FORMAT, "machine": machine, "stages": {}, "scaling": {}}
-        write_json(Path("cache/speed.json"), compared)
+        machine = {"processor": "a chip", "precision": "float32", "torch": "9"}
+        stages = {"1": {"macs": 369_440, "seconds": {"engine": [12.3, 11.1, 14.5]}}}
+        measured = {"format": speed.FORMAT, "machine": machine, "stages": stages, "scaling": {}}
+        write_json(Path("cache/speed-a-chip.json"), measured)
         history = store.read_result(planned_run(1).folder).record["files"][store.HISTORY]
         write_json(Path("figures/drawn.json"), {"8": history})
         write_json(Path("figures/mechanism-3.json"), {"of": history, "values": {"a": [0.208]}})
@@ -441,17 +438,16 @@ def test_a_damaged_file_does_not_fail_the_trainer(
         assert 0 in codes  # all but a folder in a file's place is written again
 
 
-@pytest.mark.parametrize("name", ["cache/timing.json", "cache/speed.json"])
-def test_damaged_times(name: str, study_folder: Path, tmp_path: Path, monkeypatch) -> None:
-    read = {
-        "cache/timing.json": lambda: read_timing(Path("cache")),
-        "cache/speed.json": lambda: benchmark.read_results(Path("cache/speed.json")),
-    }[name]
+def test_damaged_times(study_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    name = "cache/speed-a-chip.json"
+
+    def read() -> object:
+        return speed.read_speeds(Path("cache"))
+
     monkeypatch.chdir(study_folder)
     monkeypatch.setattr(study, "PROJECT", study_folder)
-    whole, timing = read(), comparison.timing()
-    assert whole
-    assert timing
+    whole = read()
+    assert whole == comparison.sittings()
 
     @EACH
     @given(DAMAGE)
@@ -460,11 +456,11 @@ def test_damaged_times(name: str, study_folder: Path, tmp_path: Path, monkeypatc
         harmed(study_folder, name, damage, tmp_path / "copy")
         monkeypatch.chdir(tmp_path / "copy")
         monkeypatch.setattr(study, "PROJECT", tmp_path / "copy")
-        same_or_said(read, whole)
-        assert comparison.timing() in (timing, None)
-        benchmark.table(Path("cache/speed.json")), benchmark.times(), benchmark.timed_on()
-        noted = "timing.json" in tables.incomplete_note(1).data
-        assert noted == (name == "cache/timing.json" and fails(read))
+        if Path(name).exists():
+            same_or_said(read, whole)
+        assert comparison.sittings() in (whole, [])
+        benchmark.table(), benchmark.times(), benchmark.measured_on(), benchmark.growth()
+        assert ("speed-a-chip.json" in tables.incomplete_note(1).data) == fails(read)
 
     check()
 
@@ -526,7 +522,7 @@ def test_damaged_numbers_beside_the_pictures(
 def test_a_file_under_another_name(study_folder: Path, tmp_path: Path) -> None:
     """Whole, and not what its name says."""
     for name in ("sizes", "photo", "drawn", "mechanism-3"):
-        for other in ("photo", "mechanism-4", "timing"):
+        for other in ("photo", "mechanism-4", "speed-a-chip"):
             if other != name:
                 shutil.copy(study_folder / f"figures/{name}.json", tmp_path / f"{other}.json")
                 with pytest.raises(StudyError, match=rf"is {name}\.json under another name; again"):

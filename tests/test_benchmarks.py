@@ -26,6 +26,8 @@ from cifar_study.atomic import read_json, write_json
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.report import benchmark as measured
+from cifar_study.report import study
+from cifar_study.results.speed import read_speed, read_speeds
 from cifar_study.stages import STAGES
 from cifar_study.training.hardware import emulates_bfloat16, has_bfloat16
 from cifar_study.training.model import build_model
@@ -246,85 +248,90 @@ RESULTS = {
 
 def cells(text: str, first: str) -> list[str]:
     """The cells of the first row of a table that begins with ``first``."""
-    row = next(line for line in text.splitlines() if line.startswith(f"| {first} |"))
-    return [cell.strip() for cell in row.strip("|").split("|")]
+    rows = [line.strip("|").split("|") for line in text.splitlines()]
+    return next([cell.strip() for cell in row] for row in rows if row[0].strip() == first)
+
+
+def as_text(results: dict) -> str:
+    return measured.ratios(results).to_markdown(index=False, disable_numparse=True)
 
 
 def test_ratios_are_formed_in_each_round_against_the_quicker_setting() -> None:
-    assert cells(measured.ratios(RESULTS["stages"]), "5") == [
+    assert cells(as_text(RESULTS), "**Abacus 9**")[1:] == [""] * 6
+    shown = [cell.replace("\N{WORD JOINER}", "") for cell in cells(as_text(RESULTS), "5")]
+    assert shown == [
         "5",
         "2.00 (1.50–2.00)",
         "1.3",
         "1.60 (1.50–2.00)",
+        "**4.00 (3.00–4.00)**",
         "4.00 (3.00–4.00)",
-        "4.00 (3.00–4.00)",
-        "2.00 (1.00–2.00)",
+        "**2.00 (1.00–2.00)**",
     ]
 
 
-def test_what_was_not_measured_is_a_dash() -> None:
-    entry = RESULTS["stages"]["5"] | {"seconds": {"engine": [2.0]}}
-    assert cells(measured.ratios({"1": entry}), "1") == ["1", "–", "–", "–", "–", "–", "–"]
+def test_an_aim_is_reached_at_most_or_at_least() -> None:
+    assert measured.against([1.3], [1.0], most=1.3).startswith("**1.30 ")
+    assert measured.against([1.4], [1.0], most=1.3).startswith("1.40 ")
+    assert measured.against([2.9], [1.0], least=3).startswith("2.90 ")
+
+
+def test_what_was_not_measured_is_a_dash_or_no_row() -> None:
+    seconds = {"engine": [2.0], "engine-jobs": [1.0]}
+    entry = RESULTS["stages"]["5"] | {"seconds": seconds}
+    found = RESULTS | {"stages": {"1": entry, "3": entry | {"seconds": {"engine": [2.0]}}}}
+    assert cells(as_text(found), "1") == ["1", "–", "–", "–", "–", "–", "–"]
+    assert len(measured.ratios(found)) == 2
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1}', "\xff", "[" * 100_000])
 def test_damage_is_one_error_that_names_file_and_remedy(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "speed.json"
+    path = tmp_path / "speed-x.json"
     path.write_text(content, encoding="latin-1")
     remedy = "restore it from git, or delete it and measure again with: make bench"
     with pytest.raises(StudyError, match=remedy) as caught:
-        measured.read_results(path)
+        read_speed(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert remedy in measured.table(path).data
-    assert measured.compared_on(path) == "–"
 
 
 def test_a_changed_number_and_another_format_are_errors(tmp_path: Path) -> None:
-    path = tmp_path / "speed.json"
+    path = tmp_path / "speed-x.json"
     write_json(path, RESULTS)
-    assert measured.read_results(path) == RESULTS
+    assert read_speed(path) == RESULTS
     path.write_text(path.read_text().replace("6.0", "6.5", 1))
     with pytest.raises(StudyError, match="its checksum differs"):
-        measured.read_results(path)
+        read_speed(path)
     write_json(path, RESULTS | {"format": 0})
     with pytest.raises(StudyError, match="not a result of format 1"):
-        measured.read_results(path)
+        read_speed(path)
 
 
 def test_the_stored_measurements_are_whole() -> None:
-    results = measured.read_results(PROJECT / "cache" / measured.RESULTS)
-    assert sorted(results["stages"]) == list("1245678")
-    assert all(len(entry["seconds"]["floor"]) == 5 for entry in results["stages"].values())
+    found = read_speeds(PROJECT / "cache")
+    assert [measured.processor(one) for one in found] == ["AMD EPYC", "Intel Xeon Processor"]
+    for one in found:
+        full = {number: times for number, times in one["stages"].items() if number in "1245678"}
+        assert len(full) == 7
+        assert all(len(entry["seconds"]["floor"]) == 5 for entry in full.values())
+    assert {"3", "9", "10", "11"} < set(found[0]["stages"])
 
 
-def test_two_processors_stand_side_by_side() -> None:
-    path = PROJECT / "cache" / measured.RESULTS
-    for place, (number, keras) in enumerate(
-        zip((1, 4, 5, 8), (1.54, 2.48, 2.34, 2.30), strict=True)
-    ):
-        shown = cells(measured.table(path).data, str(number))
-        assert shown[6].startswith(f"{keras:.2f} ")
-        row = cells(measured.processors(path).data, "Keras, best threads ÷ engine")
-        assert row[1].split(", ")[place] == f"{keras:.2f}"
-    floor = cells(measured.processors(path).data, "engine ÷ floor, a core")
-    assert floor[1:] == ["4.6 to 45.1", "1.5 to 1.9"]
-    assert measured.added(1, path) == "69%"
-
-
-def test_the_report_shows_what_was_measured_or_that_nothing_was(tmp_path: Path) -> None:
-    path = tmp_path / "speed.json"
-    for shown in (measured.table(path), measured.growth(path)[0]):
-        assert f"{path}: nothing was measured yet; run: make bench" in shown.data
-    write_json(path, RESULTS)
-    assert cells(measured.table(path).data, "5")[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
-    by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth(path))
+def test_the_report_shows_what_was_measured_or_that_nothing_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "cache", lambda: tmp_path)
+    for shown in (measured.table(), *measured.growth()):
+        assert f"{tmp_path}: no speed was measured yet; run: make bench" in shown.data
+    write_json(tmp_path / "speed-x.json", RESULTS)
+    assert cells(measured.table().data, "5")[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
+    by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth())
     points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
     assert points == {(20.83456, 3.0), (20.83456, 2.0)}
     assert by_pictures.lines[0].get_xydata().tolist() == [[1600, 0.5], [3200, 1.0]]
 
 
-def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
-    path = tmp_path / "speed.json"
+def test_results_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "speed-x.json"
     write_json(path, RESULTS)
     same, other = RESULTS["machine"], RESULTS["machine"] | {"torch": "9.9"}
     assert speed._earlier(path, same)["stages"] == RESULTS["stages"]

@@ -191,7 +191,7 @@ def test_results_that_lie_elsewhere_are_looked_at(copy: Path, tmp_path: Path, mo
     kept.touch()
     fresh(copy, "before")
     assert kept.exists()
-    (tmp_path / "theirs" / "timing.json").write_text("{}")
+    (tmp_path / "theirs" / "speed-chip.json").write_text("{}")
     fresh(copy, "before")
     assert not kept.exists()
 

@@ -17,6 +17,7 @@ from cifar_study.report import predictions as said
 from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
 from cifar_study.results.run import Run
+from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status, seeds, status
 from cifar_study.stages import PEERS, STAGES
 from cifar_study.training import predict
@@ -132,22 +133,34 @@ def test_what_the_chapters_say_of_values_and_gradients() -> None:
 
 
 def test_what_the_chapters_say_of_speed() -> None:
-    results = benchmark.read_results(CACHE / benchmark.RESULTS)
-    seconds = {number: entry["seconds"] for number, entry in results["stages"].items()}
-    found = {int(number): benchmark._medians(times) for number, times in seconds.items()}
-    for number, (floor, own, plain, keras) in found.items():
-        assert floor > benchmark.FLOOR_TARGETS.get(number, 1.9)  # no stage; the EPYC's is nearer
-        assert (keras >= benchmark.KERAS_TARGET) == (number != 1)
-        assert plain > 1 < own
-    for times in seconds.values():
-        assert benchmark.ratio(times["plain"], times["engine-jobs"])[0] >= benchmark.PLAIN_TARGET
-    scaling = results["scaling"]
-    for times in scaling["stages"].values():  # little more than half with two side by side
-        assert 0.45 < benchmark.ratio(times["engine-jobs"], times["engine"])[0] < 0.6
-    for times in scaling["sizes"].values():  # nearly in proportion
+    found = {benchmark.processor(one): one for one in read_speeds(CACHE)}
+    assert list(found) == ["AMD EPYC", "Intel Xeon Processor"]  # the first and the second
+    middle = {
+        name: {
+            int(number): {peer: np.median(values) for peer, values in entry["seconds"].items()}
+            for number, entry in one["stages"].items()
+            if len(entry["seconds"]) > 1
+        }
+        for name, one in found.items()
+    }
+    for number, epyc in middle["AMD EPYC"].items():
+        xeon = middle["Intel Xeon Processor"][number]
+        assert epyc["engine"] / epyc["floor"] < xeon["engine"] / xeon["floor"]
+        for peer in ("plain", "keras"):
+            own, other = (
+                min(one[peer], one[f"{peer}-jobs"]) / one["engine-jobs"] for one in (epyc, xeon)
+            )
+            assert own < other
+    for stages in middle.values():
+        assert all(stages[n]["engine"] > 1.1 * stages[n]["convolutions"] for n in (1, 2, 4))
+        for times in stages.values():  # little more than half with two side by side
+            assert 0.45 < times["engine-jobs"] / times["engine"] < 0.65
+    first = found["AMD EPYC"]
+    for times in first["scaling"]["sizes"].values():  # nearly in proportion
         assert np.median(times["12800"]) / np.median(times["1600"]) == pytest.approx(8, rel=0.1)
-    first, last = (scaling["stages"][number] for number in ("1", "8"))
-    assert np.median(last["engine"]) / np.median(first["engine"]) < last["macs"] / first["macs"]
+    macs = {number: first["stages"][number]["macs"] for number in ("1", "8")}
+    seconds = {number: middle["AMD EPYC"][int(number)]["engine"] for number in macs}
+    assert seconds["8"] / seconds["1"] < macs["8"] / macs["1"]
 
 
 def calibration_error(number: int) -> float:

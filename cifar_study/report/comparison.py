@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +15,7 @@ from scipy.special import stdtrit
 from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.report.replicates import Replicates, replicates
-from cifar_study.results.timing import read_timing
-from cifar_study.stages import STAGES
+from cifar_study.results.speed import read_speeds
 
 
 @dataclass(frozen=True)
@@ -64,42 +64,36 @@ class Times:
 
 
 def epoch_times(numbers: Iterable[int]) -> Times:
-    """What ``--timing`` measured in one sitting, if of all these stages of the assignment.
+    """Seconds of these stages as measured in one sitting, the first that has all of them.
 
     Else what an epoch usually took while training, on one machine that trained some of all of
-    them, which depends on what else that machine did; else what the sitting has of them. Times of
-    two machines are not put side by side.
+    them, which depends on what else it did. Times of two machines are not put side by side.
     """
     numbers = list(numbers)
-    sitting = timing()
-    measured = _measured(sitting, numbers) if sitting else Times({}, "not measured together yet")
+    for sitting in sittings():
+        found, where = sitting.get("stages", {}), sitting["machine"]
+        if all(str(number) in found for number in numbers):
+            return Times(
+                {n: statistics.median(found[str(n)]["seconds"]["engine"]) for n in numbers},
+                f"measured in one sitting, on {where['processor']}, one thread, "
+                f"{where['precision']}",
+            )
     trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
-    if measured.seconds and trained.keys() & STAGES.keys() <= measured.seconds.keys():
-        return measured
     for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
             return Times(
                 {number: float(seconds[machine]) for number, seconds in trained.items()},
                 f"the median while training, on {machine}",
             )
-    return measured
+    return Times({}, "not measured together yet")
 
 
-def _measured(sitting: dict[str, Any], numbers: Iterable[int]) -> Times:
-    found = {int(number): entry["seconds"] for number, entry in sitting["stages"].items()}
-    where = sitting["machine"]
-    return Times(
-        {number: found[number] for number in numbers if number in found},
-        f"measured in one sitting, on {where['processor']}, one thread, {where['precision']}",
-    )
-
-
-def timing() -> dict[str, Any] | None:
-    """What ``--timing`` measured; None where it did not, or where the file is damaged."""
+def sittings() -> list[dict[str, Any]]:
+    """What ``benchmarks/`` measured on each processor; none where a file is damaged."""
     try:
-        return read_timing(study.cache())
+        return read_speeds(study.cache())
     except StudyError:  # tables.incomplete_note says so
-        return None
+        return []
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -20,8 +20,8 @@ from cifar_study.report.comparison import epoch_times
 from cifar_study.report.numbers import ABSENT, count, machine, percent, seconds, with_interval
 from cifar_study.report.predictions import lost_in_shape
 from cifar_study.report.replicates import Replicates, replicates, written
+from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status
-from cifar_study.results.timing import read_timing
 from cifar_study.stages import STAGES, get_stage
 
 NOT_YET = Markdown("*Known once stage 8 is trained.*")
@@ -212,7 +212,7 @@ def incomplete_note(*numbers: int) -> Markdown:
     if any(one.run.trial for one in samples.values()):
         lines.insert(0, f"Shown here is the trial in `{study.cache()}`, not the study.")
     try:
-        read_timing(study.cache())
+        read_speeds(study.cache())
     except StudyError as error:
         lines.append(f"**Times**: {error}")
     lines += [f"**Pictures**: {line}" for line in pictures.damage()]
