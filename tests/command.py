@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from cifar_study import datasets
+from cifar_study.datasets import shapes
 from cifar_study.train import ENDINGS, main
 
 if TYPE_CHECKING:  # forks import this module
@@ -65,17 +68,18 @@ def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def fork(folder: Path, *options: str, log: str = "") -> BaseProcess:
+def fork(folder: Path, *options: str, log: str = "", few: bool = False) -> BaseProcess:
     """As :func:`start`, without the seconds of imports, in a session of its own.
 
-    It prints to ``folder/out`` and ``folder/err``, after the name of a ``log``.
+    It prints to ``folder/out`` and ``folder/err``, after the name of a ``log``. With ``few`` the
+    drawn set is a tenth as large, for runs of one job.
     """
-    process = _server.Process(target=_forked, args=(folder, options, log), daemon=True)
+    process = _server.Process(target=_forked, args=(folder, options, log, few), daemon=True)
     process.start()
     return process
 
 
-def _forked(folder: Path, options: tuple[str, ...], log: str) -> None:
+def _forked(folder: Path, options: tuple[str, ...], log: str, few: bool) -> None:
     os.setsid()
     _prepare()
     multiprocessing.current_process().daemon = False  # it may have jobs
@@ -85,12 +89,16 @@ def _forked(folder: Path, options: tuple[str, ...], log: str) -> None:
     for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
         with Path(log + name).open("w") as file:
             os.dup2(file.fileno(), stream.fileno())
+    if few:
+        datasets.synthetic = functools.partial(datasets.synthetic, shapes.TRAIN // 10, 50)
     sys.exit(main(list(options)))
 
 
-def train_in_fork(folder: Path, *options: str, log: str = "") -> subprocess.CompletedProcess[str]:
+def train_in_fork(
+    folder: Path, *options: str, log: str = "", few: bool = False
+) -> subprocess.CompletedProcess[str]:
     """As :func:`train`, without the seconds of imports."""
-    process = fork(folder, *options, log=log)
+    process = fork(folder, *options, log=log, few=few)
     process.join(timeout=300)
     said = ((folder / f"{log}{name}").read_text() for name in ("out", "err"))
     return subprocess.CompletedProcess(options, process.exitcode, *said)

@@ -375,6 +375,7 @@ def test_a_closed_terminal_is_as_ctrl_c(how: signal.Signals, jobs: str, tmp_path
 @pytest.mark.long
 def test_nohup_goes_on(tmp_path: Path) -> None:
     line = f"nohup {TRAINS.replace('train ', f'{sys.executable} -m cifar_study.train ', 1)}"
-    line = line.replace("--epochs 2", "--epochs 40")
-    done = shell(tmp_path, f"{line} 2> log & sleep 4; kill -HUP $!; wait $!; echo $?")
+    line = line.replace("--epochs 2", "--epochs 20")
+    begun = "until ls cache/trial/*/*/result.json; do sleep .1; done"
+    done = shell(tmp_path, f"{line} 2> log & {begun} &> /dev/null; kill -HUP $!; wait $!; echo $?")
     assert done.stdout.split()[-1] == "0", (tmp_path / "log").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from command import environment, refused, start, train, train_in_fork
+from command import environment, refused, start, train_in_fork
 from runs import SMALL, contents, finished, same_result, small_run, wait_for
 from test_processes import group
 
@@ -157,7 +157,7 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     here = tmp_path / "here"
     here.mkdir()
     options = (*STUDY, "--epochs", "10")
-    local = train(here, *options, "--jobs", "1")
+    local = train_in_fork(here, *options, "--jobs", "1")
     assert local.returncode == 0, local.stderr
 
     cluster.need(2)
@@ -186,7 +186,7 @@ def test_a_worker_killed_halfway_loses_nothing(cluster: Cluster, tmp_path: Path)
     first = [line for line in said.splitlines() if " epoch 1/" in line][:2]
     assert sorted(line[:7] for line in first) == ["stage 2", "stage 2"]  # the longest first
 
-    again = train(tmp_path, *options, "--scheduler", cluster.address)
+    again = train_in_fork(tmp_path, *options, "--scheduler", cluster.address)
     assert again.returncode == 0
     assert again.stderr.count("already complete, 10 epochs in ") == 4
 
@@ -224,14 +224,14 @@ def test_a_job_that_fails_leaves_the_others_running(cluster: Cluster, tmp_path: 
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
     options = ("--stage", "1", "--seeds", "0-1", "--epochs", "2", *SMALL)
-    done = train(tmp_path, *options, "--scheduler", cluster.address)
+    done = train_in_fork(tmp_path, *options, "--scheduler", cluster.address)
     assert done.returncode == 2
     assert re.search(r"^error: .*seed-0/result\.json: unreadable", done.stderr, re.MULTILINE)
     assert done.stderr.splitlines()[-1] == "failed: stage 1, seed 0"
     assert "Traceback" not in done.stderr
     assert status(fine).text == "complete"
 
-    anew = train(tmp_path, *options, "--scheduler", cluster.address, "--restart")
+    anew = train_in_fork(tmp_path, *options, "--scheduler", cluster.address, "--restart")
     assert anew.returncode == 0, anew.stderr
     assert set(epochs_told(anew.stderr).values()) == {1}
     assert len(epochs_told(anew.stderr)) == 4
@@ -288,7 +288,7 @@ def test_workers_of_several_threads_are_refused(cluster: Cluster, tmp_path: Path
     before = cluster.connected()
     worker = cluster.add_worker(threads=2)
     wait_for(lambda: cluster.connected() > before)
-    refused = train(tmp_path, *STUDY, "--scheduler", cluster.address)
+    refused = train_in_fork(tmp_path, *STUDY, "--scheduler", cluster.address)
     cluster.kill(worker.pid)
     assert refused.returncode == 2
     assert f"dask worker {cluster.address} --no-nanny --nthreads 1" in refused.stderr
@@ -317,7 +317,7 @@ def test_a_scheduler_that_is_gone_is_named_and_its_workers_stop(tmp_path: Path) 
         wait_for(lambda: free(longest))
         assert len(finished(longest)) > 0
 
-        gone = train(tmp_path, *STUDY, "--scheduler", short.address)
+        gone = train_in_fork(tmp_path, *STUDY, "--scheduler", short.address)
         assert gone.returncode == 2
         assert gone.stderr == (
             f"error: --scheduler {short.address}: no scheduler answers there "

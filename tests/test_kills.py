@@ -46,7 +46,7 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
         return history.read_text().count("\n") if history.exists() else 0
 
     before, moment = rows(), chance.choice(["any time", "an epoch", "a write", "a write"])
-    process = fork(folder, *options)
+    process = fork(folder, *options, few=True)
     if moment == "any time":
         end = time.monotonic() + chance.uniform(0, 2)
         wait_for(lambda: time.monotonic() > end or rows() > before + 2)
@@ -74,7 +74,7 @@ def kill_and_resume(folder: Path, epochs: int, kills: int, seed: int) -> None:
     (folder / "straight").mkdir()
     run, straight = (small_run(8, epochs, place) for place in (folder, folder / "straight"))
     options = ("--stage", "8", "--epochs", str(epochs), *ONE_JOB)
-    done = train_in_fork(folder / "straight", *options)
+    done = train_in_fork(folder / "straight", *options, few=True)
     assert done.returncode == 0, done.stderr
     reference = untimed(store.read_result(straight.folder).history)
     chance, done = random.Random(seed), 0
@@ -84,7 +84,7 @@ def kill_and_resume(folder: Path, epochs: int, kills: int, seed: int) -> None:
         assert len(rows) >= done
         done = len(rows)
         assert done == 0 or rows.equals(reference.head(done))
-    last = train_in_fork(folder, *options)
+    last = train_in_fork(folder, *options, few=True)
     assert last.returncode == 0, last.stderr
     same_result(run.folder, straight.folder)
 

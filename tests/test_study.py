@@ -14,7 +14,7 @@ from runs import wait_for
 from cifar_study.results import store
 
 SEEDS = range(3)
-SMALL = ("--epochs", "6", "--data", "synthetic", "--limit", "1000", "--width", "0.25")
+SMALL = ("--epochs", "6", "--data", "synthetic", "--limit", "300", "--width", "0.25")
 SMALL += ("--device", "cpu", "--precision", "float32", "--jobs", "1")
 TRIAL = ("--stage", "1", "2", "3", "4", "--seeds", "0-2", *SMALL)
 
