@@ -3,9 +3,9 @@
 Browsers refuse to load script modules from a file. Quarto's page script is one
 and imports a second; here both become one ordinary script. They refuse to fetch
 the search index, too; pages opened as files load it as a script. The networks that
-run in pages move to files beside them, which the pages share and load when a
+pages run are written to files beside them, which the pages share and load when a
 reader comes near, again as scripts. Quarto runs this itself (``post-render`` in
-``_quarto.yml``); it uses the standard library only.
+``_quarto.yml``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,9 +31,9 @@ LOAD_INDEX = """if (location.protocol === "file:") {
   document.head.append(index);
 }
 """
-# A part of a network or of its library, which chapters/networks.js asks for by its name.
-PART = re.compile(r'<script type="text/plain" data-once="([^"]+)">(.+?)</script>', re.DOTALL)
-PARTS = "networks"  # the folder of those files
+# A network or a part of the library that runs it, which chapters/networks.js asks for by name.
+PART = re.compile(r'<script type="text/plain" data-once="([^"]+)"></script>')
+PARTS = "networks"  # the folder of those files, and of what is kept of them in _freeze
 FILL = """document.querySelector('script[data-once="%s"]').textContent = %s;
 """
 
@@ -41,7 +42,7 @@ def main() -> None:
     """Rewrite the pages just rendered, and the scripts they name."""
     output = Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", "_book"))
     for page in output.rglob("*.html"):
-        move_parts(page, output)
+        place_parts(page, output)
     libraries = output / "site_libs" / "quarto-html"
     page_script, tab_script = libraries / "quarto.js", libraries / "tabsets" / "tabsets.js"
     if not (page_script.exists() and tab_script.exists()):
@@ -77,23 +78,34 @@ def main() -> None:
             page.write_text(classic, encoding="utf-8")
 
 
-def move_parts(page: Path, output: Path) -> None:
-    """Write the networks in a page to files of the book, and their addresses in their places."""
+def place_parts(page: Path, output: Path) -> None:
+    """Write what a page runs to files of the book, and their addresses into the page."""
 
-    def move(found: re.Match[str]) -> str:
-        name, content = found.groups()
-        script = FILL % (name, json.dumps(content))
-        file = output / PARTS / f"{name}.js"
+    def place(found: re.Match[str]) -> str:
+        script = kept_part(found[1])
+        file = output / PARTS / script.name
         file.parent.mkdir(exist_ok=True)
-        file.write_text(script, encoding="utf-8")
-        version = hashlib.sha256(script.encode()).hexdigest()[:8]  # no browser keeps an old one
+        shutil.copy(script, file)
+        version = hashlib.sha256(script.read_bytes()).hexdigest()[:8]  # no browser keeps an old one
         address = f"{os.path.relpath(file, page.parent).replace(os.sep, '/')}?{version}"
-        return f'<script type="text/plain" data-once="{name}" data-src="{address}"></script>'
+        return found[0].replace("></", f' data-src="{address}"></')
 
     text = page.read_text(encoding="utf-8")
-    moved = PART.sub(move, text)
-    if moved != text:
-        page.write_text(moved, encoding="utf-8")
+    placed = PART.sub(place, text)
+    if placed != text:
+        page.write_text(placed, encoding="utf-8")
+
+
+def kept_part(name: str) -> Path:
+    """The script that fills a part, made once for as long as nothing that cells see has changed."""
+    kept = Path("_freeze", PARTS, f"{name}.js")
+    if not kept.exists():
+        sys.path.insert(0, str(Path.cwd()))
+        from cifar_study.atomic import write_whole  # here, as they take a second
+        from cifar_study.report.demo import part
+
+        write_whole(kept, (FILL % (name, json.dumps(part(name)))).encode())
+    return kept
 
 
 def _warn(what: str) -> None:

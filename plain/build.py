@@ -14,12 +14,14 @@ import pypandoc
 
 from cifar_study.atomic import write_whole
 from cifar_study.errors import StudyError
+from cifar_study.report.demo import part
 
 from .book import Book, read_book
 from .cells import run_chapters
 
 HERE = Path(__file__).parent
 ONCE = re.compile(r'<(script|style)\b[^>]*\sdata-once="([^"]+)"[^>]*>.*?</\1>', re.S)
+PART = re.compile(r'(<script type="text/plain" data-once="([^"]+)">)</script>')
 SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\ssrc=")([^"]*)"')
 
 
@@ -32,7 +34,7 @@ def build(project: Path, output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
         texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))
-        page = keep_once(put_pictures_in(run_pandoc(book, texts, folder)))
+        page = put_parts_in(keep_once(put_pictures_in(run_pandoc(book, texts, folder))))
     write_whole(output, page.encode())
 
 
@@ -114,3 +116,8 @@ def keep_once(page: str) -> str:
         return match[0]
 
     return ONCE.sub(first, page)
+
+
+def put_parts_in(page: str) -> str:
+    """Put the networks that the page runs, and the library that runs them, into their places."""
+    return PART.sub(lambda match: f"{match[1]}{part(match[2])}</script>", page)

@@ -20,7 +20,7 @@ from cifar_study.report import demo, growth
 from cifar_study.results.run import Run
 from cifar_study.stages import STAGES
 from cifar_study.training import predict
-from plain.build import keep_once
+from plain.build import keep_once, put_parts_in
 
 FIGURE = '<figure id="fig-growth"><div id="static">static</div><figcaption>A</figcaption></figure>'
 ASK = """async ([name, number, height, width, coded]) => {
@@ -43,8 +43,9 @@ def widget_page(*names: str) -> str:
     with contextlib.chdir(PROJECT):
         made = {"photo": lambda: demo.photo(8), "growth": lambda: growth.watch("fig-growth")}
         parts = [re.sub(r"^`{7}.*$", "", made[name]().data, flags=re.MULTILINE) for name in names]
-    head = "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Page</title>"
-    return keep_once(f"{head}<main><h1>Page</h1>{FIGURE}{''.join(parts)}</main>")
+        head = "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Page</title>"
+        page = f"{head}<main><h1>Page</h1>{FIGURE}{''.join(parts)}</main>"
+        return put_parts_in(keep_once(page))
 
 
 @pytest.fixture(scope="module")

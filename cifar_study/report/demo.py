@@ -2,9 +2,8 @@
 
 ``chapters/networks.js`` builds the networks again from the description, with
 TensorFlow.js, and runs them in the reader's browser. The library and the weights
-are parts that a page holds and pages share: the edition as one file keeps the
-first copy of each, and ``chapters/works_from_file.py`` moves them to files beside
-Quarto's pages.
+are parts that pages name and share: the edition as one file holds one copy of
+each, and ``chapters/works_from_file.py`` writes them to files beside Quarto's pages.
 """
 
 from __future__ import annotations
@@ -29,6 +28,11 @@ from cifar_study.stages import Network
 SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
 SIDES = (32, 128)  # pixels of a square as large as the picture: at the start, and at most
 LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
+LIBRARY = {
+    "core": "tf-core.es2017.min.js",
+    "backend": "tf-backend-wasm.es2017.min.js",
+    "wasm": "tf-backend-wasm-simd.wasm",
+}
 EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 
 
@@ -54,7 +58,6 @@ def widget(name: str, data: dict[str, Any], page: str = "") -> Markdown:
     It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
     """
     stages = data.get("stages", [data.get("stage")])
-    weights = {f"stage-{stage['number']}": stage.pop("weights") for stage in stages}
     # In a script element only "<" could end the data early.
     content = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
     colours = {
@@ -62,14 +65,12 @@ def widget(name: str, data: dict[str, Any], page: str = "") -> Markdown:
         for name, colour in (("right", style.RIGHT), ("wrong", style.WRONG), ("other", style.OTHER))
     }
     rules = "; ".join(f"{name}: {value}" for name, value in colours.items())
-    parts = "\n".join(
-        f'<script type="text/plain" data-once="{part}">{text}</script>'
-        for part, text in (_library() | weights).items()
-    )
+    needed = [*LIBRARY, *(f"stage-{stage['number']}" for stage in stages)]
+    named = "\n".join(f'<script type="text/plain" data-once="{part}"></script>' for part in needed)
     return Markdown(
         "```````{=html}\n"
         f'<style data-once="networks-style">\n.net {{ {rules} }}\n'
-        f"{chapter_file('networks.css')}</style>\n{page}\n{parts}\n"
+        f"{chapter_file('networks.css')}</style>\n{page}\n{named}\n"
         f'<script type="application/json" id="{name}-data">{content}</script>\n'
         f'<script data-once="networks">\n{chapter_file("networks.js")}'
         f"{chapter_file('pictures.js')}</script>\n"
@@ -79,7 +80,7 @@ def widget(name: str, data: dict[str, Any], page: str = "") -> Markdown:
 
 
 def trained(number: int) -> dict[str, Any]:
-    """A stage's network for a page, its weights in base64; empty where none can be run there.
+    """A stage's network for a page; empty where none can be run there.
 
     It is the network that was trained, which need not be the one that is registered now.
     ``side`` is that of the pictures it takes, None where they may be of any size.
@@ -88,13 +89,8 @@ def trained(number: int) -> dict[str, Any]:
     network = as_recorded(status.run).stage.network
     if status.result is None or not isinstance(network, Network):
         return {}
-    layers, weights = describe(network, status.result.model())
-    return {
-        "number": number,
-        "side": network.input_size,
-        "layers": layers,
-        "weights": in_base64(weights),
-    }
+    layers, _ = describe(network, status.result.model())
+    return {"number": number, "side": network.input_size, "layers": layers}
 
 
 def describe(
@@ -178,11 +174,11 @@ def chapter_file(name: str) -> str:
     return (study.pages() / name).read_text(encoding="utf-8")
 
 
-def _library() -> dict[str, str]:
-    """TensorFlow.js: two scripts, and its WebAssembly in base64."""
-    wasm = study.pages() / "tensorflow" / "tfjs-backend-wasm-simd.wasm"
-    return {
-        "core": chapter_file("tensorflow/tf-core.es2017.min.js"),
-        "backend": chapter_file("tensorflow/tf-backend-wasm.es2017.min.js"),
-        "wasm": in_base64(wasm.read_bytes()),
-    }
+def part(name: str) -> str:
+    """The text of what a page names: a file of the library, or a stage's weights in base64."""
+    if file := LIBRARY.get(name):
+        content = (study.pages() / "tensorflow" / file).read_bytes()
+        return in_base64(content) if file.endswith(".wasm") else content.decode()
+    status = replicates(int(name.removeprefix("stage-"))).statuses[0]
+    _, weights = describe(as_recorded(status.run).stage.network, status.result.model())
+    return in_base64(weights)
