@@ -31,7 +31,7 @@ LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
 LIBRARY = {
     "core": "tf-core.es2017.min.js",
     "backend": "tf-backend-wasm.es2017.min.js",
-    "wasm": "tf-backend-wasm-simd.wasm",
+    "wasm": "tfjs-backend-wasm-simd.wasm",
 }
 EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 
