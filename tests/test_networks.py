@@ -35,6 +35,7 @@ from cifar_study.report import demo, study
 from cifar_study.results.run import Run
 from cifar_study.stages import STAGES, Block, Network
 from cifar_study.training import predict
+from plain.build import put_parts_in
 
 SIZES = (
     (8, 8), (9, 13), (21, 32), (32, 32), (33, 47),
@@ -99,7 +100,7 @@ def test_a_changed_stage_of_a_trial_half_trained_runs_too(
     leave(run, [0.1, 0.2], model=weights)
     monkeypatch.setenv(study.VARIABLE, str(tmp_path))
     with contextlib.chdir(PROJECT):
-        page = demo.photo(8).data
+        page = put_parts_in(demo.photo(8).data)
     assert "after 2 of 150 epochs" in page
     tab = visit_from("<!DOCTYPE html>" + re.sub(r"^`{7}.*$", "", page, flags=re.MULTILINE))
     images = np.stack(pictures(5, 32, 32))

@@ -150,7 +150,7 @@ def test_what_the_chapters_say_of_speed() -> None:
             own, other = (
                 min(one[peer], one[f"{peer}-jobs"]) / one["engine-jobs"] for one in (epyc, xeon)
             )
-            assert own < other
+            assert (own < other) == (number != 1)
     for stages in middle.values():
         assert all(stages[n]["engine"] > 1.1 * stages[n]["convolutions"] for n in (1, 2, 4))
         for times in stages.values():  # little more than half with two side by side
