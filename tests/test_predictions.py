@@ -34,8 +34,10 @@ def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> 
     # A cat called a dog, a cat called a ship; a truck called an automobile.
     assert predictions.mistakes_within(8, "animals") == "50.0%"
     assert predictions.mistakes_within(8, "vehicles") == "100.0%"
-    assert predictions.confused(8, "cat", "dog") == "50.0%"
-    assert predictions.confused(8, "deer", "dog") == "0.0%"
+    # One of two cats was called a dog, and one of two trucks an automobile, the earlier class.
+    assert predictions.most_confused(8) == (
+        "automobile and truck (0.0% of the first are named as the second, 50.0% the other way round)"
+    )
     assert predictions.confident_errors(8, 0.59) == "100.0%"  # all three with 0.6
     assert predictions.confident_errors(8) == "0.0%"
 
@@ -50,9 +52,7 @@ def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Replicates, "predictions", nothing)
     assert predictions.top_k_accuracy(8, 3) == predictions.confidence(8) == ABSENT
     assert predictions.confident_errors(8) == ABSENT
-    assert (
-        predictions.mistakes_within(8, "animals") == predictions.confused(8, "cat", "dog") == ABSENT
-    )
+    assert predictions.mistakes_within(8, "animals") == predictions.most_confused(8) == ABSENT
 
 
 def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +117,7 @@ def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert predictions.at_width(24) == "25.0%"
     assert predictions.at_width(25) == predictions.at_width(24, "flattened") == ABSENT
     assert predictions.best_width() == "32 pixels"
+    assert predictions.at_best_width() == predictions.at_width(32)
 
 
 def test_rows_that_poolings_leave() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,10 +17,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cifar_study.cifar10 import CLASSES
+from cifar_study.report import predictions
 from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.points import draw_points, enlarge_best
-from cifar_study.report.predictions import guesses
 from cifar_study.report.replicates import Replicates, how_many, replicates
 from cifar_study.report.study import AbsentError
 from cifar_study.report.style import (
@@ -224,11 +223,9 @@ def all_test_curves() -> Figure:
 @chart
 def confusion(number: int = 8) -> Figure:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
-    frame = guesses(number)
-    if frame.empty:
+    shares = predictions.confusion(number).to_numpy()
+    if not len(shares):
         raise AbsentError(not_yet(number))
-    shares = pd.crosstab(frame.truth, frame.guess, normalize="index")
-    shares = shares.reindex(index=CLASSES, columns=CLASSES, fill_value=0).to_numpy()
     figure = new_figure(WIDE, 4.2)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -163,7 +163,8 @@ def activations(*numbers: int) -> Figure:
 def activation_range(number: int, when: str, layer: str) -> str:
     """Between which values nine tenths of what reaches a layer's activation lie: −1.6 to 1.6."""
     low, _, high = mechanism(number)["values"][when][layer]
-    digits = 2 if max(abs(low), abs(high)) < 1 else 1
+    largest = max(abs(low), abs(high))
+    digits = 3 if largest < 0.1 else 2 if largest < 1 else 1
     return f"{signed(low, digits)} to {signed(high, digits)}"
 
 

@@ -43,9 +43,9 @@ def count(value: float) -> str:
 
 
 @_or_dash
-def percent(share: float) -> str:
-    """A share in [0, 1] as a percentage with one decimal: 73.4%."""
-    return f"{100 * share:.1f}%"
+def percent(share: float, digits: int = 1) -> str:
+    """A share in [0, 1] as a percentage: 73.4%."""
+    return f"{100 * share:.{digits}f}%"
 
 
 @_or_dash

@@ -41,6 +41,13 @@ def guesses(number: int) -> pd.DataFrame:
     return frame.assign(right=frame.truth == frame.guess)
 
 
+def confusion(number: int) -> pd.DataFrame:
+    """The share of each class's test pictures (rows) that is given each class (columns)."""
+    frame = guesses(number)
+    shares = pd.crosstab(frame.truth, frame.guess, normalize="index")
+    return shares.reindex(index=CLASSES, columns=CLASSES, fill_value=0) if len(frame) else shares
+
+
 def reliability(number: int, bins: int = 15) -> pd.DataFrame:
     """How far probabilities can be trusted: ``confidence``, ``accuracy``, ``pictures`` by bin.
 
@@ -107,10 +114,17 @@ def calibration_error(number: int) -> str:
     return points((distance * bins.pictures / bins.pictures.sum()).sum(min_count=1))
 
 
-def confused(number: int, truth: str, guess: str) -> str:
-    """The share of a class's test pictures that are taken for another class."""
-    frame = guesses(number)
-    return percent((frame.guess[frame.truth == truth] == guess).mean())
+def most_confused(number: int) -> str:
+    """The two classes that are taken for each other most, and how often each is."""
+    shares = confusion(number)
+    if not len(shares):
+        return ABSENT
+    both = np.triu(shares + shares.T, 1)
+    one, other = np.unravel_index(both.argmax(), both.shape)
+    return (
+        f"{CLASSES[one]} and {CLASSES[other]} ({percent(shares.iloc[one, other])} of the first "
+        f"are named as the second, {percent(shares.iloc[other, one])} the other way round)"
+    )
 
 
 def chance_within(group: str) -> str:
@@ -191,6 +205,11 @@ def best_width(kind: str = "square") -> str:
     """The measured width with the highest accuracy: 36 pixels."""
     shares = size_accuracies().get(kind)
     return f"{max(shares, key=shares.get)} pixels" if shares else ABSENT
+
+
+def at_best_width(kind: str = "square") -> str:
+    """The accuracy at that width, as a percentage."""
+    return percent(max(size_accuracies().get(kind, {}).values(), default=math.nan))
 
 
 def rows_after(height: int) -> str:

@@ -30,7 +30,7 @@ def results(number: int = 8) -> Markdown:
     own = summary.stage(number)
     rows = [
         (f"{own.stage.title} (this report)", own.test_accuracy_interval, "none"),
-        *((f"{who} [@{key}]", percent(share), more) for who, share, more, key in NETWORKS),
+        *((f"{who} [@{key}]", percent(share, 2), more) for who, share, more, key in NETWORKS),
         ("people [@hophuoc2018]", human(), ""),
     ]
     columns = ["network", "test accuracy", "additions to the recipe"]

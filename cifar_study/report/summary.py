@@ -8,7 +8,6 @@ those of their mean history.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,17 +78,23 @@ class Summary:
         smooth = running_mean(test)
         self.last_gain = points(smooth[-1] - smooth[-11]) if done > 10 else ABSENT
 
-    def test_loss_at(self, epoch: str) -> str:
-        """The test loss after an epoch, given as the summary writes it."""
-        return self._at(epoch, "test_loss", loss)
-
     def test_accuracy_at(self, epoch: str) -> str:
         """The test accuracy after an epoch, given as the summary writes it."""
-        return self._at(epoch, "test_accuracy", percent)
+        return percent(self._at(epoch, "test_accuracy"))
 
-    def _at(self, epoch: str, field: str, write: Callable[[float], str]) -> str:
+    def _at(self, epoch: str, field: str) -> float:
         history = self.replicates.history
-        return write(history.loc[history["epoch"].astype(str) == epoch, field].mean())
+        return history.loc[history["epoch"].astype(str) == epoch, field].mean()
+
+    def memorised(self) -> str:
+        """When the loop first named every training picture correctly, if ever: a sentence."""
+        epoch = self.first_epoch_above(1, "running")
+        if epoch == ABSENT:
+            return "In no epoch did the loop name every training picture correctly."
+        return (
+            f"In epoch {epoch} the loop for the first time named every training picture correctly, "
+            f"at a test loss of {loss(self._at(epoch, 'test_loss'))}."
+        )
 
     def first_epoch_above(self, accuracy: float, split: str = "test") -> str:
         """The first epoch with an accuracy of at least ``accuracy`` on "test" or "running"."""

@@ -89,8 +89,8 @@ def gradient_sizes(
 
 
 def values_before_activation(run: Run, data: Dataset, pictures: int = 500) -> dict[str, Any]:
-    """:func:`activation_inputs` for the first test pictures, before and after training."""
-    images = data.test_images[:pictures]
+    """:func:`activation_inputs` for evenly spaced test pictures, before and after training."""
+    images = data.test_images[:: len(data.test_images) // pictures or 1]
     return {"values": _start_and_end(run, lambda model: activation_inputs(model, images))}
 
 
