@@ -187,7 +187,7 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
             halves, pictures, labels, values, strict=True
         ):
             _picture(left, picture)
-            left.set_title(CLASSES[label], fontsize=8)
+            left.set_title(CLASSES[label], fontsize=8, weight="normal")
             _bars(right, row, int(label))
         _save(figure, folder / f"probabilities-{name}.png")
 
@@ -265,7 +265,7 @@ def _bars(axes: Axes, values: np.ndarray, right: int) -> None:
     axes.set_yticks(range(len(values)), CLASSES, fontsize=8)
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"], fontsize=8)
     axes.tick_params(length=0)
-    axes.grid(False, axis="y")
+    axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     best = int(values.argmax())
     inside = values[best] > 0.75  # where there is no room beside the bar

@@ -36,7 +36,8 @@ def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> 
     assert predictions.mistakes_within(8, "vehicles") == "100.0%"
     # One of two cats was called a dog, and one of two trucks an automobile, the earlier class.
     assert predictions.most_confused(8) == (
-        "automobile and truck (0.0% of the first are named as the second, 50.0% the other way round)"
+        "automobile and truck (0.0% of the first are named as the second, "
+        "50.0% the other way round)"
     )
     assert predictions.confident_errors(8, 0.59) == "100.0%"  # all three with 0.6
     assert predictions.confident_errors(8) == "0.0%"

@@ -31,17 +31,17 @@ def worked_convolution(number: int = 1) -> Figure:
         top = 5.2 * row
         axes.text(0, top - 0.35, f"{name} channel")
         _cells(axes, (0, top), patch[row], window=True)
-        axes.text(4.35, top + 1.5, "·", ha="center", va="center", fontsize=12)
-        _cells(axes, (4.7, top), weights[row])
-        axes.text(8.0, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
-    axes.text(4.7, -0.35, "weights of the filter")
-    axes.text(8.4, -0.35, "sum of products")
+        axes.text(4.3, top + 1.5, "·", ha="center", va="center", fontsize=12)
+        _cells(axes, (4.6, top), weights[row], wide=1.25)  # there are minus signs
+        axes.text(8.55, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
+    axes.text(4.6, -0.35, "weights of the filter")
+    axes.text(9, -0.35, "sum")
     terms = " + ".join(signed(value, 4) for value in sums)
     axes.text(0, 15.9, f"{terms} + bias {signed(bias, 2)}", va="center")
     axes.text(0, 16.9, f"= {signed(sums.sum() + bias, 4)}", va="center", weight="bold")
-    axes.set(xlim=(-0.1, 11), ylim=(17.4, -1.2))
+    axes.set(xlim=(-0.1, 11.4), ylim=(17.4, -1.2))
     axes.axis("off")
-    where = axes.inset_axes((0.73, 0.005, 0.26, 0.226))
+    where = axes.inset_axes((0.765, 0.005, 0.235, 0.205))
     show_picture(where, found["picture"])
     row, column = found["place"]
     corner = (column - 0.5, row - 0.5)
@@ -79,16 +79,20 @@ def other_outputs(number: int = 1) -> str:
 
 
 def _cells(
-    axes: Axes, corner: tuple[float, float], values: np.ndarray, window: bool = False
+    axes: Axes,
+    corner: tuple[float, float],
+    values: np.ndarray,
+    window: bool = False,
+    wide: float = 1,
 ) -> None:
     """A table of numbers; a patch has the window that the filter covers outlined and filled."""
     left, top = corner
     for (row, column), value in np.ndenumerate(values):
-        place = (left + column, top + row)
+        place = (left + wide * column, top + row)
         inside = window and row < 3 and column < 3
         look = {"facecolor": COLOURS[1], "alpha": 0.16} if inside else {"facecolor": "none"}
-        axes.add_patch(Rectangle(place, 1, 1, edgecolor=GREY, linewidth=0.4, **look))
-        middle = (place[0] + 0.5, place[1] + 0.5)
+        axes.add_patch(Rectangle(place, wide, 1, edgecolor=GREY, linewidth=0.4, **look))
+        middle = (place[0] + wide / 2, place[1] + 0.5)
         axes.text(*middle, signed(value, 2), ha="center", va="center", fontsize=8)
     if window:
         axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=COLOURS[1], linewidth=1.8))

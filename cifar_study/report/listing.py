@@ -123,7 +123,7 @@ def _on_paper(lines: list[str]) -> str:
         colour = colours.get(line[:1], "#333333")
         parts.append(f'text(fill: rgb("{colour}"), raw({literal}))')
     return (
-        "#block(fill: luma(246), width: 100%, inset: .8em, radius: 2pt, "
+        "#block(fill: luma(246), width: 100%, inset: .8em, radius: 2pt, breakable: false, "
         "{ set par(justify: false, leading: .5em); (" + ", ".join(parts) + ",).join(linebreak()) })"
     )
 
