@@ -233,7 +233,7 @@ def _earlier(samples: list[Replicates]) -> str:
     return (
         f"**{_stages(numbers).capitalize()}**: by an earlier engine, from one seed{changed}. "
         "Training pictures were evaluated after the last epoch only, so their curves show "
-        f"training as it ran, dropout at work. `{train}` trains anew."
+        f"training as it ran. `{train}` trains anew."
     )
 
 
