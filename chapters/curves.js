@@ -183,7 +183,7 @@
         svg("text", { class: "curves-end", x: x + 12, y: heights[i] + 4 }, stage.number)]);
     });
     return [...beside, ...labels.filter(({ y }) => y < place.top).map(({ stage, x, value }, i) =>
-      svg("text", { class: "curves-end", x, y: place.top + 12 + 14 * i, "text-anchor": "end",
+      svg("text", { class: "curves-end", x: x - 9, y: place.top + 17 + 14 * i, "text-anchor": "end",
         ...inBoth("fill", stage.colour, stage.dark) }, `${stage.number} ↑ ${format[measure()](value)}`))];
   };
 

@@ -31,7 +31,7 @@
     seen.setAttribute("aria-label", caption);
     const order = bars.show(shares, right);
     card.hidden = false;
-    card.style.visibility = "";
+    Object.assign(card.style, { visibility: "", marginTop: "" });
     const said = order.slice(0, 2).map((label) => `${classes[label]} ${percent(shares[label])}`);
     say(`The network says ${said[0]}, then ${said[1]}.` +
       (picture.moves ? " Of a picture that moves, it sees the first frame." : ""));
@@ -53,7 +53,10 @@
     },
     refuse(words) {
       card.style.visibility = "hidden"; // its room stays, so that nothing below jumps
+      card.style.marginTop = "";
+      const before = root.offsetHeight;
       say(words);
+      if (!card.hidden) card.style.marginTop = `${before - root.offsetHeight}px`;
     },
   });
   side.addEventListener("input", () => {
