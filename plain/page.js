@@ -154,11 +154,11 @@ for (const table of document.querySelectorAll("table")) {
 // a space, after an opening bracket or a comma, or before the dot after a closing bracket.
 for (const line of all("pre.sourceCode > code > span")) {
   line.style.setProperty("--indent", line.textContent.match(/^[+-]?\s*/)[0].length + 2);
-  line.innerHTML = line.innerHTML.replace(/[([,](?![)\]\s]|$)|[)\]](?=\.)/g, "$&<wbr>");
+  line.innerHTML = line.innerHTML.replace(/[([,](?![)\]\s])|[)\]](?=\.)/g, (mark) => mark + "<wbr>");
 }
 // A command breaks at its spaces, not at the hyphens of an option.
 for (const code of all(":not(pre) > code")) {
-  code.innerHTML = code.innerHTML.replace(/(^|[ >])(-[^\s<]+)/g, '$1<span style="white-space: nowrap">$2</span>');
+  code.innerHTML = code.innerHTML.replace(/(^|[ >])(-[^\s<]+)/g, (_, before, option) => before + '<span style="white-space: nowrap">' + option + "</span>");
 }
 
 // On paper nothing can be opened.
