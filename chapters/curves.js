@@ -147,22 +147,44 @@
     point();
   };
 
-  // Labels in their order, each moved on by `step` for as long as it is too near an earlier one.
-  const spread = (labels, step) => labels.forEach((label, i) => {
-    const near = () => labels.slice(0, i).find(({ x, y }) =>
-      Math.abs(x - label.x) < 14 && Math.abs(y - label.y) < Math.abs(step) - 0.1);
-    for (let other = near(); other; other = near()) label.y = other.y + step;
-  });
+  // Heights as near as can be to those wished for (in order from the top down), at least `step`
+  // apart and inside the plot: labels that would touch are a group about the middle of their wishes.
+  const spread = (wishes, step) => {
+    const first = ({ sum, count }) => Math.max(place.top,
+      Math.min(sum / count - (step * (count - 1)) / 2, place.bottom - step * (count - 1)));
+    const groups = [];
+    for (const wish of wishes) {
+      let group = { sum: wish, count: 1 };
+      for (let above; (above = groups.at(-1)) && first(above) + step * above.count > first(group); groups.pop()) {
+        group = { sum: above.sum + group.sum, count: above.count + group.count };
+      }
+      groups.push(group);
+    }
+    return groups.flatMap((group) =>
+      Array.from({ length: group.count }, (_, i) => first(group) + step * i));
+  };
 
-  // The number of each stage at the end of its last curve, apart from each other, above the axis.
+  // The number of each stage beside the end of its last curve; where that lies above the axis,
+  // below each other at the upper edge, with an arrow and the value.
   const endLabels = () => {
-    const ends = new Map(curves.map(({ stage, values }) => [stage.number,
-      { number: stage.number, x: place.x(values.length) + 5, y: Math.max(place.top, place.y(values.at(-1))) }]));
+    const ends = new Map(curves.filter(({ values }) => values.length).map(({ stage, values }) =>
+      [stage.number, { stage, x: place.x(values.length), y: place.y(values.at(-1)), value: values.at(-1) }]));
     const labels = [...ends.values()].sort((a, b) => a.y - b.y);
-    spread(labels, 12);
-    for (const label of labels) label.y = Math.min(label.y, place.bottom);
-    spread(labels.reverse(), -12);
-    return labels.map(({ number, x, y }) => svg("text", { class: "curves-end", x, y: y + 4 }, number));
+    const columns = new Map(); // of labels whose curves end at about the same epoch
+    for (const label of labels.filter(({ y }) => y >= place.top)) {
+      const near = [...columns.keys()].find((x) => Math.abs(x - label.x) < 24) ?? label.x;
+      columns.set(near, [...columns.get(near) ?? [], label]);
+    }
+    const beside = [...columns.values()].flatMap((column) => {
+      const heights = spread(column.map(({ y }) => y), 12);
+      return column.flatMap(({ stage, x, y }, i) => [
+        svg("path", { class: "curves-leader", d: `M${x + 2} ${y}L${x + 10} ${heights[i]}`,
+          ...inBoth("stroke", stage.colour, stage.dark) }),
+        svg("text", { class: "curves-end", x: x + 12, y: heights[i] + 4 }, stage.number)]);
+    });
+    return [...beside, ...labels.filter(({ y }) => y < place.top).map(({ stage, x, value }, i) =>
+      svg("text", { class: "curves-end", x: x - 9, y: place.top + 17 + 14 * i, "text-anchor": "end",
+        ...inBoth("fill", stage.colour, stage.dark) }, `${stage.number} ↑ ${format[measure()](value)}`))];
   };
 
   // The values drawn at the epoch chosen: dots in the chart, numbers in the table, words to hear.
@@ -180,12 +202,16 @@
     const mark = chart.querySelector(".curves-mark");
     mark.replaceChildren(svg("path", { d: `M${x} ${place.top}V${place.bottom}` }));
     const texts = new Map();
+    let above = 0;
     for (const { stage, split, values } of curves) {
       const value = values[epoch - 1];
       if (!Number.isFinite(value)) continue;
       texts.set(`${stage.number} ${split}`, format[measure()](value));
-      const cy = Math.max(place.top, place.y(value));
-      mark.append(svg("circle", { cx: x, cy, r: 4, ...inBoth("fill", stage.colour, stage.dark) }));
+      const colour = inBoth("fill", stage.colour, stage.dark);
+      const cy = place.y(value);
+      // Above the axis, arrows side by side.
+      mark.append(cy >= place.top ? svg("circle", { cx: x, cy, r: 4, ...colour })
+        : svg("path", { d: `M${x - 12 * above++} ${place.top - 8}l6 11h-12z`, ...colour }));
     }
     const words = [];
     stages.forEach((stage, i) => splitInputs.forEach(({ value: split }, j) => {

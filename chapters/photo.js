@@ -7,6 +7,7 @@
   const { classes, stage } = JSON.parse(document.getElementById("photo-data").textContent);
   const smallest = stage.layers.reduce((side, { size: window = 1 }) => side * window, 1);
   const [side, card, seen] = ["input[type=range]", ".photo-card", "canvas"].map(find);
+  const buttons = root.querySelectorAll(".net-choices button");
   const bars = pictures.bars(classes);
   card.append(bars.table);
 
@@ -30,6 +31,7 @@
     seen.setAttribute("aria-label", caption);
     const order = bars.show(shares, right);
     card.hidden = false;
+    Object.assign(card.style, { visibility: "", marginTop: "" });
     const said = order.slice(0, 2).map((label) => `${classes[label]} ${percent(shares[label])}`);
     say(`The network says ${said[0]}, then ${said[1]}.` +
       (picture.moves ? " Of a picture that moves, it sees the first frame." : ""));
@@ -46,11 +48,15 @@
     },
     use(taken, button, current) {
       [picture, right] = [taken, button?.dataset.class];
+      for (const each of buttons) each.setAttribute("aria-pressed", each === button);
       return answer(current);
     },
     refuse(words) {
-      card.hidden = true;
+      card.style.visibility = "hidden"; // its room stays, so that nothing below jumps
+      card.style.marginTop = "";
+      const before = root.offsetHeight;
       say(words);
+      if (!card.hidden) card.style.marginTop = `${before - root.offsetHeight}px`;
     },
   });
   side.addEventListener("input", () => {

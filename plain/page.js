@@ -24,9 +24,7 @@ const beside = matchMedia("(min-width: 64rem)");
 const fitMenu = () => { menu.open = beside.matches; };
 beside.addEventListener("change", fitMenu);
 fitMenu();
-menu.addEventListener("click", (event) => {
-  if (!beside.matches && event.target.closest("a")) menu.open = false;
-});
+menu.addEventListener("click", ({ target }) => { if (!beside.matches && target.closest("a")) menu.open = false; });
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && !beside.matches && menu.open) {
     menu.open = false;
@@ -94,16 +92,12 @@ field.addEventListener("input", () => {
   said.classList.toggle("unseen", found.length > 0 || !words.length);
   hits.replaceChildren(...found.map((i) => hit(i, words[0])));
 });
-field.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") hits.querySelector("a")?.click();
-});
+field.addEventListener("keydown", ({ key }) => { if (key === "Enter") hits.querySelector("a")?.click(); });
 
 // Code: one button for all folds, listings in boxes included.
 const folds = all("details.code-fold, .callout details:has(pre)");
 const codeButton = byId("page-code");
-const nameCode = () => {
-  codeButton.textContent = folds.some((fold) => !fold.open) ? "Show all code" : "Hide all code";
-};
+const nameCode = () => { codeButton.textContent = folds.some((fold) => !fold.open) ? "Show all code" : "Hide all code"; };
 codeButton.hidden = folds.length === 0;
 codeButton.addEventListener("click", () => {
   const open = folds.some((fold) => !fold.open);
@@ -116,9 +110,7 @@ nameCode();
 const reveal = () => {
   const target = byId(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
-  for (let el = target; el; el = el.parentElement) {
-    if (el.tagName === "DETAILS") el.open = true;
-  }
+  for (let el = target; el; el = el.parentElement) if (el.tagName === "DETAILS") el.open = true;
   target.scrollIntoView();
 };
 addEventListener("hashchange", reveal);
@@ -152,10 +144,21 @@ for (const table of document.querySelectorAll("table")) {
   const heads = [...table.querySelectorAll("thead th")];
   if (heads.length < 5) continue;
   table.classList.add("cards");
-  table.classList.toggle("single", heads.some((head) => head.textContent.length > 34)); // no room for two
   for (const cell of table.querySelectorAll("tbody td")) {
     cell.dataset.label = heads[cell.cellIndex].textContent;
+    if (cell.cellIndex && (cell.dataset.label + cell.textContent).length > 34) table.classList.add("single");
   }
+}
+
+// A line of code that goes on in another does so two columns further in than it began. It breaks at
+// a space, after an opening bracket or a comma, or before the dot after a closing bracket.
+for (const line of all("pre.sourceCode > code > span")) {
+  line.style.setProperty("--indent", line.textContent.match(/^[+-]?\s*/)[0].length + 2);
+  line.innerHTML = line.innerHTML.replace(/[([,](?![)\]\s])|[)\]](?=\.)/g, (mark) => mark + "<wbr>");
+}
+// A command breaks at its spaces, not at the hyphens of an option.
+for (const code of all(":not(pre) > code")) {
+  code.innerHTML = code.innerHTML.replace(/(^|[ >])(-[^\s<]+)/g, (_, before, option) => before + '<span style="white-space: nowrap">' + option + "</span>");
 }
 
 // On paper nothing can be opened.

@@ -137,6 +137,18 @@ def test_loss_is_drawn_on_its_own_axis(chart: Chart) -> None:
     assert texts[-1] == "cross-entropy, nats"
 
 
+def test_an_end_above_the_axis_is_an_arrow_with_its_value(chart: Chart) -> None:
+    chart.smoothing.fill("1")
+    chart.page.get_by_role("radio", name="Loss").check()
+    assert sorted(chart.page.locator(".curves-end").all_text_contents()) == ["1", "4"]
+    chart.box("training").check()
+    chart.box("test").uncheck()
+    assert sorted(chart.page.locator(".curves-end").all_text_contents()) == ["1 ↑ 2.700", "4"]
+    chart.epoch.fill("2")
+    assert chart.page.locator(".curves-mark circle").count() == 1
+    assert chart.page.locator(".curves-mark path").count() == 2  # the epoch's line and an arrow
+
+
 def test_stages_and_splits_come_and_go(chart: Chart) -> None:
     assert set(chart.lines()) == {"1 test", "4 test"}
     chart.box("1 minimal").uncheck()

@@ -193,6 +193,19 @@ def test_begins_with_the_picture_that_divides_them_most(tab) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_card_holds_the_longest_name(tab, width: int) -> None:
+    tab.set_viewport_size({"width": width, "height": 800})
+    over = """cards => cards.flatMap(card => {
+        card.querySelector(".growth-answer").textContent = "automobile";
+        card.querySelector(".growth-share").textContent = "100%";
+        const edge = card.getBoundingClientRect().right - 3;
+        return [...card.children].slice(1).map(part => part.getBoundingClientRect().right - edge);
+    })"""
+    assert max(tab.eval_on_selector_all(STEPS, over)) <= 0
+
+
+@pytest.mark.browser
 def test_steps_by_keyboard_slider_and_play(visit_from: Callable, page: str) -> None:  # noqa: F811
     tab = visit_from(page, reduced_motion="reduce")
     tab.clock.install()

@@ -103,6 +103,7 @@ def test_in_the_book_it_is_used_with_the_keyboard(visit: Callable, book: Path) -
     photo = tab.locator("#photo")
     photo.get_by_role("button", name="cat").press("Enter")
     photo.get_by_text("The network says").wait_for()
+    assert photo.get_by_role("button", pressed=True).all_inner_texts() == ["cat"]
     assert photo.locator("tr.right th").inner_text() == "cat"
     side = photo.get_by_role("slider", name="Side of a square")
     side.press("ArrowRight")
@@ -113,6 +114,11 @@ def test_in_the_book_it_is_used_with_the_keyboard(visit: Callable, book: Path) -
     best = CLASSES[int(expected.argmax())]
     assert f"The network says {best} " in photo.get_by_role("status").inner_text()
     assert photo.locator("tr.first th").inner_text() == best
+    height = photo.bounding_box()["height"]
+    side.press("Home")
+    photo.get_by_text("Choose a larger size").wait_for()
+    assert not photo.locator(".photo-card").is_visible()
+    assert photo.bounding_box()["height"] == pytest.approx(height, abs=1)  # nothing below jumps
     photo.get_by_role("button", name="coffee").focus()
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.type") == "file"
