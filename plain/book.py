@@ -47,7 +47,7 @@ def read_book(project: Path) -> Book:
         title=str(book.get("title", root.name)),
         subtitle=str(book.get("subtitle", "")),
         lang=str(config.get("lang", "en")),
-        bibliography=[str(name) for name in _as_list(config.get("bibliography"))],
+        bibliography=[str(name) for name in as_list(config.get("bibliography"))],
         settings=_settings(config),
         chapters=[
             Chapter(path, part, _read(root / path, path))
@@ -72,7 +72,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 def _entries(items: Any, part: str = "") -> Iterator[tuple[str, str]]:
     """Yield (path, title of the part) for every chapter, in reading order."""
-    for item in _as_list(items):
+    for item in as_list(items):
         if isinstance(item, str):
             yield str(PurePosixPath(item)), part
         elif isinstance(item, dict) and "part" in item and not str(item["part"]).endswith(".qmd"):
@@ -99,7 +99,8 @@ def _read(path: Path, name: str) -> str:
         raise StudyError(f"{name}: {reason}; check the path under book: chapters:") from None
 
 
-def _as_list(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
+    """A value that may be left out, one or several, as a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -16,7 +16,7 @@ from cifar_study.atomic import write_whole
 from cifar_study.errors import StudyError
 from cifar_study.report.demo import part
 
-from .book import Book, read_book
+from .book import Book, as_list, read_book
 from .cells import run_chapters
 
 HERE = Path(__file__).parent
@@ -61,6 +61,8 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
         "--wrap=none",
         "--reference-location=section",
     ]
+    after = as_list(book.settings.get("include-after-body"))
+    command += [f"--include-after-body={_existing(book.root, name)}" for name in after]
     if book.bibliography:
         command += ["--citeproc", "--metadata=link-citations:true"]
         command += [f"--bibliography={_existing(book.root, name)}" for name in book.bibliography]

@@ -1,11 +1,12 @@
-"""The Python in a chapter: find the cells, run them in a fresh kernel, write Markdown in place."""
+"""The Python in a chapter: find the cells, run them in a kernel, write Markdown in place."""
 
 import asyncio
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .outputs import OPTIONS, cell_markdown, inline_markdown
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*(.*?)\s*$")
 INLINE = re.compile(r"(?<!`)`\{python\}[ \t]+([^`]+)`(?!`)")
 SHORTCODE = re.compile(r"\{\{<.*?>\}\}")
-KERNELS_AT_ONCE = 2
+KERNELS = 2
 SECONDS_PER_CELL = 600
 
 
@@ -108,26 +109,27 @@ def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[s
 
 async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
     split_chapters = [split(c.text, c.path) for c in book.chapters]
-    gate = asyncio.Semaphore(KERNELS_AT_ONCE)
+    waiting, texts = iter(enumerate(split_chapters)), {}
 
-    async def one(index: int) -> str:
-        chapter, pieces = book.chapters[index], split_chapters[index]
-        cells = [piece for piece in pieces if isinstance(piece, Cell)]
-        outputs: list[list[Any]] = []
-        if cells:
-            async with gate:
-                began = time.perf_counter()
-                outputs = await _execute(book, chapter, cells, folder / f"kernel-{index}")
-                say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
-        return _join(book, pieces, iter(outputs), folder / f"picture-{index}")
+    async def work(number: int) -> None:
+        """Run chapter after chapter in one kernel, which forgets the names of each."""
+        async with _kernel(book, folder / f"kernel-{number}.json") as execute:
+            for index, pieces in waiting:
+                chapter, outputs = book.chapters[index], []
+                if cells := [piece for piece in pieces if isinstance(piece, Cell)]:
+                    began = time.perf_counter()
+                    outputs = await execute(chapter, cells)
+                    say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
+                texts[index] = _join(book, pieces, iter(outputs), folder / f"picture-{index}")
 
-    # A TaskGroup, not gather: when one chapter fails the other kernels are shut down first.
+    # A TaskGroup, not gather: when one chapter fails the other kernel is shut down first.
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index)) for index in range(len(book.chapters))]
+            for number in range(KERNELS):
+                group.create_task(work(number))
     except* StudyError as errors:
         raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
+    return [texts[index] for index in range(len(book.chapters))]
 
 
 def _join(book: Book, pieces: list[str | Cell], outputs: Any, stem: Path) -> str:
@@ -168,43 +170,52 @@ class _ThisPython(KernelSpecManager):
         return KernelSpec(argv=[sys.executable, *arguments], language="python", env=environment)
 
 
-async def _execute(
-    book: Book, chapter: Chapter, cells: list[Cell], connection: Path
-) -> list[list[Any]]:
-    """Run the cells in one fresh kernel; return the outputs of each."""
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c.code) for c in cells])
+@asynccontextmanager
+async def _kernel(book: Book, connection: Path) -> AsyncIterator[Callable[..., Any]]:
+    """A kernel, as what runs a chapter's cells in it and returns the outputs of each."""
     # Sockets in the file system, so that nothing listens on a port (Windows has only ports).
     manager = AsyncKernelManager(
         kernel_spec_manager=_ThisPython(book.settings),
         transport="tcp" if os.name == "nt" else "ipc",
-        connection_file=f"{connection}.json",
+        connection_file=str(connection),
     )
-    client = NotebookClient(
-        notebook,
-        km=manager,
-        timeout=SECONDS_PER_CELL,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(book.root)}},
-    )
+    options = {
+        "km": manager,
+        "timeout": SECONDS_PER_CELL,
+        "coalesce_streams": True,
+        "resources": {"metadata": {"path": str(book.root)}},
+    }
+    channels = None
+
+    async def execute(chapter: Chapter, cells: list[Cell]) -> list[list[Any]]:
+        nonlocal channels
+        # Imported modules stay, as they take seconds; a chapter's own names go.
+        code = ["%reset -f", *(cell.code for cell in cells)]
+        notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, code)])
+        client = NotebookClient(notebook, **options)
+        client.kc = channels
+        try:
+            await client.async_execute()
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            raise StudyError(_failure(chapter, cells, notebook.cells[1:], error)) from None
+        channels = client.kc
+        return [cell.outputs for cell in notebook.cells[1:]]
+
     try:
-        await client.async_execute()
-    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-        raise StudyError(_failure(chapter, cells, notebook, error)) from None
+        yield execute
     finally:  # nbclient leaves a kernel it was given running
-        await manager.shutdown_kernel(now=True)
-    return [cell.outputs for cell in notebook.cells]
+        if manager.has_kernel:
+            await manager.shutdown_kernel(now=True)
 
 
-def _failure(chapter: Chapter, cells: list[Cell], notebook: Any, error: Exception) -> str:
+def _failure(chapter: Chapter, cells: list[Cell], run: list[Any], error: Exception) -> str:
     """One line: chapter, cell, what Python said last."""
-    ran = [bool(c.execution_count or c.outputs) for c in notebook.cells]
+    ran = [bool(c.execution_count or c.outputs) for c in run]
     index = max((i for i, done in enumerate(ran) if done), default=0)
     if isinstance(error, CellExecutionError):
         said = f"{error.ename}: {error.evalue}".strip().splitlines()
         index = next(
-            i
-            for i, c in enumerate(notebook.cells)
-            if any(o.output_type == "error" for o in c.outputs)
+            i for i, c in enumerate(run) if any(o.output_type == "error" for o in c.outputs)
         )
         reason = f"{said[0]}; mend the cell and build again"
     elif isinstance(error, CellTimeoutError):

@@ -132,34 +132,5 @@ all("main figure img, main .chapter p > img:only-child").forEach((image) => {
 });
 lightbox.addEventListener("click", () => lightbox.close());
 
-// A table that is wider than its box is scrolled with the keyboard, too.
-const reach = new ResizeObserver((boxes) => boxes.forEach(({ target }) => {
-  if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
-  else target.removeAttribute("tabindex");
-}));
-all(".table-scroll, pre").forEach((box) => reach.observe(box));
-
-// On a phone a row of a wide table becomes a card, whose cells need the names of their columns.
-for (const table of document.querySelectorAll("table")) {
-  const heads = [...table.querySelectorAll("thead th")];
-  if (heads.length < 5) continue;
-  table.classList.add("cards");
-  for (const cell of table.querySelectorAll("tbody td")) {
-    cell.dataset.label = heads[cell.cellIndex].textContent;
-    if (cell.cellIndex && (cell.dataset.label + cell.textContent).length > 34) table.classList.add("single");
-  }
-}
-
-// A line of code that goes on in another does so two columns further in than it began. It breaks at
-// a space, after an opening bracket or a comma, or before the dot after a closing bracket.
-for (const line of all("pre.sourceCode > code > span")) {
-  line.style.setProperty("--indent", line.textContent.match(/^[+-]?\s*/)[0].length + 2);
-  line.innerHTML = line.innerHTML.replace(/[([,](?![)\]\s])|[)\]](?=\.)/g, (mark) => mark + "<wbr>");
-}
-// A command breaks at its spaces, not at the hyphens of an option.
-for (const code of all(":not(pre) > code")) {
-  code.innerHTML = code.innerHTML.replace(/(^|[ >])(-[^\s<]+)/g, (_, before, option) => before + '<span style="white-space: nowrap">' + option + "</span>");
-}
-
 // On paper nothing can be opened.
 addEventListener("beforeprint", () => all(".callout details").forEach((fold) => { fold.open = true; }));

@@ -37,9 +37,9 @@ def of_epochs(stage: Stage, epochs: int) -> Stage:
     return replace(stage, recipe=replace(stage.recipe, epochs=epochs))
 
 
-def small_run(stage: int, epochs: int, folder: Path, seed: int = 0) -> Run:
+def small_run(stage: int, epochs: int, folder: Path, seed: int = 0, width: float = 0.25) -> Run:
     """The run that SMALL trains in a working folder."""
-    small = scale_width(of_epochs(STAGES[stage], epochs), 0.25)
+    small = scale_width(of_epochs(STAGES[stage], epochs), width)
     return Run(small, seed, 100, "synthetic", root=folder / "cache" / "trial")
 
 

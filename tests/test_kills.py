@@ -72,8 +72,9 @@ def kill_and_resume(folder: Path, epochs: int, kills: int, seed: int) -> None:
     Each process goes on at once, so a holder that was killed holds nothing.
     """
     (folder / "straight").mkdir()
-    run, straight = (small_run(8, epochs, place) for place in (folder, folder / "straight"))
-    options = ("--stage", "8", "--epochs", str(epochs), *ONE_JOB)
+    places = (folder, folder / "straight")
+    run, straight = (small_run(8, epochs, place, width=0.05) for place in places)
+    options = ("--stage", "8", "--epochs", str(epochs), *ONE_JOB, "--width", "0.05")
     done = train_in_fork(folder / "straight", *options, few=True)
     assert done.returncode == 0, done.stderr
     reference = untimed(store.read_result(straight.folder).history)

@@ -14,7 +14,7 @@ from runs import wait_for
 from cifar_study.results import store
 
 SEEDS = range(3)
-SMALL = ("--epochs", "6", "--data", "synthetic", "--limit", "300", "--width", "0.25")
+SMALL = ("--epochs", "6", "--data", "synthetic", "--limit", "100", "--width", "0.25")
 SMALL += ("--device", "cpu", "--precision", "float32", "--jobs", "1")
 TRIAL = ("--stage", "1", "2", "3", "4", "--seeds", "0-2", *SMALL)
 
@@ -28,19 +28,19 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose trial was killed and went on; a fifth stage's history is damaged."""
     project = copy_project(tmp_path_factory.mktemp("trial") / "project")
     record = folder(project, 3) / store.RECORD  # the first of the longest; the epoch's last file
-    first = fork(project, *TRIAL)
+    first = fork(project, *TRIAL, few=True)
     wait_for(record.exists, 120)
     first.kill()
     first.join()
     begun = store.read_record(record)["epochs_done"]
     assert 1 <= begun < 6
-    done = train_in_fork(project, *TRIAL)
+    done = train_in_fork(project, *TRIAL, few=True)
     assert done.returncode == 0, done.stderr
     told = re.findall(r"^stage 3, seed 0: epoch (\d)/6", done.stderr, re.MULTILINE)
     assert told == [str(epoch) for epoch in range(begun + 1, 7)]
     assert done.stderr.count(": complete, 6 epochs in ") == 12
 
-    done = train_in_fork(project, "--stage", "5", *SMALL)
+    done = train_in_fork(project, "--stage", "5", *SMALL, few=True)
     assert done.returncode == 0, done.stderr
     history = folder(project, 5) / store.HISTORY
     history.write_text(history.read_text().replace(",", ";", 3))
