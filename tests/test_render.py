@@ -96,7 +96,7 @@ def test_only_what_changed_is_executed_again(small: Path) -> None:
 
     assert "#abcdef" not in page.read_text()
     replace(small / "cifar_study/report/style.py", '"#2B97C2"', '"#abcdef"')
-    replace(small / "cifar_study/report/numbers.py", '.1f}%"', '.1f} per cent"')
+    replace(small / "cifar_study/report/numbers.py", '{digits}f}%"', '{digits}f} per cent"')
     assert render(small) == {"q04", "q08"}
     assert re.search(r"\d\.\d per cent", page.read_text())
     charts = (small / "_book" / "chapters").rglob("*.svg")
