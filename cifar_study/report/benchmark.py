@@ -92,7 +92,8 @@ def ratios(found: dict[str, Any]) -> pd.DataFrame:
 
 def processor(found: dict[str, Any]) -> str:
     """The processor of a measurement, by its short name."""
-    return found["machine"]["processor"].partition(",")[0].replace("(R)", "")
+    name = found["machine"]["processor"].partition(",")[0].replace("(R)", "")
+    return name.removesuffix(" Processor")
 
 
 def growth() -> Charts:
