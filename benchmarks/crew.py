@@ -10,8 +10,6 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from benchmarks.protocol import Worker
-from cifar_study.layers import count_macs
-from cifar_study.stages import get_stage
 
 Start = Callable[[str, int], Worker]
 """Starts a worker of a kind with so many threads, 0 its default."""
@@ -26,7 +24,6 @@ CONTENDERS = {
     "floor": ("floor", 1),
 }
 """By name, a kind of worker and the threads of each; ``-jobs`` are several side by side."""
-OVERHEAD_MACS = 2_000_000  # what a picture costs besides its arithmetic, for the time left
 
 
 class Turn(NamedTuple):
@@ -35,10 +32,6 @@ class Turn(NamedTuple):
     contender: str
     stage: int
     images: int
-
-    def weight(self) -> int:
-        """Roughly how long it takes, in multiply-accumulates, to foretell the time left."""
-        return self.images * (count_macs(get_stage(self.stage).network) + OVERHEAD_MACS)
 
 
 class Crew(ExitStack):
@@ -79,7 +72,7 @@ def alternate(turns: list[Turn], repeats: int, crew: Crew, bar: tqdm) -> dict[Tu
         for turn in turns[:: 1 if repeat % 2 else -1]:
             bar.set_description(f"stage {turn.stage}, {turn.contender}", refresh=False)
             seconds = crew.seconds(turn)
-            bar.update(turn.weight())
+            bar.update()
             if repeat:
                 times[turn].append(seconds)
     return times

@@ -44,11 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stages", nargs="+", type=int, choices=STAGES | PEERS, metavar="N", help="some stages")
     add("--repeats", type=int, default=5, help="measurements of each after a warm-up (default 5)")
     add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
-    add(
-        "--scaling",
-        action="store_true",
-        help="measure how the cost grows instead",
-    )
+    add("--scaling", action="store_true", help="measure how the cost grows instead")
     add("--jobs", type=int, default=cores, help="processes side by side (default one a core)")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
@@ -86,16 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
 def measure_stages(crew: Crew, options: argparse.Namespace, results: dict[str, Any]) -> None:
     """Every contender on every stage; seconds scaled to a whole epoch."""
     names = _contenders(options.keras_python)
-    plan = {
-        stage: [
-            Turn(name, stage, options.images)
-            for name in names
-            if stage in FULLY or name == "engine"
-        ]
-        for stage in options.stages or STAGES | PEERS
-    }
-    with _bar([turn for turns in plan.values() for turn in turns], options) as bar:
-        for stage, turns in plan.items():
+    stages = options.stages or STAGES | PEERS
+    plan = {stage: names if stage in FULLY else ["engine"] for stage in stages}
+    with _bar(sum(map(len, plan.values())), options) as bar:
+        for stage, names in plan.items():
+            turns = [Turn(name, stage, options.images) for name in names]
             facts = _facts(options) | {"macs": count_macs(get_stage(stage).network)}
             measured = alternate(turns, options.repeats, crew, bar).items()
             seconds = {turn.contender: _whole_epoch(values, options) for turn, values in measured}
@@ -109,7 +100,7 @@ def measure_scaling(crew: Crew, options: argparse.Namespace, results: dict[str, 
     stages = options.stages or SIZE_STAGES
     turns = [Turn("engine", stage, images) for stage in stages for images in _sizes(options)]
     sizes: dict[str, dict[str, list[float]]] = {}
-    with _bar(turns, options) as bar:
+    with _bar(len(turns), options) as bar:
         for turn, values in alternate(turns, options.repeats, crew, bar).items():
             entry = sizes.setdefault(str(turn.stage), {})
             entry[str(turn.images)] = [round(value, 4) for value in values]
@@ -123,10 +114,10 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     return [options.images * number // 2 for number in halves]
 
 
-def _bar(turns: list[Turn], options: argparse.Namespace) -> tqdm:
-    total = sum(turn.weight() for turn in turns) * (options.repeats + 1)
-    shown = "{desc}: {percentage:.0f}%, {remaining} left"
-    return tqdm(total=total, bar_format=shown, mininterval=0.1 if sys.stderr.isatty() else 10)
+def _bar(turns: int, options: argparse.Namespace) -> tqdm:
+    shown = "{desc}: {n} of {total} turns, {remaining} left"
+    interval = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=turns * (options.repeats + 1), bar_format=shown, mininterval=interval)
 
 
 def _whole_epoch(values: list[float], options: argparse.Namespace) -> list[float]:
