@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cifar_study.atomic import present, write_json, write_whole
+from cifar_study.atomic import write_json, write_whole
 from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
@@ -32,6 +32,7 @@ from cifar_study.report.pictures import (
     SIZES,
     drawn_from,
     mechanism_file,
+    mechanism_of,
 )
 from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, new_figure
 from cifar_study.results.run import Run
@@ -99,15 +100,16 @@ def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
         write_json(folder / SIZES, {"values": measure_sizes(model, data)})
         draw_mistakes(result, data, folder)
         draw_filters(result, folder)
-    draw_mechanism(run, data, folder)
+    draw_mechanism(run, result, data, folder)
     drawn = _drawn(folder) | {str(run.stage.number): result.record["files"][HISTORY]}
     write_json(folder / DRAWN, dict(sorted(drawn.items())))
 
 
-def draw_mechanism(run: Run, data: Dataset, folder: Path) -> None:
+def draw_mechanism(run: Run, result: Result, data: Dataset, folder: Path) -> None:
     """Measure what the stage shows of its inside, for the report to draw."""
     if measure := MEASURES.get(run.stage.number):
-        write_json(folder / mechanism_file(run.stage.number), {"values": measure(run, data)})
+        measured = {"values": measure(run, data), "of": result.record["files"][HISTORY]}
+        write_json(folder / mechanism_file(run.stage.number), measured)
 
 
 def _drawn(folder: Path) -> dict[str, str]:
@@ -118,10 +120,10 @@ def _drawn(folder: Path) -> dict[str, str]:
 
 
 def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
-    number = run.stage.number
-    if number in MEASURES and not present(folder / mechanism_file(number)):
+    number, of = run.stage.number, result.record["files"][HISTORY]
+    if number in MEASURES and mechanism_of(folder, number) != of:
         return False
-    return _drawn(folder).get(str(number)) == result.record["files"][HISTORY]
+    return _drawn(folder).get(str(number)) == of
 
 
 @style.context(STYLE)

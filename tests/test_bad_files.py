@@ -322,8 +322,8 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         measured = {"format": speed.FORMAT, "machine": machine, "stages": stages, "scaling": {}}
         write_json(Path("cache/speed-a-chip.json"), measured)
         history = store.read_result(planned_run(1).folder).record["files"][store.HISTORY]
-        write_json(Path("figures/drawn.json"), {"3": history, "8": history})
-        write_json(Path("figures/mechanism-3.json"), {"values": {"a": [0.208]}})
+        write_json(Path("figures/drawn.json"), {"8": history})
+        write_json(Path("figures/mechanism-3.json"), {"of": history, "values": {"a": [0.208]}})
         answer = {"class": "cat", "probabilities": [0.208, 0.792] + [0.0] * 8}
         write_json(Path("figures/photo.json"), {"values": {"cat.jpg": answer}})
         sizes = {"values": {"widths": {"square": {"24": 0.208}, "flattened": {"24": 0.3}}}}

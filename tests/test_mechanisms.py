@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from pathlib import Path
 
@@ -12,10 +13,9 @@ from conftest import PROJECT
 from torch import nn
 
 from cifar_study import datasets, illustrations
-from cifar_study.atomic import write_json
 from cifar_study.report import convolution, mechanisms, pictures, study
 from cifar_study.results.run import Run
-from cifar_study.results.store import read_result
+from cifar_study.results.store import HISTORY, read_result
 from cifar_study.stages import Block, Network, get_stage
 from cifar_study.training import mechanisms as measured
 from cifar_study.training.model import Rescale, build_model
@@ -23,24 +23,27 @@ from cifar_study.training.model import Rescale, build_model
 STAGES_MEASURED = (1, 3, 4, 5, 6, 7)
 
 
-def test_every_stage_that_shows_a_mechanism_was_measured() -> None:
+def test_every_measurement_is_of_the_result_it_is_shown_with() -> None:
     for number in STAGES_MEASURED:
+        run = Run(get_stage(number), root=PROJECT / "cache")
+        of = read_result(run.folder).record["files"][HISTORY]
+        assert json.loads((PROJECT / f"figures/mechanism-{number}.json").read_text())["of"] == of
         assert pictures.mechanism(number)
     assert set(measured.MEASURES) == set(STAGES_MEASURED)
     with pytest.raises(study.AbsentError):
         pictures.mechanism(2)
 
 
-def test_a_stage_of_another_run_or_without_its_measurement_is_drawn_again(tmp_path: Path) -> None:
+def test_a_stage_whose_measurement_is_of_another_run_is_drawn_again(tmp_path: Path) -> None:
     run = Run(get_stage(3), root=PROJECT / "cache")
     result = read_result(run.folder)
     for name in ("drawn.json", "mechanism-3.json"):
         (tmp_path / name).write_bytes((PROJECT / "figures" / name).read_bytes())
     assert illustrations._is_drawn(result, run, tmp_path)
-    (tmp_path / "mechanism-3.json").unlink()
+    other = (PROJECT / "figures" / "mechanism-4.json").read_bytes()
+    (tmp_path / "mechanism-3.json").write_bytes(other)
     assert not illustrations._is_drawn(result, run, tmp_path)
-    (tmp_path / "mechanism-3.json").touch()
-    write_json(tmp_path / "drawn.json", {"3": "of another history"})
+    (tmp_path / "mechanism-3.json").unlink()
     assert not illustrations._is_drawn(result, run, tmp_path)
 
 

@@ -119,11 +119,21 @@ def mechanism_file(number: int | str) -> str:
     return f"mechanism-{number}.json"
 
 
+def mechanism_of(folder: Path, number: int) -> str | None:
+    """From which result that was measured, as the checksum of its history; None if from none."""
+    path = folder / mechanism_file(number)
+    try:
+        return read_json(path, REDRAW).get("of") if present(path) else None
+    except StudyError:  # tables.incomplete_note says so
+        return None
+
+
 def mechanism(number: int) -> dict[str, Any]:
     """What was measured inside a stage's network; AbsentError if nothing was, or of another run."""
-    if found := _measured(mechanism_file(number), number):
-        return found
-    raise AbsentError(not_yet(number))
+    result, folder = _result(number), study.figures()
+    if result is None or mechanism_of(folder, number) != result.record["files"][HISTORY]:
+        raise AbsentError(not_yet(number))
+    return read_json(folder / mechanism_file(number), REDRAW)["values"]
 
 
 def damage() -> list[str]:
