@@ -22,7 +22,8 @@ from cifar_study.layers import count_layers
 from cifar_study.report import study, style, summary
 from cifar_study.report.replicates import replicates
 from cifar_study.results.status import as_recorded
-from cifar_study.stages import Network
+from cifar_study.results.store import Result
+from cifar_study.stages import Network, ResNet
 
 # The free pictures that a reader can try (figures/sample-….jpg), and the class of each.
 SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
@@ -85,12 +86,16 @@ def trained(number: int) -> dict[str, Any]:
     It is the network that was trained, which need not be the one that is registered now.
     ``side`` is that of the pictures it takes, None where they may be of any size.
     """
-    status = replicates(number).statuses[0]
-    network = as_recorded(status.run).stage.network
-    if status.result is None or not isinstance(network, Network):
+    network, result = _recorded(number)
+    if result is None or not isinstance(network, Network):
         return {}
-    layers, _ = describe(network, status.result.model())
+    layers, _ = describe(network, result.model())
     return {"number": number, "side": network.input_size, "layers": layers}
+
+
+def _recorded(number: int) -> tuple[Network | ResNet, Result | None]:
+    status = replicates(number).statuses[0]
+    return as_recorded(status.run).stage.network, status.result
 
 
 def describe(
@@ -179,6 +184,6 @@ def part(name: str) -> str:
     if file := LIBRARY.get(name):
         content = (study.pages() / "tensorflow" / file).read_bytes()
         return in_base64(content) if file.endswith(".wasm") else content.decode()
-    status = replicates(int(name.removeprefix("stage-"))).statuses[0]
-    _, weights = describe(as_recorded(status.run).stage.network, status.result.model())
+    network, result = _recorded(int(name.removeprefix("stage-")))
+    _, weights = describe(network, result.model())
     return in_base64(weights)
