@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from plain.outputs import inline_markdown
+from runs import wait_for
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = Path(__file__).parent / "sample_book"
@@ -380,8 +381,12 @@ def test_the_theme_is_the_systems_until_it_is_chosen(visit):
     assert sum(map(int, re.findall(r"\d+", dark))) < 150
     tab.get_by_role("button", name="Light theme").click()
     assert paper() == "rgb(255, 255, 255)"
-    tab.reload()
-    assert paper() == "rgb(255, 255, 255)"
+
+    def remembered() -> bool:
+        tab.reload()
+        return paper() == "rgb(255, 255, 255)"
+
+    wait_for(remembered)  # the browser stores it a moment later
 
 
 @pytest.mark.browser
