@@ -100,15 +100,13 @@ def _recorded(number: int) -> tuple[Network | ResNet, Result | None]:
 
 def describe(
     network: Network, weights: Mapping[str, np.ndarray]
-) -> tuple[list[dict[str, Any]], bytes]:
-    """The layers in order, and their weights as little-endian bytes.
+) -> tuple[list[dict[str, Any]], list[tuple[np.ndarray, np.ndarray]]]:
+    """The layers in order, and weights and bias of each that has them.
 
-    First, for each layer that has weights, a scale and a bias for each filter or
-    class, ``float32``; then the weights of each as ``int16``, to be multiplied by
-    those scales: of the same size as ``float16``, and closer. They are laid out as
-    TensorFlow wants them, for pictures (N, H, W, C): (3, 3, inputs, filters) and
-    (values, classes). Batch normalisation, which is linear once training is over,
-    is part of the convolution before it; dropout does nothing any more.
+    They are laid out as TensorFlow wants them, for pictures (N, H, W, C): (3, 3,
+    inputs, filters) and (values, classes). Batch normalisation, which is linear
+    once training is over, is part of the convolution before it; dropout does
+    nothing any more.
     """
     layers: list[dict[str, Any]] = []
     arrays: list[tuple[np.ndarray, np.ndarray]] = []
@@ -130,13 +128,23 @@ def describe(
     dense = dense.transpose(2, 3, 1, 0).reshape(-1, network.classes)
     layers.append({"kind": "dense", "shape": dense.shape})
     arrays.append((dense, weights["dense.bias"]))
+    return layers, arrays
+
+
+def packed(arrays: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
+    """Weights and biases as little-endian bytes.
+
+    First, for each layer, a scale and a bias for each filter or class,
+    ``float32``; then the weights of each as ``int16``, to be multiplied by those
+    scales: of the same size as ``float16``, and closer.
+    """
     exact, rounded = b"", b""
     for weight, bias in arrays:
         largest = np.abs(weight).reshape(-1, weight.shape[-1]).max(0)
         scale = np.maximum(largest, np.finfo("<f4").tiny) / LEVELS
         exact += scale.astype("<f4").tobytes() + bias.astype("<f4").tobytes()
         rounded += np.rint(weight / scale).astype("<i2").tobytes()
-    return layers, exact + rounded
+    return exact + rounded
 
 
 def _convolution(
@@ -185,5 +193,5 @@ def part(name: str) -> str:
         content = (study.pages() / "tensorflow" / file).read_bytes()
         return in_base64(content) if file.endswith(".wasm") else content.decode()
     network, result = _recorded(int(name.removeprefix("stage-")))
-    _, weights = describe(network, result.model())
-    return in_base64(weights)
+    _, arrays = describe(network, result.model())
+    return in_base64(packed(arrays))
