@@ -131,10 +131,7 @@
       path.dataset.curve = `${stage.number} ${split}`;
       return path;
     });
-    const inside = svg("clipPath", { id: "curves-inside" },
-      svg("rect", { x: left, y: top - 2, width: right - left + 2, height: bottom - top + 4 }));
-    chart.replaceChildren(inside, axes, svg("g", { "clip-path": "url(#curves-inside)" }, ...lines),
-      ...endLabels(), svg("g", { class: "curves-mark" }));
+    chart.replaceChildren(axes, ...lines, ...endLabels(), svg("g", { class: "curves-mark" }));
     chart.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const what = chosen(splitInputs).map((split) => splits[split].title).join(" and ");
     const whose = shownStages.map(({ number }) => number).join(", ");
@@ -164,27 +161,23 @@
       Array.from({ length: group.count }, (_, i) => first(group) + step * i));
   };
 
-  // The number of each stage beside the end of its last curve; where that lies above the axis,
-  // below each other at the upper edge, with an arrow and the value.
+  // The number of each stage beside the end of its last curve.
   const endLabels = () => {
     const ends = new Map(curves.filter(({ values }) => values.length).map(({ stage, values }) =>
-      [stage.number, { stage, x: place.x(values.length), y: place.y(values.at(-1)), value: values.at(-1) }]));
+      [stage.number, { stage, x: place.x(values.length), y: place.y(values.at(-1)) }]));
     const labels = [...ends.values()].sort((a, b) => a.y - b.y);
     const columns = new Map(); // of labels whose curves end at about the same epoch
-    for (const label of labels.filter(({ y }) => y >= place.top)) {
+    for (const label of labels) {
       const near = [...columns.keys()].find((x) => Math.abs(x - label.x) < 24) ?? label.x;
       columns.set(near, [...columns.get(near) ?? [], label]);
     }
-    const beside = [...columns.values()].flatMap((column) => {
+    return [...columns.values()].flatMap((column) => {
       const heights = spread(column.map(({ y }) => y), 12);
       return column.flatMap(({ stage, x, y }, i) => [
         svg("path", { class: "curves-leader", d: `M${x + 2} ${y}L${x + 10} ${heights[i]}`,
           ...inBoth("stroke", stage.colour, stage.dark) }),
         svg("text", { class: "curves-end", x: x + 12, y: heights[i] + 4 }, stage.number)]);
     });
-    return [...beside, ...labels.filter(({ y }) => y < place.top).map(({ stage, x, value }, i) =>
-      svg("text", { class: "curves-end", x: x - 9, y: place.top + 17 + 14 * i, "text-anchor": "end",
-        ...inBoth("fill", stage.colour, stage.dark) }, `${stage.number} ↑ ${format[measure()](value)}`))];
   };
 
   // The values drawn at the epoch chosen: dots in the chart, numbers in the table, words to hear.
@@ -202,16 +195,12 @@
     const mark = chart.querySelector(".curves-mark");
     mark.replaceChildren(svg("path", { d: `M${x} ${place.top}V${place.bottom}` }));
     const texts = new Map();
-    let above = 0;
     for (const { stage, split, values } of curves) {
       const value = values[epoch - 1];
       if (!Number.isFinite(value)) continue;
       texts.set(`${stage.number} ${split}`, format[measure()](value));
       const colour = inBoth("fill", stage.colour, stage.dark);
-      const cy = place.y(value);
-      // Above the axis, arrows side by side.
-      mark.append(cy >= place.top ? svg("circle", { cx: x, cy, r: 4, ...colour })
-        : svg("path", { d: `M${x - 12 * above++} ${place.top - 8}l6 11h-12z`, ...colour }));
+      mark.append(svg("circle", { cx: x, cy: place.y(value), r: 4, ...colour }));
     }
     const words = [];
     stages.forEach((stage, i) => splitInputs.forEach(({ value: split }, j) => {

@@ -17,22 +17,21 @@ from cifar_study.results.run import Run
 from cifar_study.stages import PEERS, STAGES, scale_width
 
 
-def test_curves_that_leave_the_chart_say_where_they_end() -> None:
-    expected = []
-    for number in (4, 5):
+def test_no_curve_leaves_the_axes_that_all_charts_share() -> None:
+    greatest = 0.0
+    for number in (1, 4, 5):
         history = study.cache() / f"stage-{number}" / "seed-0" / "history.csv"
         with history.open(newline="") as file:
-            losses = [float(row["test_loss"]) for row in csv.DictReader(file)][-10:]
-        end = sum(losses) / 10
-        assert end > 2.5  # where the axis of losses ends
-        expected.append(f"↑ {end:.1f}")
-    loss, accuracy = charts.histories(4, 5)
-    loss.figure.draw_without_rendering()
-    said = loss.figure.axes[0].texts
-    assert [text.get_text() for text in said] == expected
-    one, other = (text.get_window_extent() for text in said)
-    assert not one.overlaps(other)
-    assert not accuracy.figure.axes[0].texts
+            greatest = max(greatest, *(float(row["test_loss"]) for row in csv.DictReader(file)))
+    assert greatest > 2.5  # overfitting: far above chance
+    limits = set()
+    for stages in ((1,), (4, 5)):
+        loss, accuracy = charts.histories(*stages)
+        limits.add((loss.figure.axes[0].get_ylim(), accuracy.figure.axes[0].get_ylim()))
+    [((low, high), of_accuracy)] = limits
+    assert of_accuracy == (0, 1)
+    assert low == 0
+    assert greatest <= high < greatest + 1
 
 
 def test_numbers_beside_points_keep_apart() -> None:

@@ -69,7 +69,7 @@ def _history(samples: list[Replicates], scale: Scale) -> Figure:
     return figure
 
 
-def _draw_history(axes: Axes, sample: Replicates, scale: Scale, noted: bool = True) -> None:
+def _draw_history(axes: Axes, sample: Replicates, scale: Scale) -> None:
     epochs = sample.history["epoch"].tolist()
     colour = COLOURS[sample.run.stage.number]
     for split, line in ((sample.training_split, (0, TRAINING_DASHES)), ("test", "solid")):
@@ -78,8 +78,6 @@ def _draw_history(axes: Axes, sample: Replicates, scale: Scale, noted: bool = Tr
         smooth = running_mean(values)
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
         axes.plot(epochs, smooth, color=colour, linestyle=line)
-        if noted:
-            _note_end_above(axes, epochs[-1], smooth[-1], colour, scale)
         _draw_band(axes, sample, field)
 
 
@@ -87,27 +85,12 @@ def _inset(axes: Axes, samples: list[Replicates], scale: Scale) -> None:
     """The same curves on a range of their own, where they fill little of the common axes."""
     part = axes.inset_axes((0.4, 0.3, 0.58, 0.4))
     for one in filter(lambda one: one.counted, samples):
-        _draw_history(part, one, scale, noted=False)
+        _draw_history(part, one, scale)
     part.set_title("on its own range", weight="normal", fontsize=8, pad=3)
     part.yaxis.set_major_locator(MaxNLocator(3))
     part.xaxis.set_major_locator(MaxNLocator(3, integer=True))
     if scale is ACCURACY:
         part.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-
-
-def _note_end_above(axes: Axes, epoch: int, value: float, colour: str, scale: Scale) -> None:
-    """Say how high a curve ends that has left the chart; the axes stay those of all charts."""
-    if value > scale.ticks[-1]:
-        axes.annotate(
-            f"↑ {scale.form.format(x=value)}",
-            (epoch, scale.ticks[-1]),
-            (-2, -3 - 11 * len(axes.texts)),  # below those of other curves
-            textcoords="offset points",
-            ha="right",
-            va="top",
-            fontsize=8,
-            color=colour,
-        )
 
 
 def _draw_band(axes: Axes, sample: Replicates, field: str) -> None:
@@ -127,19 +110,33 @@ def _draw_band(axes: Axes, sample: Replicates, field: str) -> None:
 
 def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
     """The axes of every chart by epoch."""
-    ticks = epoch_ticks()
-    axes.set(xlim=(0, ticks[-1]), xlabel="epoch", ylim=(0, scale.ticks[-1]), ylabel=label)
-    axes.set_xticks(ticks)
-    axes.set_yticks(scale.ticks)
+    epochs, heights = epoch_ticks(), ticks(scale)
+    axes.set(xlim=(0, epochs[-1]), xlabel="epoch", ylim=(0, heights[-1]), ylabel=label)
+    axes.set_xticks(epochs)
+    axes.set_yticks(heights)
     axes.yaxis.set_major_formatter(scale.form)
+
+
+def begun() -> list[Replicates]:
+    """The stages that have results."""
+    return [one for one in map(replicates, STAGES) if one.counted]
 
 
 def epoch_ticks() -> tuple[int, ...]:
     """From zero to the epochs of the longest stage that is begun, where all axes end."""
-    begun = [one for one in map(replicates, STAGES) if one.counted] or map(replicates, STAGES)
-    last = max(one.run.planned for one in begun)
+    last = max(one.run.planned for one in begun() or map(replicates, STAGES))
     step = max(1, last // 6)
     return tuple(range(0, last + step, step))
+
+
+def ticks(scale: Scale) -> tuple[float, ...]:
+    """The ticks of a scale in all charts, so that any two compare and no curve leaves them."""
+    if scale.ticks:
+        return scale.ticks
+    field = scale.title.lower()
+    shown = [one.history[[f"{one.training_split}_{field}", f"test_{field}"]] for one in begun()]
+    greatest = max((float(values.max(axis=None)) for values in shown), default=1)
+    return tuple(MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(0, greatest).tolist())
 
 
 def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
@@ -186,7 +183,7 @@ def progress(sample: Replicates) -> str:
 @chart
 def all_test_curves() -> Figure:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
-    samples = [one for one in map(replicates, STAGES) if one.counted]
+    samples = begun()
     figure = new_figure(WIDE, 4.2)
     axes = figure.subplots()
     ends: list[tuple[float, float, int]] = []
@@ -250,7 +247,7 @@ def confusion(number: int = 8) -> Figure:
 
 def trade_off() -> Charts:
     """Final test accuracy against parameters and against the time of training, by stage."""
-    samples = [one for one in map(replicates, STAGES) if one.counted]
+    samples = begun()
     parameters = {one.run.stage.number: one.counted[0].record["parameters"] for one in samples}
     seconds = epoch_times(STAGES).seconds
     hours = {

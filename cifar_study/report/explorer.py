@@ -65,8 +65,9 @@ def data(figure: str) -> dict[str, Any]:
 
 
 def _axis(scale: Scale) -> dict[str, Any]:
-    labels = [scale.form.format(x=tick) for tick in scale.ticks]
-    return {"title": scale.title, "label": scale.label, "ticks": scale.ticks, "labels": labels}
+    ticks = charts.ticks(scale)
+    labels = [scale.form.format(x=tick) for tick in ticks]
+    return {"title": scale.title, "label": scale.label, "ticks": ticks, "labels": labels}
 
 
 def _run(result: Result, training: str) -> dict[str, Any]:

@@ -70,7 +70,10 @@ STYLE = Path(__file__).with_name("report.mplstyle")
 
 @dataclass(frozen=True)
 class Scale:
-    """A vertical axis from zero to its last tick; ``form`` writes the value ``x`` of a tick."""
+    """A vertical axis from zero; ``form`` writes the value ``x`` of a tick.
+
+    It ends at its last tick; without ticks where the greatest of all values does.
+    """
 
     title: str
     label: str
@@ -78,7 +81,7 @@ class Scale:
     form: str
 
 
-LOSS = Scale("Loss", "cross-entropy, nats", (0, 0.5, 1, 1.5, 2, 2.5), "{x:.1f}")
+LOSS = Scale("Loss", "cross-entropy, nats", (), "{x:g}")
 ACCURACY = Scale("Accuracy", "share of pictures", (0, 0.2, 0.4, 0.6, 0.8, 1), "{x:.0%}")
 
 
