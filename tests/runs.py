@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from cifar_study import datasets
 from cifar_study.results import store
@@ -17,8 +18,14 @@ from cifar_study.results.run import Run
 from cifar_study.results.status import status
 from cifar_study.results.store import Checkpoint
 from cifar_study.stages import STAGES, Stage, scale_width
-from cifar_study.training import trainer
+from cifar_study.training import hardware, trainer
 
+CPU = torch.device("cpu")
+# Where it is missing, an epoch that takes seconds takes minutes.
+needs_bfloat16 = pytest.mark.skipif(
+    not (hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)),
+    reason="no bfloat16 on this processor",
+)
 SMALL = ("--data", "synthetic", "--limit", "100", "--width", "0.25")
 SMALL += ("--device", "cpu", "--precision", "float32")
 ONE_JOB = (*SMALL, "--jobs", "1")

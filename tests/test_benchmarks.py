@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from runs import needs_bfloat16
 from torch import nn
 from tqdm import tqdm
 
@@ -30,7 +31,6 @@ from cifar_study.report import benchmark as measured
 from cifar_study.report import study
 from cifar_study.results.speed import read_speed, read_speeds
 from cifar_study.stages import STAGES
-from cifar_study.training.hardware import emulates_bfloat16, has_bfloat16
 from cifar_study.training.model import build_model
 
 torch.set_num_threads(1)
@@ -408,10 +408,7 @@ def test_a_seed_that_is_none_is_refused(seed: str, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.splitlines()[-1].endswith("is not between 0 and 2^63 - 1")
 
 
-@pytest.mark.skipif(
-    not (has_bfloat16(torch.device("cpu")) or emulates_bfloat16(torch.device("cpu"))),
-    reason="no bfloat16 on this processor",
-)
+@needs_bfloat16
 def test_both_precisions_are_trained_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from runs import needs_bfloat16
 from torch import nn
 
 from cifar_study import cifar10, datasets
@@ -475,6 +476,7 @@ def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
 
 
 @pytest.mark.long
+@needs_bfloat16
 def test_precision_leaves_the_outcome_alone(data: Dataset) -> None:
     """Final accuracies differ between the precisions by no more than between seeds."""
     network = scale_width(STAGES[6], 0.5).network

@@ -90,7 +90,9 @@ def test_what_to_notice_is_what_the_results_say() -> None:
         said = growth.notice(number, number - 1 or None)
         given = stored(number)
         right = (given["probabilities"].argmax(1) == given["labels"]).mean()
-        if number > 1:
+        if number in (3, 4):  # the third is a trial of fewer epochs
+            assert "against" not in said
+        elif number > 1:
             other = stored(number - 1)
             gain = right - (other["probabilities"].argmax(1) == other["labels"]).mean()
             written = f"{100 * gain:.1f} points".replace("-", "\N{MINUS SIGN}")

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from runs import wait_for
 
 from plain.outputs import inline_markdown
-from runs import wait_for
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = Path(__file__).parent / "sample_book"

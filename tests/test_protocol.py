@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import PROJECT
 from plain_loop import train
+from runs import needs_bfloat16
 from scipy.stats import t
 
 from cifar_study import datasets
@@ -39,6 +40,7 @@ def test_first_epochs_are_within_the_spread_of_an_independent_loops_seeds(stage:
 
 @pytest.mark.long
 @pytest.mark.real_data
+@needs_bfloat16
 def test_the_loops_rows_are_what_it_gives(real_folder: Path) -> None:
     data = datasets.load(str(real_folder))
     pictures = [data.train_images, data.test_images]

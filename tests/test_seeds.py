@@ -81,7 +81,7 @@ def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> 
     assert fact.gap == "10.0 points"
     assert fact.least_loss == "1.360"
     assert fact.first_epoch_above(0.55) == "2"
-    assert fact.seconds == "2.0 s"
+    assert fact.seconds == "2.0 s (half of them 1.0 to 3.0 s)"
     assert summary.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
     first = {"epoch": 1, "running_loss": 2.8, "running_accuracy": 0.0, "train_loss": 0.8}
@@ -233,7 +233,8 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
         run, result.record["configuration"], {"fingerprint": "f"}
     )
     found = summary.stage(4)
-    assert (found.seconds, found.trained_on) == ("20 s", "a chip, 1 thread, float32")
+    assert found.seconds == "20 s (half of them 15 to 25 s)"  # 10 and 30
+    assert found.trained_on == "a chip, 1 thread, float32"
     results.leave(run_of(1, 0), COMPLETE[0], sessions=[elsewhere | {"first_epoch": 1}])
     times = comparison.epoch_times([1, 4])
     assert times.seconds == {1: 1.0, 4: 100.0}
@@ -253,7 +254,7 @@ def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
     lines = charts.histories(4)[1].figure.axes[0].lines
     assert lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
     said = [text.get_text() for text in charts.histories(4)[0].figure.legends[0].get_texts()]
-    assert said[0] == "4 two blocks, ReLU (training as it ran)"
+    assert said[0] == "4 two blocks, ReLU (running values)"
 
 
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:

@@ -174,7 +174,7 @@ def progress(sample: Replicates) -> str:
     elif sample.run.planned < epoch_ticks()[-1]:
         parts.append(f"{sample.run.planned} epochs")
     if sample.training_split == "running":
-        parts.append("training as it ran")
+        parts.append("running values")
     if sample.several:
         parts.append(how_many([sample]))
     return f" ({', '.join(parts)})" if parts else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,14 +41,15 @@ def difference(one: Replicates, other: Replicates) -> Difference:
     return Difference(gains.mean(), half_width(gains), len(gains))
 
 
-def paired_predictions(one: Replicates, other: Replicates) -> Difference:
+def paired_predictions(one: Replicates, other: Replicates, seed: int) -> Difference:
     """``one`` minus ``other`` in test accuracy, the interval from the test pictures alone.
 
     For one network of each: on the pictures that just one of them names
     rightly (McNemar 1947). What another seed would change is not in it.
     """
     right = []
-    for result in (one.counted[0], other.counted[0]):
+    for sample in (one, other):
+        [result] = (result for result in sample.counted if result.seed == seed)
         probabilities, labels = result.predictions()
         right.append(probabilities.argmax(1) == labels)
     gain = right[0].astype(float) - right[1]
@@ -70,14 +71,8 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     them, which depends on what else it did. Times of two machines are not put side by side.
     """
     numbers = list(numbers)
-    for sitting in sittings():
-        found, where = sitting.get("stages", {}), sitting["machine"]
-        if all(str(number) in found for number in numbers):
-            return Times(
-                {n: statistics.median(found[str(n)]["seconds"]["engine"]) for n in numbers},
-                f"measured in one sitting, on {where['processor']}, one thread, "
-                f"{where['precision']}",
-            )
+    if measured := measured_times(numbers):
+        return measured[0]
     trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
     for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
@@ -86,6 +81,19 @@ def epoch_times(numbers: Iterable[int]) -> Times:
                 f"the median while training, on {machine}",
             )
     return Times({}, "not measured together yet")
+
+
+def measured_times(numbers: Collection[int]) -> list[Times]:
+    """Seconds of these stages from each sitting that has all of them."""
+    return [
+        Times(
+            {n: statistics.median(found[str(n)]["seconds"]["engine"]) for n in numbers},
+            f"measured in one sitting, on {where['processor']}, one thread, {where['precision']}",
+        )
+        for sitting in sittings()
+        for found, where in [(sitting.get("stages", {}), sitting["machine"])]
+        if all(str(number) in found for number in numbers)
+    ]
 
 
 def sittings() -> list[dict[str, Any]]:

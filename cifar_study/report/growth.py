@@ -111,7 +111,9 @@ def notice(number: int, before: int | None) -> str:
     one = replicates(number)
     given, _ = one.predictions
     said = []
-    if before is not None and (gain := summary.gain(number, before)) != ABSENT:
+    # A trial of fewer epochs says nothing about the change.
+    same_epochs = before is not None and one.run.planned == replicates(before).run.planned
+    if same_epochs and (gain := summary.gain(number, before)) != ABSENT:
         said.append(f"Test accuracy against stage {before}: {gain}.")
     if len(given) and len(np.unique(given.argmax(1))) == 1:
         said.append("Try several pictures: what does it say of each?")

@@ -38,7 +38,8 @@ def source(path: str) -> Markdown:
 def code(path: str, statement: str = "") -> Markdown:
     """The same in full view, without its docstring; of a function, one ``statement`` alone.
 
-    A statement is named by what it assigns to, such as ``"self.optimizer"``.
+    A statement is named by what it assigns to, such as ``"self.optimizer"``. A condition
+    that it stands under is shown with it.
     """
     file, _, first, text = _found(path, statement, docstring=False)
     return Markdown(f"```python\n# {file}, line {first}\n{text}\n```\n")
@@ -178,7 +179,9 @@ def _find(node: ast.AST, name: str, path: str) -> ast.AST:
 
 
 def _statement(node: ast.AST, target: str, path: str) -> ast.AST:
-    for child in ast.walk(node):
-        if isinstance(child, ast.Assign) and target in map(ast.unparse, child.targets):
-            return child
+    for child in ast.walk(node):  # outer ones first
+        inner = child.body if isinstance(child, ast.If) else [child]
+        for each in inner:
+            if isinstance(each, ast.Assign) and target in map(ast.unparse, each.targets):
+                return child
     raise StudyError(f"{path}: nothing there assigns to {target}")

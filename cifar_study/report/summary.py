@@ -19,6 +19,7 @@ from cifar_study.report.comparison import (
     difference,
     epoch_times,
     half_width,
+    measured_times,
     paired_predictions,
 )
 from cifar_study.report.numbers import (
@@ -42,8 +43,9 @@ class Summary:
 
     Accuracies and losses are those after the last epoch unless they say
     otherwise, of the network as it is evaluated; ``running_accuracy`` is the
-    last epoch's as it went along, dropout at work. ``seconds`` is what an epoch
-    usually took while training on ``trained_on``, ``macs`` are for one picture. ``…_interval``
+    last epoch's as it went along, dropout at work. ``seconds`` is what the
+    median epoch took while training on ``trained_on``, with quartiles, ``macs`` are for one
+    picture. ``…_interval``
     adds Student's 95% interval over the seeds. ``least_loss`` is that of the
     test pictures; ``last_gain`` what the smoothed test accuracy gained over the
     last ten epochs.
@@ -58,8 +60,11 @@ class Summary:
         counted, there = len(one.counted), len(one.statuses)
         self.epochs = f"{planned} epochs" if done >= planned else f"{done} of {planned} epochs"
         self.seeds = str(counted) if counted in (0, there) else f"{counted} of {there}"
-        self.seconds = seconds(one.seconds.iloc[0]) if done else ABSENT
         self.trained_on = one.seconds.index[0] if done else ABSENT
+        taken = one.histories.loc[one.histories["machine"] == self.trained_on, "seconds"]
+        low, middle, high = map(seconds, taken.astype(float).quantile((0.25, 0.5, 0.75)))
+        short = low.removesuffix(high[-2:])  # without the unit, where they have it in common
+        self.seconds = middle if low == high else f"{middle} (half of them {short} to {high})"
 
         self.test_accuracy = percent(_mean(one, "test_accuracy"))
         self.train_accuracy = percent(_mean(one, "train_accuracy"))
@@ -80,26 +85,25 @@ class Summary:
 
     def test_accuracy_at(self, epoch: str) -> str:
         """The test accuracy after an epoch, given as the summary writes it."""
-        return percent(self._at(epoch, "test_accuracy"))
-
-    def _at(self, epoch: str, field: str) -> float:
         history = self.replicates.history
-        return history.loc[history["epoch"].astype(str) == epoch, field].mean()
+        return percent(history.loc[history["epoch"].astype(str) == epoch, "test_accuracy"].mean())
 
     def memorised(self) -> str:
         """When the loop first named every training picture correctly, if ever: a sentence."""
-        epoch = self.first_epoch_above(1, "running")
-        if epoch == ABSENT:
+        whole = self.replicates.histories.query("running_accuracy >= 1")
+        first = whole.groupby("seed")[["epoch", "test_loss"]].first()
+        if not len(first):
             return "In no epoch did the loop name every training picture correctly."
+        seeds = f" with seed {first['epoch'].idxmin()}" if self.replicates.several else ""
+        epoch, test_loss = first.loc[first["epoch"].idxmin()]
         return (
-            f"In epoch {epoch} the loop for the first time named every training picture correctly, "
-            f"at a test loss of {loss(self._at(epoch, 'test_loss'))}."
+            f"In epoch {epoch:.0f} the loop{seeds} for the first time named every training picture "
+            f"correctly, at a test loss of {loss(test_loss)}."
         )
 
-    def first_epoch_above(self, accuracy: float, split: str = "test") -> str:
-        """The first epoch with an accuracy of at least ``accuracy`` on "test" or "running"."""
-        history = self.replicates.history.set_index("epoch")
-        return _epoch(history[f"{split}_accuracy"] >= accuracy)
+    def first_epoch_above(self, accuracy: float) -> str:
+        """The first epoch with a test accuracy of at least ``accuracy``."""
+        return _epoch(self.replicates.history.set_index("epoch")["test_accuracy"] >= accuracy)
 
     def reaches(self) -> str:
         """What the stage names rightly at the end, or that it is not trained, to end a sentence."""
@@ -151,13 +155,17 @@ def gain(number: int, before: int) -> str:
     found = difference(one, other)
     of_seeds = f"{found.pairs} pairs of seeds"
     if found.pairs == 1:
-        found = paired_predictions(one, other)
-        of_seeds = "of the test pictures alone, one seed each"
+        [seed] = {result.seed for result in one.counted} & {r.seed for r in other.counted}
+        found = paired_predictions(one, other, seed)
+        seeds = f"seed {seed} of each" if one.several or other.several else "one seed each"
+        of_seeds = f"of the test pictures alone, {seeds}"
     if math.isnan(found.mean):
         return ABSENT
     least, most = (points(found.mean + sign * found.half) for sign in (-1, 1))
     interval = f"95% interval {least.removesuffix(' points')} to {most}, {of_seeds}"
-    if not found.told_apart:
+    if found.pairs == 2:
+        interval += ", too few to tell them apart"
+    elif not found.told_apart:
         interval += ": the two cannot be told apart"
     return f"{points(found.mean)} ({interval})"
 
@@ -175,9 +183,17 @@ def trained() -> str:
 
 
 def time_ratio(numerator: int, denominator: int) -> str:
-    """How many times the epoch time of one stage is that of another, on one machine."""
-    found = epoch_times((numerator, denominator)).seconds
-    return times(found.get(numerator, math.nan) / found.get(denominator, math.nan))
+    """How many times the epoch time of one stage is that of another: 2.1 to 3.4 times.
+
+    Each ratio is of one machine; there are two where it differs between those measured.
+    """
+    measured = measured_times((numerator, denominator)) or [epoch_times((numerator, denominator))]
+    ratios = [
+        one.seconds.get(numerator, math.nan) / one.seconds.get(denominator, math.nan)
+        for one in measured
+    ]
+    least, most = times(min(ratios)), times(max(ratios))
+    return most if least == most else f"{least.removesuffix(' times')} to {most}"
 
 
 def parameter_ratio(numerator: int, denominator: int) -> str:

@@ -62,17 +62,19 @@ def _by(shape: Iterable[int]) -> str:
 
 def recipe(number: int) -> Markdown:
     """How a stage is trained, setting by setting."""
-    chosen = STAGES[number].recipe
+    chosen, one = STAGES[number].recipe, replicates(number)
+    precision = one.counted[0].precision if one.counted else ABSENT
     rows = {
         "optimizer": "stochastic gradient descent",
         "learning rate": f"{chosen.learning_rate:g}",
         "momentum": f"{chosen.momentum:g}",
         "loss": "categorical cross-entropy",
         "batch": f"{chosen.batch_size} pictures, the last one of an epoch shorter",
-        "epochs": str(replicates(number).run.planned),
+        "epochs": str(one.run.planned),
         "order": "reshuffled every epoch",
         "starting weights": "Glorot-uniform, biases zero",
-        "augmentation, weight decay, schedule": "none",
+        "precision": f"convolutions in {precision}, weights in float32",
+        "changed pictures (augmentation), weight decay, schedule of the rate": "none",
     }
     return markdown(rows.items(), ["setting", "value"])
 
@@ -228,12 +230,13 @@ def _earlier(samples: list[Replicates]) -> str:
     """What has to be known of results that an earlier engine left, in one sentence for all."""
     numbers = [one.run.stage.number for one in samples]
     mixed = [one.run.stage.number for one in samples if one.counted[0].precision == "mixed"]
-    changed = f" ({_stages(mixed)} in float32 first and in bfloat16 later)" if mixed else ""
+    which = "" if mixed == numbers else f"{_stages(mixed)} "
+    changed = f" ({which}in float32 first and in bfloat16 later)" if mixed else ""
     train = f"python -m cifar_study.train --stage {' '.join(map(str, numbers))} --restart"
     return (
-        f"**{_stages(numbers).capitalize()}**: by an earlier engine, from one seed{changed}. "
-        "Training pictures were evaluated after the last epoch only, so their curves show "
-        f"training as it ran. `{train}` trains anew."
+        f"**{_stages(numbers).capitalize()}**: by an earlier version of the training program, from "
+        f"one seed{changed}. Training pictures were evaluated after the last epoch only, so the "
+        f"training curves are of the running values (@sec-training). `{train}` trains anew."
     )
 
 

@@ -65,8 +65,7 @@ def build_model(network: Network | ResNet, seed: int = 0) -> nn.Sequential:
     generator = torch.Generator().manual_seed(seed)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            # Glorot and Bengio 2010; PyTorch's own default keeps the sigmoid networks
-            # at chance level for their first epochs.
+            # Glorot and Bengio 2010
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
     return model
