@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cifar_study import datasets
+
 PROJECT = Path(__file__).parent.parent
 # Begun first, or the last of them would run on alone; the book, which others wait for, before all.
 LONGEST = ("test_book.py", "test_cluster.py", "test_study.py", "test_kills.py", "test_bad_files.py")
@@ -38,6 +40,12 @@ def real_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("needs CIFAR-10: set CIFAR_STUDY_DATA to the folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_data(real_folder: Path) -> datasets.Dataset:
+    """CIFAR-10, decoded once: it takes seconds."""
+    return datasets.load(str(real_folder))
 
 
 def copy_project(target: Path) -> Path:

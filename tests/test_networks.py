@@ -52,8 +52,10 @@ def tab(visit_from: Callable):  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.real_data
-def test_a_thousand_test_pictures_get_the_answers_of_pytorch(tab, real_folder: Path) -> None:
-    images = datasets.load(str(real_folder)).test_images[::10]
+def test_a_thousand_test_pictures_get_the_answers_of_pytorch(
+    tab, real_data: datasets.Dataset
+) -> None:
+    images = real_data.test_images[::10]
     assert len(images) == 1_000
     for number in STAGES:
         expected = in_torch(number, images)

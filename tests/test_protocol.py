@@ -41,10 +41,9 @@ def test_first_epochs_are_within_the_spread_of_an_independent_loops_seeds(stage:
 @pytest.mark.long
 @pytest.mark.real_data
 @needs_bfloat16
-def test_the_loops_rows_are_what_it_gives(real_folder: Path) -> None:
-    data = datasets.load(str(real_folder))
-    pictures = [data.train_images, data.test_images]
-    labels = [data.train_labels, data.test_labels]
+def test_the_loops_rows_are_what_it_gives(real_data: datasets.Dataset) -> None:
+    pictures = [real_data.train_images, real_data.test_images]
+    labels = [real_data.train_labels, real_data.test_labels]
     kept = ROWS[ROWS["stage"] == 1].iloc[0]
     row = next(train(1, int(kept["seed"]), pictures, labels, kept["precision"]))
     # Another processor rounds its sums elsewhere.

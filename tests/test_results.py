@@ -249,9 +249,8 @@ def answers(number: int) -> np.ndarray:
 
 @pytest.mark.real_data
 @pytest.mark.long
-def test_network_gives_the_answers_again(found: Status, real_folder: Path) -> None:
-    data = datasets.load(str(real_folder))
-    assert np.array_equal(data.test_labels, LABELS)
+def test_network_gives_the_answers_again(found: Status, real_data: datasets.Dataset) -> None:
+    assert np.array_equal(real_data.test_labels, LABELS)
     model = predict.trained_network(found.run)
     torch.set_num_threads(1)
     # Answers of bfloat16 have three digits; other hardware rounds their sums elsewhere. A
@@ -259,7 +258,7 @@ def test_network_gives_the_answers_again(found: Status, real_folder: Path) -> No
     rough = found.result.record["sessions"][-1]["precision"] == "bfloat16"
     there = hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)
     with torch.autocast("cpu", torch.bfloat16, enabled=rough and there):
-        parts = np.array_split(data.test_images, 20)
+        parts = np.array_split(real_data.test_images, 20)
         answers = np.concatenate([predict.probabilities(model, part) for part in parts])
     difference = np.abs(answers - found.result.predictions()[0])
     assert difference.max() < (0.3 if rough else 1e-3)
