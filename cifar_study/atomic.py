@@ -1,13 +1,11 @@
 """Files that are written whole or not at all, and JSON that is noticed when it changed."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,8 +50,10 @@ def present(path: Path) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Why the operating system refused, without the path, which the message has already."""
-    return getattr(error, "strerror", None) or first_line(error)
+    """Why, in one line: of the operating system without the path, else the error's own text."""
+    return (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -85,9 +85,9 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 os.close(folder)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half written in a folder that only we write to now."""
-    for path in folder.glob(f".*{UNFINISHED}"):
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files of a folder that only we write to now."""
+    for path in paths:
         with writing(path):
             path.unlink()
 
@@ -108,7 +108,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
         value = json.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {remedy}") from None
     if not isinstance(value, dict) or value.pop("sha256", None) != _digest(value):
         raise StudyError(f"{path}: damaged (its checksum differs); {remedy}")
     if (name := value.pop("file", path.name)) != path.name:
@@ -123,12 +123,7 @@ def read_whole(path: Path, remedy: str) -> bytes:
     except FileNotFoundError:
         raise StudyError(f"{path}: missing; {remedy}") from None
     except OSError as error:
-        raise StudyError(f"{path}: unreadable ({first_line(error)}); {remedy}") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {remedy}") from None
 
 
 def _digest(value: dict[str, Any]) -> str:

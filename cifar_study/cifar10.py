@@ -4,8 +4,6 @@ Both halves of the package need it, so it imports neither; and no package, so th
 command can say which one is missing.
 """
 
-from __future__ import annotations
-
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer",
     "dog", "frog", "horse", "ship", "truck",

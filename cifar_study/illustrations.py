@@ -4,8 +4,6 @@ Saved in ``figures/`` and committed, so that the report needs neither. Drawing
 the same thing twice gives the same bytes.
 """
 
-from __future__ import annotations
-
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -32,11 +30,10 @@ from cifar_study.report.pictures import (
     SIZES,
     drawn_from,
     mechanism_file,
-    mechanism_of,
+    read_measured,
 )
-from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, new_figure
+from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, show_image
 from cifar_study.results.run import Run
-from cifar_study.results.status import status
 from cifar_study.results.store import HISTORY, Result, read_result
 from cifar_study.training.mechanisms import MEASURES
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
@@ -45,21 +42,15 @@ from cifar_study.training.robustness import ask_photos, measure_sizes, open_phot
 PHOTOS = "photos"  # the folder of the free photos, in figures/
 
 
-def draw_undrawn(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
-    """Draw what is not drawn yet of complete runs, also of earlier commands; then the result.
+def draw(runs: list[Run], data: Dataset, folder: Path, anew: bool = False) -> Iterator[str]:
+    """Draw what is not drawn yet of complete runs, also of earlier commands, or everything anew.
 
     Yields what could not be drawn, and why.
     """
+    if anew:
+        yield from _tried(draw_data, data, folder)
     for run in runs:
-        yield from _tried(_draw_undrawn, run, data, folder)
-    yield from _tried(_draw_result, folder)
-
-
-def draw_all(runs: list[Run], data: Dataset, folder: Path) -> Iterator[str]:
-    """Draw everything anew; yields what could not be drawn, and why."""
-    yield from _tried(draw_data, data, folder)
-    for run in runs:
-        yield from _tried(_draw_trained, run, data, folder)
+        yield from _tried(_draw, run, data, folder, anew)
     yield from _tried(_draw_result, folder)
 
 
@@ -70,46 +61,37 @@ def _tried(draw: Callable[..., None], *given: Any) -> Iterator[str]:
         yield str(error)
 
 
-def _draw_undrawn(run: Run, data: Dataset, folder: Path) -> None:
-    result = read_result(run.folder)
+def _draw(run: Run, data: Dataset, folder: Path, anew: bool) -> None:
+    try:
+        result = read_result(run.folder, whole=anew)
+    except StudyError as error:
+        raise StudyError(f"{run.name}: not drawn: {error}") from None
     # One seed is shown where only one can be.
-    if run.seed or result is None or not result.complete or _is_drawn(result, run, folder):
-        return
-    print(f"drawing the pictures of {run.name}", file=sys.stderr)
-    draw_run(run, result, data, folder)
-
-
-def _draw_trained(run: Run, data: Dataset, folder: Path) -> None:
-    found = status(run)
-    if found.result:
-        draw_run(run, found.result, data, folder)
-    elif found.state == "damaged":
-        raise StudyError(f"{run.name}: not drawn: {found.text}")
+    wanted = result and not run.seed and result.complete and not _is_drawn(result, run, folder)
+    if wanted or (anew and result):
+        print(f"drawing the pictures of {run.name}", file=sys.stderr)
+        draw_run(run, result, data, folder)
 
 
 @style.context(STYLE)
 def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
     """What is drawn from a stage: probabilities, photos, mistakes, filters, or its mechanism."""
+    of = result.record["files"][HISTORY]
     if run.stage.number == 1:
         draw_probabilities(run, result, data, folder)
     if run.stage.number == 8:
         model = trained_network(run)
         answers = ask_photos(model, folder / PHOTOS)
-        write_json(folder / PHOTO, {"values": answers})
+        write_json(folder / PHOTO, {"values": answers, "of": of})
         _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
-        write_json(folder / SIZES, {"values": measure_sizes(model, data)})
+        write_json(folder / SIZES, {"values": measure_sizes(model, data), "of": of})
         draw_mistakes(result, data, folder)
         draw_filters(result, folder)
-    draw_mechanism(run, result, data, folder)
-    drawn = _drawn(folder) | {str(run.stage.number): result.record["files"][HISTORY]}
-    write_json(folder / DRAWN, dict(sorted(drawn.items())))
-
-
-def draw_mechanism(run: Run, result: Result, data: Dataset, folder: Path) -> None:
-    """Measure what the stage shows of its inside, for the report to draw."""
     if measure := MEASURES.get(run.stage.number):
-        measured = {"values": measure(run, data), "of": result.record["files"][HISTORY]}
+        measured = {"values": measure(run, data), "of": of}
         write_json(folder / mechanism_file(run.stage.number), measured)
+    drawn = _drawn(folder) | {str(run.stage.number): of}
+    write_json(folder / DRAWN, dict(sorted(drawn.items())))
 
 
 def _drawn(folder: Path) -> dict[str, str]:
@@ -121,7 +103,7 @@ def _drawn(folder: Path) -> dict[str, str]:
 
 def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
     number, of = run.stage.number, result.record["files"][HISTORY]
-    if number in MEASURES and mechanism_of(folder, number) != of:
+    if number in MEASURES and not read_measured(folder / mechanism_file(number), of):
         return False
     return _drawn(folder).get(str(number)) == of
 
@@ -144,19 +126,19 @@ def draw_data(data: Dataset, folder: Path) -> None:
 
 def _examples(data: Dataset, columns: int = 10) -> Figure:
     random = np.random.RandomState(1)
-    figure = new_figure(WIDE, 4.1)
+    figure = Figure(figsize=(WIDE, 4.1))
     grid = figure.subplots(len(CLASSES), columns)
     for label, row in enumerate(grid):
         members = np.flatnonzero(data.train_labels == label)
         for axes, index in zip(row, random.choice(members, columns, replace=False), strict=True):
-            _picture(axes, data.train_images[index])
+            show_image(axes, data.train_images[index])
         row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=8)
     return figure
 
 
 def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int = 4) -> Figure:
     """For some classes: the mean picture, then those nearest to it and farthest from it."""
-    figure = new_figure(WIDE, 2.1)
+    figure = Figure(figsize=(WIDE, 2.1))
     grid = figure.subplots(len(classes), 1 + 2 * each)
     for row, label in zip(grid, classes, strict=True):
         members = data.train_images[data.train_labels == label].astype(np.float32)
@@ -165,7 +147,7 @@ def _variety(data: Dataset, classes: tuple[int, ...] = (0, 2, 7, 9), each: int =
         order = np.argsort(distance, kind="stable")
         chosen = [mean, *members[order[:each]], *members[order[-each:]]]
         for axes, picture in zip(row, chosen, strict=True):
-            _picture(axes, picture.astype(np.uint8))
+            show_image(axes, picture.astype(np.uint8))
         row[0].set_ylabel(CLASSES[label], rotation=0, ha="right", va="center", fontsize=8)
     for column, title in ((0, "mean"), (1, "nearest to the mean"), (1 + each, "farthest from it")):
         # Titles wider than their picture must not push the columns apart.
@@ -183,12 +165,12 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
     before = probabilities(fresh_network(run), pictures)
     after = result.predictions()[0][list(SHOWN)]
     for name, values in (("before", before), ("after", after)):
-        figure = new_figure(WIDE, 5.6)
+        figure = Figure(figsize=(WIDE, 5.6))
         halves = figure.subplots(3, 4, width_ratios=[1, 1] * 2).reshape(-1, 2)
         for (left, right), picture, label, row in zip(
             halves, pictures, labels, values, strict=True
         ):
-            _picture(left, picture)
+            show_image(left, picture)
             left.set_title(CLASSES[label], fontsize=8, weight="normal")
             _bars(right, row, int(label))
         _save(figure, folder / f"probabilities-{name}.png")
@@ -196,7 +178,7 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
 
 def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
     """A row for each class: every photo, beside it what the network sees, and its answer."""
-    figure = new_figure(WIDE, 6.6)
+    figure = Figure(figsize=(WIDE, 6.6))
     grid = figure.subplots(len(CLASSES), 2 * columns, width_ratios=[3, 2] * columns)
     for axes in grid.flat:
         axes.axis("off")
@@ -224,9 +206,9 @@ def draw_mistakes(result: Result, data: Dataset, folder: Path) -> None:
     guesses = given.argmax(1)
     wrong = np.flatnonzero(guesses != data.test_labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
-    figure = new_figure(WIDE, 4.8)
+    figure = Figure(figsize=(WIDE, 4.8))
     for axes, index in zip(figure.subplots(3, 4).flat, surest, strict=False):
-        _picture(axes, data.test_images[index])
+        show_image(axes, data.test_images[index])
         axes.set_title(CLASSES[guesses[index]], fontsize=8, loc="center")
         axes.set_xlabel(f"label: {CLASSES[data.test_labels[index]]}", fontsize=8)
     _save(figure, folder / "mistakes.png")
@@ -236,9 +218,9 @@ def draw_filters(result: Result, folder: Path) -> None:
     """The first layer's filters as pictures, each scaled to its own largest weight."""
     weights = result.model()
     filters = weights["block1.conv1.weight"].transpose(0, 2, 3, 1)
-    figure = new_figure(7.2, 1.7)
+    figure = Figure(figsize=(7.2, 1.7))
     for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
-        _picture(axes, 0.5 + 0.5 * values / np.abs(values).max())
+        show_image(axes, 0.5 + 0.5 * values / np.abs(values).max())
     _save(figure, folder / "filters.png")
 
 
@@ -251,12 +233,6 @@ def save_samples(folder: Path, side: int = 320) -> None:
         picture = Image.fromarray(pixels).convert("RGB")
         picture.thumbnail((side, side), Image.Resampling.LANCZOS)
         _encode(picture, folder / f"sample-{name}.jpg", "JPEG", quality=85)
-
-
-def _picture(axes: Axes, picture: np.ndarray) -> None:
-    axes.imshow(picture)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
 
 
 def _bars(axes: Axes, values: np.ndarray, right: int) -> None:

@@ -1,7 +1,5 @@
 """Labels as the vectors that a network's probabilities are compared with."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cifar_study.cifar10 import CLASSES

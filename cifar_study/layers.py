@@ -4,8 +4,6 @@ Counted by arithmetic, not by building the network, so that the report can show
 the tables without torch; a test holds both to the same numbers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from cifar_study.stages import Network, ResNet
@@ -36,31 +34,20 @@ def count_layers(network: Network | ResNet, height: int = 32, width: int = 32) -
         shape = (network.classes,)
         return [Layer("network", "residual network", shape, network.parameters, "", network.macs)]
     layers = [Layer("input", "picture", (3, height, width))]
-    channels = 3
+    add, channels = layers.append, 3
     for number, block in enumerate(network.blocks, start=1):
-        filters = block.filters
-        for position in (1, 2):
-            weights = 9 * channels * filters
-            layers.append(
+        name, filters = f"block{number}", block.filters
+        for place in (1, 2):
+            shape, weights = (filters, height, width), 9 * channels * filters
+            count, macs = f"3·3·{channels}·{filters} + {filters}", weights * height * width
+            add(
                 Layer(
-                    f"block{number}.conv{position}",
-                    "convolution 3×3",
-                    (filters, height, width),
-                    weights + filters,
-                    f"3·3·{channels}·{filters} + {filters}",
-                    weights * height * width,
+                    f"{name}.conv{place}", "convolution 3×3", shape, weights + filters, count, macs
                 )
             )
             if block.batch_norm:
-                layers.append(
-                    Layer(
-                        f"block{number}.norm{position}",
-                        "batch normalisation",
-                        (filters, height, width),
-                        2 * filters,
-                        f"2·{filters}",
-                    )
-                )
+                kind, count = "batch normalisation", f"2·{filters}"
+                add(Layer(f"{name}.norm{place}", kind, shape, 2 * filters, count))
             channels = filters
         if block.pool == "global":
             height = width = 1
@@ -68,22 +55,12 @@ def count_layers(network: Network | ResNet, height: int = 32, width: int = 32) -
         else:
             height, width = height // block.pool, width // block.pool
             kind = f"max pooling {block.pool}×{block.pool}"
-        layers.append(Layer(f"block{number}.pool", kind, (filters, height, width)))
+        add(Layer(f"{name}.pool", kind, (filters, height, width)))
         if block.dropout:
-            layers.append(
-                Layer(f"block{number}.drop", f"dropout {block.dropout}", (filters, height, width))
-            )
-    values = channels * height * width
-    layers.append(
-        Layer(
-            "dense",
-            "dense",
-            (network.classes,),
-            values * network.classes + network.classes,
-            f"{values}·{network.classes} + {network.classes}",
-            values * network.classes,
-        )
-    )
+            add(Layer(f"{name}.drop", f"dropout {block.dropout}", (filters, height, width)))
+    values, classes = channels * height * width, network.classes
+    count = f"{values}·{classes} + {classes}"
+    add(Layer("dense", "dense", (classes,), values * classes + classes, count, values * classes))
     return layers
 
 

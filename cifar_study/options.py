@@ -1,7 +1,5 @@
 """The options of the command line: what each does, and which values it takes."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import re

@@ -7,8 +7,6 @@ the one before it. A new stage is one new entry here and a colour in
 the command line and from every chapter of the report.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -81,11 +79,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the study: ``questions`` are those of the assignment it answers."""
+    """One step of the study."""
 
     number: int
     title: str
-    questions: str
     network: Network | ResNet
     recipe: Recipe = Recipe()
 
@@ -103,19 +100,16 @@ STAGES: dict[int, Stage] = {
         Stage(
             number=1,
             title="minimal, 5 filters",
-            questions="3–7",
             network=Network(blocks=(Block(filters=5, activation="sigmoid", pool=8),)),
         ),
         Stage(
             number=2,
             title="minimal, 20 filters",
-            questions="8",
             network=Network(blocks=(Block(filters=20, activation="sigmoid", pool=8),)),
         ),
         Stage(
             number=3,
             title="two blocks, sigmoid",
-            questions="9",
             network=Network(
                 blocks=(
                     Block(filters=20, activation="sigmoid"),
@@ -127,21 +121,14 @@ STAGES: dict[int, Stage] = {
         Stage(
             number=4,
             title="two blocks, ReLU",
-            questions="9",
             network=Network(blocks=(Block(filters=20), Block(filters=40))),
         ),
-        Stage(number=5, title="four blocks", questions="9", network=Network(blocks=FOUR_BLOCKS)),
-        Stage(
-            number=6,
-            title="batch normalisation",
-            questions="10",
-            network=Network(blocks=NORMALISED),
-        ),
-        Stage(number=7, title="dropout", questions="11", network=Network(blocks=DROPPED)),
+        Stage(number=5, title="four blocks", network=Network(blocks=FOUR_BLOCKS)),
+        Stage(number=6, title="batch normalisation", network=Network(blocks=NORMALISED)),
+        Stage(number=7, title="dropout", network=Network(blocks=DROPPED)),
         Stage(
             number=8,
             title="global average pooling",
-            questions="12–13",
             network=Network(
                 blocks=(*DROPPED[:-1], replace(DROPPED[-1], pool="global")),
                 input_size=None,
@@ -155,19 +142,9 @@ STAGES: dict[int, Stage] = {
 PEERS: dict[int, Stage] = {
     stage.number: stage
     for stage in (
-        Stage(number=9, title="linear softmax", questions="", network=Network(blocks=())),
-        Stage(
-            number=10,
-            title="two blocks, sigmoid, 150 epochs",
-            questions="",
-            network=STAGES[3].network,
-        ),
-        Stage(
-            number=11,
-            title="ResNet-20",
-            questions="",
-            network=ResNet(parameters=272_474, macs=40_813_184),
-        ),
+        Stage(number=9, title="linear softmax", network=Network(blocks=())),
+        Stage(number=10, title="two blocks, sigmoid, 150 epochs", network=STAGES[3].network),
+        Stage(number=11, title="ResNet-20", network=ResNet(parameters=272_474, macs=40_813_184)),
     )
 }
 

@@ -6,8 +6,6 @@ once it is needed, so that ``main`` can say what to install, and torch only once
 there is something to train.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import signal
@@ -106,7 +104,7 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
 
         trained = [run for run in runs if run not in failed]
         with _drawing():
-            undrawn = _said(illustrations.draw_undrawn(trained, data, FIGURES))
+            undrawn = _said(illustrations.draw(trained, data, FIGURES))
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
     return 2 if failed or undrawn else 0
@@ -255,7 +253,7 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
         )
     data = datasets.load(*_data(options))
     with _drawing():
-        return 2 if _said(illustrations.draw_all(runs, data, FIGURES)) else 0
+        return 2 if _said(illustrations.draw(runs, data, FIGURES, anew=True)) else 0
 
 
 def _drawing() -> AbstractContextManager:

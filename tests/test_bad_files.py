@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
@@ -325,8 +326,9 @@ def study_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_json(Path("figures/drawn.json"), {"8": history})
         write_json(Path("figures/mechanism-3.json"), {"of": history, "values": {"a": [0.208]}})
         answer = {"class": "cat", "probabilities": [0.208, 0.792] + [0.0] * 8}
-        write_json(Path("figures/photo.json"), {"values": {"cat.jpg": answer}})
-        sizes = {"values": {"widths": {"square": {"24": 0.208}, "flattened": {"24": 0.3}}}}
+        write_json(Path("figures/photo.json"), {"of": history, "values": {"cat.jpg": answer}})
+        widths = {"square": {"24": 0.208}, "flattened": {"24": 0.3}}
+        sizes = {"of": history, "values": {"widths": widths}}
         write_json(Path("figures/sizes.json"), sizes)
         write_parquet(Path("parquet"), small())
         write_batches(Path("batches"), small())
@@ -483,7 +485,7 @@ def test_damaged_numbers_beside_the_pictures(
     name: str, study_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     result = store.read_result(study_folder / planned_run(1).folder)
-    monkeypatch.setattr(pictures, "_result", lambda _number: result)
+    monkeypatch.setattr(pictures, "replicates", lambda _number: SimpleNamespace(first=result))
 
     def shown() -> tuple[dict, ...]:
         try:
@@ -577,8 +579,8 @@ def test_what_cannot_be_drawn_is_said_and_the_rest_is_drawn(
     whole, half = planned_run(1), planned_run(2)
     (half.folder / store.PREDICTIONS).unlink()
     Damage("folder", 0, 0, 0).apply(Path("figures/drawn.json"))
-    for draw_them in (illustrations.draw_all, illustrations.draw_undrawn):
-        said = list(draw_them([half, whole, whole], drawn(), Path("figures")))
+    for anew in (True, False):
+        said = list(illustrations.draw([half, whole, whole], drawn(), Path("figures"), anew))
         assert drawn_runs == [whole, whole]
         drawn_runs.clear()
         in_the_way = [line for line in said if "a folder is in its place" in line]

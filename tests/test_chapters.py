@@ -73,7 +73,7 @@ def test_all_run_and_say_so_where_stages_are_missing_stale_or_damaged(tmp_path: 
     for absent in (2, 8):
         shutil.rmtree(copy / "cache" / f"stage-{absent}")
     stages = copy / "cifar_study" / "stages.py"
-    four = 'questions="9", network=Network(blocks=FOUR_BLOCKS)'
+    four = "network=Network(blocks=FOUR_BLOCKS)"
     assert four in stages.read_text()
     stages.write_text(stages.read_text().replace(four, f"{four}, recipe=Recipe(momentum=0.8)"))
     history = copy / "cache" / "stage-6" / "seed-0" / "history.csv"

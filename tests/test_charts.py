@@ -6,6 +6,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import results
 from cifar_study.errors import StudyError
 from cifar_study.report import architecture, charts, pictures, study, style, summary, tables
 from cifar_study.results.run import Run
+from cifar_study.results.store import HISTORY
 from cifar_study.stages import PEERS, STAGES, scale_width
 
 
@@ -68,8 +70,8 @@ def test_every_stage_has_a_colour_of_its_own() -> None:
 
 def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(pictures.photos())
-    other = pictures.drawn_from(study.figures()) | {"8": "of another history"}
-    monkeypatch.setattr(pictures, "drawn_from", lambda folder: other)
+    other = SimpleNamespace(record={"files": {HISTORY: "of another history"}})
+    monkeypatch.setattr(pictures, "replicates", lambda _number: SimpleNamespace(first=other))
     assert not len(pictures.photos())
     assert not pictures.size_accuracies()
     assert "Not drawn from this run of stage 8" in pictures.saved("photo", 8).data
@@ -90,7 +92,7 @@ def test_a_trial_of_another_width_is_counted_at_its_own(
     monkeypatch.setenv(study.VARIABLE, str(tmp_path))
     # Two filters: (9·3·2 + 2) + (9·2·2 + 2) + (32·10 + 10) = 424; ten filters: 2,800.
     assert "424" in tables.layers(1).data
-    assert summary.parameter_ratio(2, 1) == "6.6 times"
+    assert summary.ratio("parameters", 2, 1) == "6.6 times"
     assert "| epochs" in tables.recipe(1).data
     assert tables.recipe(1).data.split("| epochs")[1].split("|")[1].strip() == "3"
 

@@ -33,8 +33,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         entries[str(number)] = record["files"][HISTORY]
     data = replace(drawn(), fingerprint=record["configuration"]["fingerprint"])
     monkeypatch.setattr(datasets, "load", lambda *_: data)
-    for name in ("draw_mechanism", "_draw_result"):
-        monkeypatch.setattr(illustrations, name, lambda *_: None)
+    monkeypatch.setattr(illustrations, "_draw_result", lambda *_: None)
     monkeypatch.setattr(illustrations, "MEASURES", {})
     monkeypatch.chdir(tmp_path)
     return entries

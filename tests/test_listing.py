@@ -47,14 +47,14 @@ def test_what_is_not_gone_from_a_change_is_the_stage(number: int) -> None:
 
 
 def test_equal_settings_are_written_only_where_a_block_uses_them() -> None:
-    plain = Stage(1, "", "", Network((Block(2),)))
+    plain = Stage(1, "", Network((Block(2),)))
     dropped = replace(plain, network=Network((Block(2, dropout=0.5),)))
     assert listing._settings([plain]) == ["filters", "activation", "pool"]
     assert listing._settings([plain, dropped]) == ["filters", "activation", "pool", "dropout"]
 
 
 def test_code_is_shown_from_its_file_without_its_docstring() -> None:
-    shown = lines(listing.code("labels.one_hot"))
+    shown = lines(listing.code("labels.py", "one_hot"))
     place = re.fullmatch(r"# cifar_study/labels.py, line (\d+)", shown[0])
     file = (PROJECT / "cifar_study" / "labels.py").read_text().splitlines()
     assert file[int(place[1]) - 1] == shown[1]
@@ -65,12 +65,12 @@ def test_code_is_shown_from_its_file_without_its_docstring() -> None:
 
 
 def test_one_statement_of_a_function_can_be_shown() -> None:
-    shown = lines(listing.code("training.engine.Engine.__init__", "self.optimizer"))
+    shown = lines(listing.code("training/engine.py", "Engine.__init__", "self.optimizer"))
     assert shown[1].startswith("self.optimizer = torch.optim.SGD(")
     with pytest.raises(StudyError, match=r"assigns to self\.missing"):
-        listing.code("training.engine.Engine.__init__", "self.missing")
+        listing.code("training/engine.py", "Engine.__init__", "self.missing")
     with pytest.raises(StudyError, match="there is no nothing"):
-        listing.code("cifar10.nothing")
+        listing.code("cifar10.py", "nothing")
 
 
 def test_marks_that_ask_for_code_find_it_unfolded() -> None:

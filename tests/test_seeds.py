@@ -52,7 +52,7 @@ def shown(*stages: int) -> list[str]:
     fact = summary.stage(stages[0])
     numbers = [fact.test_accuracy, fact.gap, fact.best, fact.least_loss, fact.seconds, fact.epochs]
     return [
-        *(chart._repr_mimebundle_()["image/svg+xml"] for chart in drawn),
+        *(chart._repr_svg_() for chart in drawn),
         tables.compare(*stages).data,
         *numbers,
     ]
@@ -66,7 +66,7 @@ def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance(
     assert summary.stage(4).leaves_chance() == (
         "Its test accuracy passes two tenths in epoch 2 and stands at 30.0% after 3 epochs."
     )
-    assert summary.stage(4).test_accuracy_at("2") == "25.0%"
+    assert summary.stage(4).least_loss_accuracy == "30.0%"
     leave(1, 0, [0.10, 0.10, 0.12])
     assert summary.stage(1).leaves_chance() == (
         "Its test accuracy does not pass two tenths and stands at 12.0% after 3 epochs."
@@ -81,7 +81,7 @@ def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> 
     assert fact.gap == "10.0 points"
     assert fact.least_loss == "1.360"
     assert fact.first_epoch_above(0.55) == "2"
-    assert fact.seconds == "2.0 s (half of them 1.0 to 3.0 s)"
+    assert fact.seconds == "2.0 s (half of them 1.0 s to 3.0 s)"
     assert summary.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
     first = {"epoch": 1, "running_loss": 2.8, "running_accuracy": 0.0, "train_loss": 0.8}
@@ -192,10 +192,16 @@ def test_a_difference_is_paired_by_seed(three: replicates.Replicates) -> None:
     half = 4.3027 * ((0.0004 + 0.01 + 0.0064) / 9 / 2) ** 0.5 / 3**0.5
     found = comparison.difference(three, replicates.replicates(1))
     assert (found.mean, found.half) == pytest.approx((0.28 / 3, half), rel=1e-4)
-    assert found.told_apart
     assert summary.gain(4, 1) == "9.3 points (95% interval 1.7 to 16.9 points, 3 pairs of seeds)"
     leave(1, 2, [0.1, 0.2, 0.95])  # now gains 0.10, 0.06, -0.25
     assert summary.gain(4, 1).endswith("3 pairs of seeds: the two cannot be told apart)")
+
+
+def test_two_pairs_of_seeds_are_too_few_for_a_verdict() -> None:
+    for seed, value in enumerate((0.50, 0.56)):
+        leave(4, seed, COMPLETE[seed])
+        leave(1, seed, [0.1, 0.2, value])
+    assert summary.gain(4, 1).endswith(", 2 pairs of seeds, too few to tell them apart)")
 
 
 def test_one_seed_each_leaves_the_interval_of_the_test_pictures() -> None:
@@ -204,7 +210,16 @@ def test_one_seed_each_leaves_the_interval_of_the_test_pictures() -> None:
     assert summary.gain(4, 1) == "–"  # no seed is in both
     results.leave(run_of(1, 0), COMPLETE[1], shift=1)
     # Ten pictures, of which just the one network names all and the other none.
-    assert summary.gain(4, 1).startswith("100.0 points (95% interval 100.0 to 100.0 points, of the")
+    said = "100.0 points (95% interval 100.0 to 100.0 points, of the test pictures alone, "
+    assert summary.gain(4, 1) == f"{said}seed 0 of each)"
+
+
+def test_training_pictures_are_known_by_heart_by_a_seed_not_by_a_mean() -> None:
+    # The running accuracy is 0.2 below that of the test.
+    leave(4, 0, [0.5, 0.6, 1.2])
+    leave(4, 1, [0.5, 1.2, 1.1])
+    said = "In epoch 2 the loop with seed 1 for the first time named every training picture"
+    assert summary.stage(4).memorised() == f"{said} correctly, at a test loss of 0.800."
 
 
 def test_times_are_of_one_machine(three: replicates.Replicates) -> None:
@@ -233,7 +248,7 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
         run, result.record["configuration"], {"fingerprint": "f"}
     )
     found = summary.stage(4)
-    assert found.seconds == "20 s (half of them 15 to 25 s)"  # 10 and 30
+    assert found.seconds == "20 s (half of them 15 s to 25 s)"  # 10 and 30
     assert found.trained_on == "a chip, 1 thread, float32"
     results.leave(run_of(1, 0), COMPLETE[0], sessions=[elsewhere | {"first_epoch": 1}])
     times = comparison.epoch_times([1, 4])
@@ -259,9 +274,10 @@ def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
 
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:
     leave(1, 7, COMPLETE[1])
+    assert [one.state for one in replicates.replicates(1).statuses] == ["complete"]
     assert summary.stage(1).test_accuracy == "62.0%"
     assert tables.incomplete_note(1).data.count("\n- ") == 1  # that it is a trial
-    assert "(not trained)" not in charts.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
+    assert "(not trained)" not in charts.histories(1)[0]._repr_svg_()
 
 
 def test_stages_may_have_different_numbers_of_seeds(three: replicates.Replicates) -> None:

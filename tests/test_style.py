@@ -69,7 +69,7 @@ def test_every_colour_is_seen_in_both_themes() -> None:
 
 
 def test_a_chart_carries_a_rule_for_the_dark_theme() -> None:
-    svg = charts.histories(1)[0]._repr_mimebundle_()["image/svg+xml"]
+    svg = charts.histories(1)[0]._repr_svg_()
     media = re.search(r"@media \(prefers-color-scheme: dark\) \{\n(.*?)\n\}\n", svg, re.DOTALL)
     rules = media[1].splitlines()
     assert '[style*="fill: #ffffff"] { fill: #1d2126 !important }' in rules

@@ -66,7 +66,7 @@ def test_the_record_says_what_was_trained(straight) -> None:
     record = result.record
     assert (record["stage"], record["title"]) == (8, "global average pooling")
     assert (result.seed, result.precision) == (0, "float32")
-    assert (record["epochs_done"], result.epochs_planned) == (25, 25)
+    assert (record["epochs_done"], result.record["configuration"]["recipe"]["epochs"]) == (25, 25)
     assert record["parameters"] == (
         (27 * 5 + 5) + (45 * 5 + 5) + (45 * 10 + 10) + (90 * 10 + 10)
         + (90 * 20 + 20) + (180 * 20 + 20) + (180 * 40 + 40) + (360 * 40 + 40)

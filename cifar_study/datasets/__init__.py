@@ -1,7 +1,5 @@
 """The pictures: where they come from, and that they are the right ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cifar_study.atomic import present

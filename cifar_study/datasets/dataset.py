@@ -5,8 +5,6 @@ Whatever the layout of the source, the decoded set is brought into one order
 the same fingerprint and, with the same seed, the same training.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

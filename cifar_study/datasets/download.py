@@ -1,7 +1,5 @@
 """Getting CIFAR-10: the Hugging Face copy, else the original archive."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -9,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from cifar_study.atomic import first_line, writing
+from cifar_study.atomic import reason, writing
 from cifar_study.datasets.dataset import load_folder
 from cifar_study.errors import StudyError
 
@@ -64,7 +62,7 @@ def download(folder: Path, sources: dict[str, Callable[[Path], None]] = SOURCES)
                 load_folder(Path(incoming))
             # Whatever a network and two libraries can raise: the next source may serve.
             except Exception as error:
-                reasons.append(f"{name}: {first_line(error)}")
+                reasons.append(f"{name}: {reason(error)}")
                 print(f"  no luck: {reasons[-1]}", file=sys.stderr)
                 continue
             for path in Path(incoming).iterdir():

@@ -1,7 +1,5 @@
 """The two layouts that CIFAR-10 comes in, read into rows of one form and one order."""
 
-from __future__ import annotations
-
 import io
 import sys
 import warnings
@@ -10,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_study.atomic import first_line
+from cifar_study.atomic import reason
 from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError
 
@@ -146,4 +144,4 @@ def _batch_rows(folder: Path, train: bool) -> np.ndarray:
 
 
 def _damaged(error: Exception) -> str:
-    return f"unreadable or only half copied ({first_line(error)}); copy or download it again"
+    return f"unreadable or only half copied ({reason(error)}); copy or download it again"

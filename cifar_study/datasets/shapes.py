@@ -1,7 +1,5 @@
 """Drawn shapes in place of photographs, for trials and tests that need no download."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cifar_study.cifar10 import CLASSES, SIDE
@@ -12,7 +10,7 @@ TRAIN, TEST = 2_000, 500  # pictures
 
 
 def synthetic(train: int = TRAIN, test: int = TEST) -> Dataset:
-    """Ten drawn shapes, one a class, for trials and tests that need no download.
+    """Ten drawn shapes, one a class.
 
     The same on every machine: drawn by integer arithmetic from a random stream
     that NumPy guarantees never to change.

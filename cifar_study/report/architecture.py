@@ -1,14 +1,12 @@
 """Networks drawn from their description: what flows through them, and which rows get lost."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifar_study.layers import count_layers
 from cifar_study.report.replicates import replicates
-from cifar_study.report.style import COLOURS, WIDE, WRONG, chart, new_figure
+from cifar_study.report.style import COLOURS, WIDE, WRONG, chart, new_axes
 from cifar_study.stages import STAGES
 
 # How the kind of a layer begins: what the legend calls it, and its colour; that of a convolution
@@ -26,14 +24,9 @@ KINDS = {
 
 @chart
 def network(number: int) -> Figure:
-    """What flows through a stage's network: each layer's output drawn to scale, with its shape.
-
-    Height is the side in pixels, of the dense layer the number of its values; width grows
-    with the number of channels.
-    """
+    """What flows through a stage's network: each layer's output drawn to scale, with its shape."""
     layers = count_layers(replicates(number).run.stage.network)
-    figure = new_figure(WIDE, 2.8)
-    axes = figure.subplots()
+    figure, axes = new_axes(WIDE, 2.8)
     x, left, right, shapes, legend = 0.0, 0.0, 0.0, [], {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         start = next(start for start in KINDS if layer.kind.startswith(start))
@@ -77,13 +70,9 @@ def _pools() -> list[int]:
 
 @chart
 def pooled_rows(*heights: int) -> Figure:
-    """Which rows of pictures of some heights reach the last block: a column after each pooling.
-
-    A value is drawn as high as the rows that it stands for. What a pooling leaves out is hatched:
-    the last row of an odd height has no partner.
-    """
+    """Which rows of pictures of some heights reach the last block: a column after each pooling."""
     pools = _pools()
-    figure = new_figure(WIDE, 3.2)
+    figure = Figure(figsize=(WIDE, 3.2))
     panels = figure.subplots(1, len(heights), sharey=True, squeeze=False)[0]
     for axes, height in zip(panels, heights, strict=True):
         span = 1

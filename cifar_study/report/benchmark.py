@@ -1,7 +1,5 @@
 """How fast the engine trains: what ``benchmarks/`` measured, for the report; no torch."""
 
-from __future__ import annotations
-
 import statistics
 from typing import Any
 
@@ -16,7 +14,7 @@ from cifar_study.report import study
 from cifar_study.report.comparison import sittings
 from cifar_study.report.numbers import ABSENT, machine
 from cifar_study.report.study import AbsentError, noted
-from cifar_study.report.style import COLOURS, Charts, chart, label_points, new_figure
+from cifar_study.report.style import COLOURS, Charts, chart, label_points, new_axes
 from cifar_study.report.tables import markdown
 from cifar_study.results.speed import read_speeds
 from cifar_study.stages import STAGES, get_stage
@@ -103,8 +101,7 @@ def growth() -> Charts:
 
 @chart
 def _by_stage() -> Figure:
-    figure = new_figure(3.8, 3.2)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.8, 3.2)
     points = {}
     for number, entry in in_order(_measured()[0]["stages"]):
         if number not in STAGES:  # too many points for their numbers
@@ -123,8 +120,7 @@ def _by_stage() -> Figure:
 
 @chart
 def _by_pictures() -> Figure:
-    figure = new_figure(3.8, 3.2)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.8, 3.2)
     ticks: set[int] = set()
     for number, times in in_order(_measured()[0].get("scaling", {}).get("sizes", {})):
         pictures = [size for size, _ in in_order(times)]

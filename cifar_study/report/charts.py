@@ -4,8 +4,6 @@ A line's style means a split: test solid, training dashed. Every history has the
 same two axes, so any two charts compare at a glance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,43 +15,24 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from cifar_study.cifar10 import CLASSES
-from cifar_study.report import predictions
+from cifar_study.report import predictions, style
 from cifar_study.report.comparison import epoch_times
 from cifar_study.report.pictures import not_yet
 from cifar_study.report.points import draw_points, enlarge_best
 from cifar_study.report.replicates import Replicates, how_many, replicates
 from cifar_study.report.study import AbsentError
-from cifar_study.report.style import (
-    ACCURACY,
-    BAND,
-    COLOURS,
-    GREY,
-    LOSS,
-    ON_DARK,
-    ON_LIGHT,
-    TRAINING_DASHES,
-    WIDE,
-    Charts,
-    Scale,
-    chart,
-    label_points,
-    new_figure,
-    running_mean,
-    spread,
-)
 from cifar_study.stages import STAGES
 
 
-def histories(*stages: int) -> Charts:
+def histories(*stages: int) -> style.Charts:
     """Loss and accuracy by epoch, training and test: the mean of each stage's seeds, and a band."""
     samples = [replicates(number) for number in stages]
-    return Charts(_history(samples, scale) for scale in (LOSS, ACCURACY))
+    return style.Charts(_history(samples, scale) for scale in (style.LOSS, style.ACCURACY))
 
 
-@chart
-def _history(samples: list[Replicates], scale: Scale) -> Figure:
-    figure = new_figure(3.8, 3.4)
-    axes = figure.subplots()
+@style.chart
+def _history(samples: list[Replicates], scale: style.Scale) -> Figure:
+    figure, axes = style.new_axes(3.8, 3.4)
     for one in samples:
         if one.counted:
             _draw_history(axes, one, scale)
@@ -69,19 +48,19 @@ def _history(samples: list[Replicates], scale: Scale) -> Figure:
     return figure
 
 
-def _draw_history(axes: Axes, sample: Replicates, scale: Scale) -> None:
+def _draw_history(axes: Axes, sample: Replicates, scale: style.Scale) -> None:
     epochs = sample.history["epoch"].tolist()
-    colour = COLOURS[sample.run.stage.number]
-    for split, line in ((sample.training_split, (0, TRAINING_DASHES)), ("test", "solid")):
+    colour = style.COLOURS[sample.run.stage.number]
+    for split, line in ((sample.training_split, (0, style.TRAINING_DASHES)), ("test", "solid")):
         field = f"{split}_{scale.title.lower()}"
         values = sample.history[field].tolist()
-        smooth = running_mean(values)
+        smooth = style.running_mean(values)
         axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
         axes.plot(epochs, smooth, color=colour, linestyle=line)
         _draw_band(axes, sample, field)
 
 
-def _inset(axes: Axes, samples: list[Replicates], scale: Scale) -> None:
+def _inset(axes: Axes, samples: list[Replicates], scale: style.Scale) -> None:
     """The same curves on a range of their own, where they fill little of the common axes."""
     part = axes.inset_axes((0.4, 0.3, 0.58, 0.4))
     for one in filter(lambda one: one.counted, samples):
@@ -89,7 +68,7 @@ def _inset(axes: Axes, samples: list[Replicates], scale: Scale) -> None:
     part.set_title("on its own range", weight="normal", fontsize=8, pad=3)
     part.yaxis.set_major_locator(MaxNLocator(3))
     part.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    if scale is ACCURACY:
+    if scale is style.ACCURACY:
         part.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
 
 
@@ -97,18 +76,18 @@ def _draw_band(axes: Axes, sample: Replicates, field: str) -> None:
     """From the least to the greatest of the seeds, each smoothed as their mean is."""
     if sample.several:
         by_seed = sample.histories.groupby("seed")[field]
-        curves = np.array([running_mean(values) for _, values in by_seed])
+        curves = np.array([style.running_mean(values) for _, values in by_seed])
         axes.fill_between(
             range(1, curves.shape[1] + 1),
             curves.min(0),
             curves.max(0),
-            color=COLOURS[sample.run.stage.number],
-            alpha=BAND,
+            color=style.COLOURS[sample.run.stage.number],
+            alpha=style.BAND,
             linewidth=0,
         )
 
 
-def _by_epoch(axes: Axes, scale: Scale, label: str) -> None:
+def _by_epoch(axes: Axes, scale: style.Scale, label: str) -> None:
     """The axes of every chart by epoch."""
     epochs, heights = epoch_ticks(), ticks(scale)
     axes.set(xlim=(0, epochs[-1]), xlabel="epoch", ylim=(0, heights[-1]), ylabel=label)
@@ -129,7 +108,7 @@ def epoch_ticks() -> tuple[int, ...]:
     return tuple(range(0, last + step, step))
 
 
-def ticks(scale: Scale) -> tuple[float, ...]:
+def ticks(scale: style.Scale) -> tuple[float, ...]:
     """The ticks of a scale in all charts, so that any two compare and no curve leaves them."""
     if scale.ticks:
         return scale.ticks
@@ -142,7 +121,9 @@ def ticks(scale: Scale) -> tuple[float, ...]:
 def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
     """A line in the colour of each stage with its title, and with what is to be noted of it."""
     return [
-        Line2D([], [], color=COLOURS[stage.number], label=f"{stage.number} {stage.title}{said}")
+        Line2D(
+            [], [], color=style.COLOURS[stage.number], label=f"{stage.number} {stage.title}{said}"
+        )
         for one in samples
         for stage, said in [(one.run.stage, progress(one) if note else "")]
     ]
@@ -151,8 +132,8 @@ def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
 def _legend(samples: list[Replicates]) -> list[Artist]:
     return [
         *_stage_keys(samples, note=True),
-        Line2D([], [], color=GREY, linestyle=(0, TRAINING_DASHES), label="training"),
-        Line2D([], [], color=GREY, label="test"),
+        Line2D([], [], color=style.GREY, linestyle=(0, style.TRAINING_DASHES), label="training"),
+        Line2D([], [], color=style.GREY, label="test"),
         *_band_key(samples),
     ]
 
@@ -161,7 +142,7 @@ def _band_key(samples: Iterable[Replicates]) -> list[Artist]:
     """The legend's entry for bands, where there are any."""
     if not any(one.several for one in samples):
         return []
-    return [Patch(color=GREY, alpha=BAND, linewidth=0, label="range of seeds")]
+    return [Patch(color=style.GREY, alpha=style.BAND, linewidth=0, label="range of seeds")]
 
 
 def progress(sample: Replicates) -> str:
@@ -180,25 +161,26 @@ def progress(sample: Replicates) -> str:
     return f" ({', '.join(parts)})" if parts else ""
 
 
-@chart
+@style.chart
 def all_test_curves() -> Figure:
     """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
     samples = begun()
-    figure = new_figure(WIDE, 4.2)
-    axes = figure.subplots()
+    figure, axes = style.new_axes(style.WIDE, 4.2)
     ends: list[tuple[float, float, int]] = []
     for one in samples:
         number = one.run.stage.number
-        values = running_mean(one.history["test_accuracy"])
-        axes.plot(range(1, len(values) + 1), values, color=COLOURS[number])
+        values = style.running_mean(one.history["test_accuracy"])
+        axes.plot(range(1, len(values) + 1), values, color=style.COLOURS[number])
         _draw_band(axes, one, "test_accuracy")
         ends.append((float(values[-1]), float(len(values)), number))
-    _by_epoch(axes, ACCURACY, "test accuracy")
+    _by_epoch(axes, style.ACCURACY, "test accuracy")
     handles = _stage_keys(samples)
     if key := _band_key(samples):
         key[0].set_label(f"least to greatest of {how_many(samples)}")
     figure.legend(handles=[*handles, *key], loc="outside upper left", ncols=2)
-    for height, (value, epoch, number) in zip(spread([e[0] for e in ends]), ends, strict=True):
+    for height, (value, epoch, number) in zip(
+        style.spread([e[0] for e in ends]), ends, strict=True
+    ):
         axes.annotate(
             str(number),
             (epoch, value),
@@ -209,7 +191,7 @@ def all_test_curves() -> Figure:
             arrowprops={
                 "arrowstyle": "-",
                 "relpos": (0, 0.5),  # to the number's left side
-                "color": COLOURS[number],
+                "color": style.COLOURS[number],
                 "lw": 0.9,
                 "linestyle": (0, (1, 3)),
             },
@@ -217,14 +199,13 @@ def all_test_curves() -> Figure:
     return figure
 
 
-@chart
+@style.chart
 def confusion(number: int = 8) -> Figure:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
     shares = predictions.confusion(number).to_numpy()
     if not len(shares):
         raise AbsentError(not_yet(number))
-    figure = new_figure(WIDE, 4.2)
-    axes = figure.subplots()
+    figure, axes = style.new_axes(style.WIDE, 4.2)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
@@ -240,12 +221,12 @@ def confusion(number: int = 8) -> Figure:
             ha="center",
             va="center",
             fontsize=8,
-            color=ON_DARK if share > 0.55 else ON_LIGHT,
+            color=style.ON_DARK if share > 0.55 else style.ON_LIGHT,
         )
     return figure
 
 
-def trade_off() -> Charts:
+def trade_off() -> style.Charts:
     """Final test accuracy against parameters and against the time of training, by stage."""
     samples = begun()
     parameters = {one.run.stage.number: one.counted[0].record["parameters"] for one in samples}
@@ -255,7 +236,7 @@ def trade_off() -> Charts:
         for one in samples
         if one.run.stage.number in seconds
     }
-    return Charts(
+    return style.Charts(
         (
             _trade_off(parameters, "parameters", LogLocator()),
             _trade_off(hours, "hours of training", LogLocator(subs=(1, 2, 5))),
@@ -263,24 +244,23 @@ def trade_off() -> Charts:
     )
 
 
-@chart
+@style.chart
 def _trade_off(costs: dict[int, float], label: str, ticks: LogLocator) -> Figure:
-    figure = new_figure(3.8, 3.6)
-    axes = figure.subplots()
+    figure, axes = style.new_axes(3.8, 3.6)
     samples = [replicates(number) for number in costs]
     ends = [float(one.final("test_accuracy").mean()) for one in samples]
     points = dict(zip(map(str, costs), zip(costs.values(), ends, strict=True), strict=True))
     draw_points(axes, samples, points)
     axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
     axes.margins(x=0.15)
-    label_points(axes, points)
+    style.label_points(axes, points)
     axes.xaxis.set_major_locator(ticks)
     axes.xaxis.set_major_formatter("{x:,.9g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(ACCURACY.form)
+    axes.yaxis.set_major_formatter(style.ACCURACY.form)
     enlarge_best(axes, samples, points)
     if any(one.several for one in samples):
         key = f"mean, and least to greatest of {how_many(samples)}"
-        axes.plot([], [], "o", color=GREY, label=key)
+        axes.plot([], [], "o", color=style.GREY, label=key)
         figure.legend(loc="outside upper left")
     return figure

@@ -1,14 +1,11 @@
 """What may be said of stages side by side: differences with their intervals, and times."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
@@ -28,11 +25,6 @@ class Difference:
     mean: float
     half: float
     pairs: int
-
-    @property
-    def told_apart(self) -> bool:
-        """Whether the interval leaves zero out; one pair of seeds never tells."""
-        return abs(self.mean) > self.half
 
 
 def difference(one: Replicates, other: Replicates) -> Difference:
@@ -106,10 +98,7 @@ def sittings() -> list[dict[str, Any]]:
 
 def half_width(values: Sequence[float]) -> float:
     """Half of Student's 95% confidence interval for a mean; not a number of fewer than two."""
-    if len(values) < 2:
-        return math.nan
-    quantile = stdtrit(len(values) - 1, 0.975)
-    return float(quantile * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return float(stdtrit(len(values) - 1, 0.975) * pd.Series(values).sem())
 
 
 def share_interval(right: int, of: int) -> tuple[float, float]:

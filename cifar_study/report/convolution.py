@@ -1,7 +1,5 @@
 """One convolution of a trained network, worked by hand at one place of a test picture."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,7 @@ from matplotlib.patches import Rectangle
 from cifar_study.report.mechanisms import show_picture
 from cifar_study.report.numbers import signed, text
 from cifar_study.report.pictures import mechanism
-from cifar_study.report.style import COLOURS, GREY, ON_DARK, WIDE, chart, new_figure
+from cifar_study.report.style import COLOURS, GREY, ON_DARK, WIDE, chart, new_axes
 
 CHANNELS = ("red", "green", "blue")
 
@@ -25,8 +23,7 @@ def worked_convolution(number: int = 1) -> Figure:
     """
     found = mechanism(number)
     patch, weights, bias, sums = by_hand(found)
-    figure = new_figure(WIDE, 4.6)
-    axes = figure.subplots()
+    figure, axes = new_axes(WIDE, 4.6)
     for row, name in enumerate(CHANNELS):
         top = 5.2 * row
         axes.text(0, top - 0.35, f"{name} channel")

@@ -6,8 +6,6 @@ are parts that pages name and share: the edition as one file holds one copy of
 each, and ``chapters/works_from_file.py`` writes them to files beside Quarto's pages.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterator, Mapping
@@ -184,13 +182,13 @@ def in_base64(content: bytes) -> str:
 
 def chapter_file(name: str) -> str:
     """A script, style or fragment that lies with the chapters."""
-    return (study.pages() / name).read_text(encoding="utf-8")
+    return (study.project_path("chapters") / name).read_text(encoding="utf-8")
 
 
 def part(name: str) -> str:
     """The text of what a page names: a file of the library, or a stage's weights in base64."""
     if file := LIBRARY.get(name):
-        content = (study.pages() / "tensorflow" / file).read_bytes()
+        content = (study.project_path("chapters") / "tensorflow" / file).read_bytes()
         return in_base64(content) if file.endswith(".wasm") else content.decode()
     network, result = _recorded(int(name.removeprefix("stage-")))
     _, arrays = describe(network, result.model())

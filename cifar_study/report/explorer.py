@@ -4,14 +4,12 @@ The page gets everything in one piece and loads nothing. Without a script, and
 on paper, the static chart that is named stays.
 """
 
-from __future__ import annotations
-
 import json
 from typing import Any
 
 from IPython.display import Markdown
 
-from cifar_study.report import charts, study, style
+from cifar_study.report import charts, demo, style
 from cifar_study.report.replicates import replicates
 from cifar_study.report.style import ACCURACY, LOSS, Scale
 from cifar_study.results.store import Result
@@ -19,11 +17,8 @@ from cifar_study.stages import STAGES
 
 
 def explorer(figure: str) -> Markdown:
-    """A chart of all histories that takes the place of the figure labelled ``figure`` on screens.
-
-    It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
-    """
-    css, script = ((study.pages() / f"curves.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    """A chart of all histories, on screens in the place of the figure labelled ``figure``."""
+    css, script = (demo.chapter_file(f"curves.{kind}") for kind in ("css", "js"))
     # In a script element only "<" could end the data early.
     content = json.dumps(data(figure), separators=(",", ":")).replace("<", r"\u003c")
     return Markdown(

@@ -1,14 +1,11 @@
 """All results as tidy pandas frames, for notebooks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from cifar_study.layers import count_macs
-from cifar_study.report.replicates import epoch_machines, replicates
+from cifar_study.report.replicates import Replicates, replicates
 from cifar_study.results.status import Status
 from cifar_study.stages import PEERS, STAGES
 
@@ -51,9 +48,7 @@ def results() -> pd.DataFrame:
     for run, status in _runs():
         result = status.result
         last = result.history.iloc[-1].to_dict()
-        machines = epoch_machines(result)
-        machine = max(machines, key=machines.count)
-        seconds = result.history["seconds"][np.equal(machines, machine)].median()
+        seconds = Replicates([status]).seconds
         rows.append(
             {
                 **last,
@@ -62,8 +57,8 @@ def results() -> pd.DataFrame:
                 "parameters": result.record["parameters"],
                 "macs": count_macs(status.run.stage.network),
                 "gap": last["train_accuracy"] - last["test_accuracy"],
-                "seconds": seconds,
-                "machine": machine,
+                "seconds": seconds.iloc[0],
+                "machine": seconds.index[0],
             }
         )
     return pd.DataFrame(rows, columns=RESULT)

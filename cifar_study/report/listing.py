@@ -1,7 +1,5 @@
 """The package's own code and the networks it makes, for the report: read, never pasted."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import textwrap
@@ -21,28 +19,28 @@ PACKAGE = Path(__file__).resolve().parents[1]
 ADDED, REMOVED = "#0b6b2e", "#a3123b"  # on paper; the pages' styles have their own
 
 
-def source(path: str) -> Markdown:
-    """A folded block with the code of ``"folder.module.name"``, a method of a class included.
+def source(file: str, name: str) -> Markdown:
+    """A folded block with the code of a function, class or ``Class.method`` of a module.
 
     The module is read, not imported, so nothing it needs is loaded. A name
     that is not there is a :class:`StudyError`.
     """
-    file, names, first, code = _found(path)
+    first, code = _found(file, name)
     return Markdown(
         f'::: {{.callout-note collapse="true" icon="false"}}\n'
-        f"## `{'.'.join(names)}`, in `{file}`, line {first}\n\n"
+        f"## `{name}`, in `cifar_study/{file}`, line {first}\n\n"
         f"```python\n{code}\n```\n:::\n"
     )
 
 
-def code(path: str, statement: str = "") -> Markdown:
+def code(file: str, name: str, statement: str = "") -> Markdown:
     """The same in full view, without its docstring; of a function, one ``statement`` alone.
 
     A statement is named by what it assigns to, such as ``"self.optimizer"``. A condition
     that it stands under is shown with it.
     """
-    file, _, first, text = _found(path, statement, docstring=False)
-    return Markdown(f"```python\n# {file}, line {first}\n{text}\n```\n")
+    first, text = _found(file, name, statement, docstring=False)
+    return Markdown(f"```python\n# cifar_study/{file}, line {first}\n{text}\n```\n")
 
 
 def entry(number: int) -> Markdown:
@@ -129,17 +127,14 @@ def _on_paper(lines: list[str]) -> str:
     )
 
 
-def _found(
-    path: str, statement: str = "", docstring: bool = True
-) -> tuple[str, list[str], int, str]:
-    """The file of a name, the name's parts, its first line and its code."""
-    file, names = _module(path)
-    text = file.read_text(encoding="utf-8")
+def _found(file: str, name: str, statement: str = "", docstring: bool = True) -> tuple[int, str]:
+    """The first line of what is named, and its code."""
+    text = (PACKAGE / file).read_text(encoding="utf-8")
     node: ast.AST = ast.parse(text)
-    for name in names:
-        node = _find(node, name, path)
+    for part in name.split("."):
+        node = _find(node, part, file)
     if statement:
-        node = _statement(node, statement, path)
+        node = _statement(node, statement, file)
     first, lines = _lines(text, node)
     if (
         not docstring
@@ -149,17 +144,7 @@ def _found(
         kept = lines.splitlines()
         del kept[node.body[0].lineno - first : node.body[0].end_lineno - first + 1]
         lines = "\n".join(kept).replace(":\n\n", ":\n", 1)
-    return file.relative_to(PACKAGE.parent).as_posix(), names, first, lines
-
-
-def _module(path: str) -> tuple[Path, list[str]]:
-    """The file of the module that a path begins with, and the names that are left."""
-    names = path.split(".")
-    for depth in (1, 2):
-        file = PACKAGE.joinpath(*names[:depth]).with_suffix(".py")
-        if file.is_file():
-            return file, names[depth:]
-    raise StudyError(f"{path}: cifar_study has no such module")
+    return first, lines
 
 
 def _lines(text: str, node: ast.AST) -> tuple[int, str]:
@@ -169,19 +154,17 @@ def _lines(text: str, node: ast.AST) -> tuple[int, str]:
     return first, textwrap.dedent("\n".join(lines)).rstrip(",")
 
 
-def _find(node: ast.AST, name: str, path: str) -> ast.AST:
+def _find(node: ast.AST, name: str, file: str) -> ast.AST:
     for child in getattr(node, "body", []):
-        targets = getattr(child, "targets", [getattr(child, "target", None)])
-        names = {getattr(target, "id", None) for target in targets} | {getattr(child, "name", None)}
-        if name in names:
+        if name in (getattr(child, "name", ""), *map(ast.unparse, getattr(child, "targets", []))):
             return child
-    raise StudyError(f"{path}: there is no {name} in cifar_study")
+    raise StudyError(f"cifar_study/{file}: there is no {name}")
 
 
-def _statement(node: ast.AST, target: str, path: str) -> ast.AST:
+def _statement(node: ast.AST, target: str, file: str) -> ast.AST:
     for child in ast.walk(node):  # outer ones first
         inner = child.body if isinstance(child, ast.If) else [child]
         for each in inner:
             if isinstance(each, ast.Assign) and target in map(ast.unparse, each.targets):
                 return child
-    raise StudyError(f"{path}: nothing there assigns to {target}")
+    raise StudyError(f"cifar_study/{file}: nothing there assigns to {target}")

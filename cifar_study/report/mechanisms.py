@@ -1,7 +1,5 @@
 """Charts of what happens inside the networks, from what was measured when they were drawn."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -15,7 +13,7 @@ from cifar_study.report.numbers import count, loss, percent, points, signed, tex
 from cifar_study.report.pictures import mechanism, not_yet
 from cifar_study.report.replicates import replicates
 from cifar_study.report.study import AbsentError
-from cifar_study.report.style import COLOURS, GREY, WIDE, Chart, Charts, chart, new_figure
+from cifar_study.report.style import COLOURS, GREY, WIDE, Chart, Charts, chart, new_axes, show_image
 from cifar_study.stages import STAGES
 
 STRUCK = "#D6336C"  # of a value that dropout set to zero; at home on white and on dark
@@ -56,8 +54,7 @@ def _probabilities(number: int) -> Figure:
 
 
 def _by_class(label: str) -> tuple[Figure, Axes]:
-    figure = new_figure(3.8, 3.0)
-    axes = figure.subplots()
+    figure, axes = new_axes(3.8, 3.0)
     axes.set_yticks(range(len(CLASSES)), CLASSES)
     axes.set(ylim=(len(CLASSES) - 0.4, -0.6), xlabel=label)
     axes.grid(False, axis="y")
@@ -110,8 +107,7 @@ def untrained_loss(number: int = 1) -> str:
 @chart
 def gradients(*numbers: int) -> Figure:
     """The size of the gradient by layer, before the first step (hollow) and after the last."""
-    figure = new_figure(WIDE, 3.2)
-    axes = figure.subplots()
+    figure, axes = new_axes(WIDE, 3.2)
     looks = {"start": {"linestyle": "--", "mfc": "none"}, "end": {"linestyle": "-"}}
     for number in numbers:
         for when, sizes in mechanism(number)["gradients"].items():
@@ -138,7 +134,7 @@ def gradient_span(number: int, when: str = "start") -> str:
 @chart
 def activations(*numbers: int) -> Figure:
     """What reaches each activation: median, and from the 5th to the 95th percentile, by layer."""
-    figure = new_figure(WIDE, 3.6)
+    figure = Figure(figsize=(WIDE, 3.6))
     panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
     for axes, number in zip(panels, numbers, strict=True):
         for when, colour, shift in (("start", GREY, -0.17), ("end", COLOURS[number], 0.17)):
@@ -176,7 +172,7 @@ def feature_maps(number: int = 7) -> Figure:
     """A test picture, then some maps of each block: above as evaluated, below under dropout."""
     found = mechanism(number)
     blocks = found["blocks"]
-    figure = new_figure(WIDE, 6.6)
+    figure = Figure(figsize=(WIDE, 6.6))
     top, *outer = figure.subfigures(1 + len(blocks), 1, height_ratios=[0.7] + [1] * len(blocks))
     show_picture(top.subplots(), found["picture"])
     top.legend(handles=[Patch(color=STRUCK, label="set to zero\nby dropout")], loc="center right")
@@ -191,19 +187,13 @@ def feature_maps(number: int = 7) -> Figure:
         )
         for axes, kept in zip(part.subplots(2, len(block["maps"])).flat, maps, strict=True):
             values = np.ma.masked_equal(_bytes(kept).reshape(side, side), MASKED)
-            _show(axes, values, cmap=grey, vmin=0, vmax=MASKED - 1)
+            show_image(axes, values, cmap=grey, vmin=0, vmax=MASKED - 1)
     return figure
 
 
 def show_picture(axes: Axes, kept: str) -> None:
     """Draw the training-sized picture that was kept as text, without axes."""
-    _show(axes, _bytes(kept).reshape(SIDE, SIDE, 3))
-
-
-def _show(axes: Axes, values: np.ndarray, **colours: object) -> None:
-    axes.imshow(values, **colours)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    show_image(axes, _bytes(kept).reshape(SIDE, SIDE, 3))
 
 
 def _bytes(kept: str) -> np.ndarray:

@@ -1,7 +1,5 @@
 """How numbers are written in the report, each kind in one way; one that is not there is a dash."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -26,32 +24,19 @@ def text(say: Callable[..., str]) -> Callable[..., str]:
     return said
 
 
-def _or_dash(write: Callable[..., str]) -> Callable[..., str]:
-    """The same way to write a value, with a dash for what is not a number."""
-
-    @functools.wraps(write)
-    def written(value: float, *options: int) -> str:
-        return ABSENT if math.isnan(value) else write(value, *options)
-
-    return written
-
-
-@_or_dash
 def count(value: float) -> str:
     """A whole number with its thousands set apart: 464,750."""
-    return f"{value:,.0f}"
+    return ABSENT if math.isnan(value) else f"{value:,.0f}"
 
 
-@_or_dash
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] as a percentage: 73.4%."""
-    return f"{100 * share:.{digits}f}%"
+    return ABSENT if math.isnan(share) else f"{100 * share:.{digits}f}%"
 
 
-@_or_dash
 def points(share: float) -> str:
     """A difference of two shares, in percentage points: 12.3 points."""
-    return f"{100 * share:.1f} points".replace("-", "\N{MINUS SIGN}")
+    return ABSENT if math.isnan(share) else f"{100 * share:.1f} points".replace("-", "−")
 
 
 def points_within(share: float, half: float) -> str:
@@ -67,19 +52,18 @@ def with_interval(right: int, of: int) -> str:
 
 def signed(value: float, digits: int) -> str:
     """A number that may be negative, with so many decimals and a true minus: −0.79."""
-    # Adding zero makes a negative zero an ordinary one.
-    return f"{round(float(value), digits) + 0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-@_or_dash
 def loss(value: float) -> str:
     """A loss in nats with three decimals: 0.672."""
-    return f"{value:.3f}"
+    return ABSENT if math.isnan(value) else f"{value:.3f}"
 
 
-@_or_dash
 def seconds(value: float) -> str:
     """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
+    if math.isnan(value):
+        return ABSENT
     if value < 10:
         return f"{value:.1f} s"
     if value < 600:
@@ -87,9 +71,10 @@ def seconds(value: float) -> str:
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
-@_or_dash
 def times(ratio: float) -> str:
     """A ratio: 6.3 times."""
+    if math.isnan(ratio):
+        return ABSENT
     return f"{ratio:.0f} times" if ratio >= 20 else f"{ratio:.1f} times"
 
 

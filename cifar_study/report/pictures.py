@@ -1,7 +1,5 @@
 """What was drawn and measured when a stage was trained, beside the results: in ``figures/``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,14 @@ from IPython.display import Image
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from cifar_study.atomic import first_line, present, read_json
+from cifar_study.atomic import present, read_json, reason
 from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.report.replicates import replicates
 from cifar_study.report.study import AbsentError
-from cifar_study.report.style import ACCURACY, COLOURS, GREY, WIDE, chart, new_figure
-from cifar_study.results.store import HISTORY, Result
+from cifar_study.report.style import ACCURACY, COLOURS, GREY, WIDE, chart, new_axes
+from cifar_study.results.store import HISTORY
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
 SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
@@ -32,8 +30,9 @@ REDRAW = "draw it again with: python -m cifar_study.train --figures"
 @study.noted
 def saved(name: str, number: int) -> Image:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
-    path = _drawn(f"{name}.png", number)
-    if not path:
+    path, result = study.figures() / f"{name}.png", replicates(number).first
+    drawn = drawn_from(study.figures()).get(str(number))
+    if result is None or drawn != result.record["files"][HISTORY] or not present(path):
         raise AbsentError(not_yet(number))
     open_picture(path)
     return Image(path, width=SAVED_WIDTH)
@@ -45,7 +44,7 @@ def open_picture(path: Path) -> PIL.Image.Image:
         picture = PIL.Image.open(path)
         picture.load()
     except Exception as error:  # a damaged picture can raise nearly anything
-        raise StudyError(f"{path}: unreadable ({first_line(error)}); {REDRAW}") from None
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {REDRAW}") from None
     return picture
 
 
@@ -72,8 +71,7 @@ def sizes() -> Figure:
     measured = size_accuracies()
     if not measured:
         raise AbsentError(not_yet(8))
-    figure = new_figure(WIDE, 3.4)
-    axes = figure.subplots()
+    figure, axes = new_axes(WIDE, 3.4)
     for shape, label, form, colour in (
         ("square", "square", "o-", COLOURS[8]),
         ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
@@ -105,35 +103,30 @@ def shape_counts() -> dict[str, dict[str, int]]:
     return _measured(SIZES, 8).get("shapes", {})
 
 
+def mechanism(number: int) -> dict[str, Any]:
+    """What was measured inside a stage's network; AbsentError if nothing was, or of another run."""
+    if found := _measured(mechanism_file(number), number):
+        return found
+    raise AbsentError(not_yet(number))
+
+
 def _measured(file: str, number: int) -> dict[str, Any]:
-    """The numbers of a file that was saved beside the pictures; none where it is of another run."""
-    path = _drawn(file, number)
+    result = replicates(number).first
+    return read_measured(study.figures() / file, result.record["files"][HISTORY]) if result else {}
+
+
+def read_measured(path: Path, of: str) -> dict[str, Any]:
+    """What was measured of the result with that history; empty if nothing was, or of another."""
     try:
-        return read_json(path, REDRAW)["values"] if path else {}
+        found = read_json(path, REDRAW) if present(path) else {}
     except StudyError:  # tables.incomplete_note says so
         return {}
+    return found["values"] if found.get("of") == of else {}
 
 
 def mechanism_file(number: int | str) -> str:
     """The file of what was measured inside a stage's network."""
     return f"mechanism-{number}.json"
-
-
-def mechanism_of(folder: Path, number: int) -> str | None:
-    """From which result that was measured, as the checksum of its history; None if from none."""
-    path = folder / mechanism_file(number)
-    try:
-        return read_json(path, REDRAW).get("of") if present(path) else None
-    except StudyError:  # tables.incomplete_note says so
-        return None
-
-
-def mechanism(number: int) -> dict[str, Any]:
-    """What was measured inside a stage's network; AbsentError if nothing was, or of another run."""
-    result, folder = _result(number), study.figures()
-    if result is None or mechanism_of(folder, number) != result.record["files"][HISTORY]:
-        raise AbsentError(not_yet(number))
-    return read_json(folder / mechanism_file(number), REDRAW)["values"]
 
 
 def damage() -> list[str]:
@@ -149,31 +142,14 @@ def damage() -> list[str]:
     return lines
 
 
-def _drawn(file: str, number: int) -> Path | None:
-    """A file that was drawn from the run that is reported; none where it was drawn from another."""
-    folder = study.figures()
-    path, result = folder / file, _result(number)
-    try:
-        if result is None or not present(path):
-            return None
-        drawn = drawn_from(folder).get(str(number))
-    except StudyError:  # tables.incomplete_note says so
-        return None
-    return path if drawn == result.record["files"][HISTORY] else None
-
-
 def drawn_from(folder: Path) -> dict[str, str]:
     """From which result of each stage the pictures were drawn: the checksum of its history."""
     path = folder / DRAWN
     return read_json(path, REDRAW) if present(path) else {}
 
 
-def _result(number: int) -> Result | None:
-    return replicates(number).first
-
-
 def not_yet(number: int) -> str:
     """A sentence in the place of a picture: drawn from another run, or not yet."""
-    if _result(number):
+    if replicates(number).first:
         return f"Not drawn from this run of stage {number}."
     return f"Drawn once stage {number} is trained."

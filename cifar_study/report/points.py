@@ -1,22 +1,12 @@
 """Points in charts: of stages, enlarged where they lie on each other, and of probabilities."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from cifar_study.report import style
 from cifar_study.report.predictions import reliability
 from cifar_study.report.replicates import Replicates
-from cifar_study.report.style import (
-    ACCURACY,
-    COLOURS,
-    GREY,
-    WIDE,
-    chart,
-    label_points,
-    new_figure,
-)
 from cifar_study.stages import STAGES
 
 
@@ -27,10 +17,10 @@ def draw_points(
     for one in samples:
         number = one.run.stage.number
         x, y = points[str(number)]
-        axes.plot(x, y, "o", color=COLOURS[number], markersize=6)
+        axes.plot(x, y, "o", color=style.COLOURS[number], markersize=6)
         if one.several:
             ends = one.final("test_accuracy")
-            axes.vlines(x, ends.min(), ends.max(), COLOURS[number], linewidth=3, alpha=0.5)
+            axes.vlines(x, ends.min(), ends.max(), style.COLOURS[number], linewidth=3, alpha=0.5)
 
 
 def enlarge_best(
@@ -48,7 +38,7 @@ def enlarge_best(
     draw_points(part, [one for one in samples if str(one.run.stage.number) in near], near)
     part.set(xscale="log")
     part.margins(0.35)
-    label_points(part, near)
+    style.label_points(part, near)
     for locator in (part.xaxis.set_major_locator, part.xaxis.set_minor_locator):
         locator(NullLocator())
     part.yaxis.set_major_locator(MaxNLocator(3))
@@ -56,30 +46,27 @@ def enlarge_best(
     part.set_title("the best, enlarged", weight="normal", fontsize=8, pad=3)
 
 
-@chart
+@style.chart
 def calibration(*numbers: int) -> Figure:
-    """Share of right guesses against the probability they were made with, by stage.
-
-    On the diagonal a probability means what it says; below it the network is
-    surer than it is right. The area of a point grows with its pictures.
-    """
-    figure = new_figure(WIDE, 4.4)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=0)
+    """Share of right guesses against the probability they were made with, by stage."""
+    figure, axes = style.new_axes(style.WIDE, 4.4)
+    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, zorder=0)
     for number in numbers:
         bins = reliability(number)
         if not len(bins):
             continue
         share = bins.pictures / bins.pictures.sum()
         label = f"{number} {STAGES[number].title}"
-        axes.plot(bins.confidence, bins.accuracy, color=COLOURS[number], label=label)
+        axes.plot(bins.confidence, bins.accuracy, color=style.COLOURS[number], label=label)
         area = 8 + 300 * share
-        axes.scatter(bins.confidence, bins.accuracy, area, color=COLOURS[number], clip_on=False)
+        axes.scatter(
+            bins.confidence, bins.accuracy, area, color=style.COLOURS[number], clip_on=False
+        )
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     axes.set(xlabel="probability of the class named", ylabel="share of right guesses")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(ACCURACY.ticks)
-        axis.set_major_formatter(ACCURACY.form)
+        axis.set_ticks(style.ACCURACY.ticks)
+        axis.set_major_formatter(style.ACCURACY.form)
     if axes.get_legend_handles_labels()[0]:
         figure.legend(loc="outside upper left", ncols=2)
     return figure

@@ -4,10 +4,7 @@ Shares of guesses and mistakes are over the test set and all seeds that count; t
 and the sizes were measured with one seed. Without a result all are a dash.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -103,12 +100,7 @@ def right_when_sure(number: int, least: float = 0.9) -> str:
 
 
 def calibration_error(number: int) -> str:
-    """The expected calibration error, in points (Naeini et al. 2015; Guo et al. 2017).
-
-    The distance between the mean probability of the class named and the share
-    of right guesses, in fifteen bins of that probability, as a mean over the
-    test pictures.
-    """
+    """The expected calibration error, in points (Naeini et al. 2015; Guo et al. 2017)."""
     bins = reliability(number)
     distance = (bins.confidence - bins.accuracy).abs()
     return points((distance * bins.pictures / bins.pictures.sum()).sum(min_count=1))
@@ -185,15 +177,12 @@ def in_shape(shape: str) -> str:
 
 def lost_in_shape(shape: str) -> str:
     """How much less that is than as they are, the interval from the pairs: 2.3 ± 0.6 points."""
-    counted = shape_counts().get(shape)
-    return points_within(*paired_loss(counted)) if counted else ABSENT
-
-
-def paired_loss(counted: Mapping[str, int]) -> tuple[float, float]:
-    """The loss of accuracy, and half its 95% interval, from the pictures that changed sides."""
-    lost, gained, total = counted["lost"], counted["gained"], counted["pictures"]
+    if not (counted := shape_counts().get(shape)):
+        return ABSENT
+    lost, gained, total = (counted[name] for name in ("lost", "gained", "pictures"))
     mean = (lost - gained) / total
-    return mean, 1.96 * math.sqrt((lost + gained) / total - mean**2) / math.sqrt(total)
+    half = 1.96 * math.sqrt((lost + gained) / total - mean**2) / math.sqrt(total)
+    return points_within(mean, half)
 
 
 def at_width(width: int, kind: str = "square") -> str:

@@ -1,14 +1,12 @@
 """What others report of CIFAR-10: figures from outside, each with its source."""
 
-from __future__ import annotations
-
 from IPython.display import Markdown
 
 from cifar_study.report import summary
 from cifar_study.report.numbers import percent
 from cifar_study.report.tables import markdown
 
-HUMAN = 0.94  # Ho-Phuoc 2018, sixty people, rounded
+HUMAN = "about 94%"  # Ho-Phuoc 2018, sixty people, rounded
 DECAY = "weight decay, lowered learning rate"
 # The test accuracy that a paper reports, what its training had that this study's has not, and
 # the key of the paper in chapters/references.bib.
@@ -20,18 +18,13 @@ NETWORKS = (
 )
 
 
-def human() -> str:
-    """The share of test pictures that people name rightly: about 94%."""
-    return f"about {HUMAN:.0%}"
-
-
 def results(number: int = 8) -> Markdown:
     """A stage of this report beside published networks and people."""
     own = summary.stage(number)
     rows = [
         (f"{own.stage.title} (this report)", own.test_accuracy_interval, "none"),
         *((f"{who} [@{key}]", percent(share, 2), more) for who, share, more, key in NETWORKS),
-        ("people [@hophuoc2018]", human(), ""),
+        ("people [@hophuoc2018]", HUMAN, ""),
     ]
     columns = ["network", "test accuracy", "additions to the recipe"]
     return markdown(rows, columns, ["test accuracy"])

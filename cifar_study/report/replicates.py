@@ -1,7 +1,5 @@
 """The seeds of a stage: which of them count, their mean, and how far they spread."""
 
-from __future__ import annotations
-
 import functools
 import statistics
 from collections.abc import Iterable
@@ -132,8 +130,9 @@ def epoch_machines(result: Result) -> list[str]:
 
 def replicates(number: int) -> Replicates:
     """Every seed of a stage in the results that are reported on."""
-    first = reported_run(number)
-    runs = [replace(first, seed=seed) for seed in seeds(first)]
+    found = seeds(reported_run(number))
+    first = reported_run(number, found[0])
+    runs = [replace(first, seed=seed) for seed in found]
     return Replicates([_status(run, _stamp(run)) for run in runs])
 
 

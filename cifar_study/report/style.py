@@ -3,8 +3,6 @@
 Colours of stages and of classes are assigned here, and nowhere else.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import re
@@ -64,7 +62,9 @@ DARK |= {
 BAND = 0.25  # how opaque a band from the least to the greatest seed is
 TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
 SMOOTHING = 10
-WIDE = 4.3  # inches, the widest chart
+# Inches, the widest chart: a phone shows any in about three and a half, the smallest text,
+# of eight points, then with nine pixels.
+WIDE = 4.3
 STYLE = Path(__file__).with_name("report.mplstyle")
 
 
@@ -91,11 +91,11 @@ class Chart:
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
 
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+    def _repr_svg_(self) -> str:
         buffer = io.StringIO()
         with style.context(STYLE):
             self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return {"image/svg+xml": with_dark_theme(buffer.getvalue())}
+        return with_dark_theme(buffer.getvalue())
 
 
 def chart(draw: Callable[..., Figure]) -> Callable[..., Chart | Markdown]:
@@ -160,13 +160,17 @@ def contrast(one: str, other: str) -> float:
     return max(light) / min(light)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches, for a function that is a :func:`chart`.
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that many inches with one plot, for a function that is a :func:`chart`."""
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
 
-    A phone shows any width in about three and a half inches: at a width of :data:`WIDE` the
-    smallest text, of eight points, has nine of its pixels.
-    """
-    return Figure(figsize=(width, height))
+
+def show_image(axes: Axes, values: np.ndarray, **colours: object) -> None:
+    """Draw a picture without axes."""
+    axes.imshow(values, **colours)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:

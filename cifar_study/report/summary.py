@@ -5,8 +5,6 @@ is not there yet is an en dash. Where a stage has several seeds, its numbers are
 those of their mean history.
 """
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from cifar_study.cifar10 import CLASSES, SIDE, TEST, TRAIN, TRAIN_SAMPLE
-from cifar_study.layers import Layer, count_layers, count_macs, count_parameters
+from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report.comparison import (
     difference,
     epoch_times,
@@ -35,7 +33,9 @@ from cifar_study.report.numbers import (
 from cifar_study.report.predictions import guesses
 from cifar_study.report.replicates import Replicates, how_many, replicates
 from cifar_study.report.style import running_mean
-from cifar_study.stages import STAGES, Network, ResNet
+from cifar_study.stages import STAGES
+
+CHANCE_LOSS = loss(math.log(len(CLASSES)))  # of equal probabilities for all classes, in nats
 
 
 class Summary:
@@ -44,27 +44,29 @@ class Summary:
     Accuracies and losses are those after the last epoch unless they say
     otherwise, of the network as it is evaluated; ``running_accuracy`` is the
     last epoch's as it went along, dropout at work. ``seconds`` is what the
-    median epoch took while training on ``trained_on``, with quartiles, ``macs`` are for one
-    picture. ``…_interval``
-    adds Student's 95% interval over the seeds. ``least_loss`` is that of the
-    test pictures; ``last_gain`` what the smoothed test accuracy gained over the
-    last ten epochs.
+    median epoch took while training on ``trained_on``, with quartiles, ``macs``
+    are for one picture. ``…_interval`` adds Student's 95% interval over the
+    seeds. ``least_loss`` is that of the test pictures; ``last_gain`` what the
+    smoothed test accuracy gained over the last ten epochs.
     """
 
     def __init__(self, one: Replicates) -> None:
         self.stage, self.replicates = one.run.stage, one
-        self.parameters = count(count_parameters(self.stage.network))
-        self.macs = millions(count_macs(self.stage.network))
+        network = self.stage.network
+        parameters, dense = count_parameters(network), count_layers(network)[-1]
+        self.parameters, self.macs = count(parameters), millions(count_macs(network))
+        self.dense_share = percent(dense.parameters / parameters)
+        self.dense_macs = count(dense.macs)
 
         done, planned = one.epochs_done, one.run.planned
         counted, there = len(one.counted), len(one.statuses)
-        self.epochs = f"{planned} epochs" if done >= planned else f"{done} of {planned} epochs"
+        plan = f"{planned} epoch{'s' if planned > 1 else ''}"
+        self.epochs = plan if done >= planned else f"{done} of {plan}"
         self.seeds = str(counted) if counted in (0, there) else f"{counted} of {there}"
         self.trained_on = one.seconds.index[0] if done else ABSENT
         taken = one.histories.loc[one.histories["machine"] == self.trained_on, "seconds"]
         low, middle, high = map(seconds, taken.astype(float).quantile((0.25, 0.5, 0.75)))
-        short = low.removesuffix(high[-2:])  # without the unit, where they have it in common
-        self.seconds = middle if low == high else f"{middle} (half of them {short} to {high})"
+        self.seconds = middle if low == high else f"{middle} (half of them {low} to {high})"
 
         self.test_accuracy = percent(_mean(one, "test_accuracy"))
         self.train_accuracy = percent(_mean(one, "train_accuracy"))
@@ -79,14 +81,11 @@ class Summary:
         self.best_accuracy, self.best_epoch = percent(test.max()), _epoch(test == test.max())
         self.best = f"{self.best_accuracy}\N{NO-BREAK SPACE}({self.best_epoch})" if done else ABSENT
         least = history["test_loss"].min()
-        self.least_loss, self.least_loss_epoch = loss(least), _epoch(history["test_loss"] == least)
+        of_least = history["test_loss"] == least
+        self.least_loss, self.least_loss_epoch = loss(least), _epoch(of_least)
+        self.least_loss_accuracy = percent(test[of_least].mean())
         smooth = running_mean(test)
         self.last_gain = points(smooth[-1] - smooth[-11]) if done > 10 else ABSENT
-
-    def test_accuracy_at(self, epoch: str) -> str:
-        """The test accuracy after an epoch, given as the summary writes it."""
-        history = self.replicates.history
-        return percent(history.loc[history["epoch"].astype(str) == epoch, "test_accuracy"].mean())
 
     def memorised(self) -> str:
         """When the loop first named every training picture correctly, if ever: a sentence."""
@@ -165,7 +164,7 @@ def gain(number: int, before: int) -> str:
     interval = f"95% interval {least.removesuffix(' points')} to {most}, {of_seeds}"
     if found.pairs == 2:
         interval += ", too few to tell them apart"
-    elif not found.told_apart:
+    elif abs(found.mean) <= found.half:
         interval += ": the two cannot be told apart"
     return f"{points(found.mean)} ({interval})"
 
@@ -196,14 +195,13 @@ def time_ratio(numerator: int, denominator: int) -> str:
     return most if least == most else f"{least.removesuffix(' times')} to {most}"
 
 
-def parameter_ratio(numerator: int, denominator: int) -> str:
-    """How many times the parameters of one stage are those of another."""
-    return times(count_parameters(_network(numerator)) / count_parameters(_network(denominator)))
-
-
-def mac_ratio(numerator: int, denominator: int) -> str:
-    """How many times the multiply-accumulates of one stage are those of another."""
-    return times(count_macs(_network(numerator)) / count_macs(_network(denominator)))
+def ratio(of: str, numerator: int, denominator: int) -> str:
+    """How many times the "parameters" or the "macs" of one stage are those of another."""
+    one, other = (
+        sum(getattr(layer, of) for layer in count_layers(replicates(number).run.stage.network))
+        for number in (numerator, denominator)
+    )
+    return times(one / other)
 
 
 def data() -> SimpleNamespace:
@@ -227,27 +225,3 @@ def data() -> SimpleNamespace:
 def stored_data() -> list[dict[str, Any]]:
     """What the results that count say of the pictures they were trained on."""
     return [result.record["data"] for number in STAGES for result in replicates(number).counted]
-
-
-def chance_loss() -> str:
-    """The cross-entropy of equal probabilities for all classes, in nats."""
-    return loss(math.log(len(CLASSES)))
-
-
-def layer_share(number: int, name: str) -> str:
-    """The share of a stage's parameters that one layer has."""
-    layer = _layer(number, name)
-    return percent(layer.parameters / count_parameters(_network(number)))
-
-
-def layer_macs(number: int, name: str) -> str:
-    """The multiply-accumulates of one layer for one picture."""
-    return count(_layer(number, name).macs)
-
-
-def _layer(number: int, name: str) -> Layer:
-    return next(layer for layer in count_layers(_network(number)) if layer.name == name)
-
-
-def _network(number: int) -> Network | ResNet:
-    return replicates(number).run.stage.network

@@ -1,7 +1,5 @@
 """The report's tables, as Markdown: captions and references work and no script is needed."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -62,7 +60,8 @@ def _by(shape: Iterable[int]) -> str:
 
 def recipe(number: int) -> Markdown:
     """How a stage is trained, setting by setting."""
-    chosen, one = STAGES[number].recipe, replicates(number)
+    one = replicates(number)
+    chosen = one.run.stage.recipe
     precision = one.counted[0].precision if one.counted else ABSENT
     rows = {
         "optimizer": "stochastic gradient descent",
@@ -70,7 +69,7 @@ def recipe(number: int) -> Markdown:
         "momentum": f"{chosen.momentum:g}",
         "loss": "categorical cross-entropy",
         "batch": f"{chosen.batch_size} pictures, the last one of an epoch shorter",
-        "epochs": str(one.run.planned),
+        "epochs": str(chosen.epochs),
         "order": "reshuffled every epoch",
         "starting weights": "Glorot-uniform, biases zero",
         "precision": f"convolutions in {precision}, weights in float32",
@@ -271,8 +270,8 @@ def _state(status: Status) -> str:
     if status.state == "absent":
         return f"not trained yet; `{run.command()}` trains it."
     if status.state == "partial":
-        done, planned = status.result.epochs_done, status.result.epochs_planned
-        return f"trained for {done} of {planned} epochs; `{run.command()}` goes on."
+        done = status.result.epochs_done
+        return f"trained for {done} of {run.planned} epochs; `{run.command()}` goes on."
     if status.state == "stale":
         return f"{status.text}; `{run.command('--restart')}` trains it anew."
     return status.text

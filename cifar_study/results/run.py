@@ -1,7 +1,5 @@
 """A run: one stage trained from one seed, and what tells it from every other."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -84,10 +82,8 @@ def recorded_run(record: Mapping[str, Any], root: Path) -> Run:
     else:
         built = ResNet(**network | {"filters": tuple(network["filters"])})
     recipe = Recipe(**configuration["recipe"])
-    registered = (STAGES | PEERS).get(record["stage"])
-    questions = registered.questions if registered else ""
     return Run(
-        Stage(record["stage"], record["title"], questions, built, recipe),
+        Stage(record["stage"], record["title"], built, recipe),
         configuration["seed"],
         configuration["limit"],
         record["data"]["name"],

@@ -1,7 +1,5 @@
 """What ``benchmarks/`` measured: seconds of an epoch, in one sitting and one file a processor."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

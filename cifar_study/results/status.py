@@ -1,7 +1,5 @@
 """Where a run stands: complete, under way, or of something that is not wanted any more, and why."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +63,7 @@ def status(run: Run) -> Status:
         return Status(run, "stale", f"stale: {reason}", result)
     if result.complete:
         return Status(run, "complete", "complete", result)
-    return Status(run, "partial", f"at {result.epochs_done}/{result.epochs_planned}", result)
+    return Status(run, "partial", f"at {result.epochs_done}/{run.planned}", result)
 
 
 def seeds(run: Run) -> list[int]:

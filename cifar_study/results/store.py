@@ -13,29 +13,26 @@ in between leaves files that the old ``result.json`` does not know, and the old
 checkpoint to go on from. Nothing is ever unpickled, and nothing here imports torch.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import safetensors.numpy
 
 from cifar_study.atomic import (
-    first_line,
     present,
     read_json,
     read_whole,
+    reason,
+    remove,
     write_json,
     write_whole,
-    writing,
 )
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
@@ -86,14 +83,9 @@ class Result:
         return len(self.history)
 
     @property
-    def epochs_planned(self) -> int:
-        """Epochs that the run is to have."""
-        return self.record["configuration"]["recipe"]["epochs"]
-
-    @property
     def complete(self) -> bool:
         """Whether all planned epochs are finished."""
-        return self.epochs_done >= self.epochs_planned
+        return self.epochs_done >= self.record["configuration"]["recipe"]["epochs"]
 
     def model(self) -> dict[str, np.ndarray]:
         """The network's parameters and buffers by name."""
@@ -153,7 +145,7 @@ class Checkpoint:
         drop_checkpoints(folder, keep=record["files"])
 
     @classmethod
-    def load(cls, folder: Path, record: Mapping[str, Any]) -> Checkpoint:
+    def load(cls, folder: Path, record: Mapping[str, Any]) -> Self:
         """The checkpoint that a record names; one that is missing or damaged is a StudyError."""
         name = checkpoint_name(record["epochs_done"])
         tensors = read_tensors(folder / name, record["files"].get(name, ""))
@@ -183,10 +175,7 @@ def checkpoint_name(epoch: int | str) -> str:
 
 def drop_checkpoints(folder: Path, keep: Collection[str]) -> None:
     """Remove the checkpoints of a run that its record, whose files are ``keep``, does not name."""
-    for path in folder.glob(checkpoint_name("*")):
-        if path.name not in keep:
-            with writing(path):
-                path.unlink()
+    remove(path for path in folder.glob(checkpoint_name("*")) if path.name not in keep)
 
 
 def _tensors(**arrays: np.ndarray) -> bytes:
@@ -207,11 +196,11 @@ def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:
     return safetensors.numpy.load(_checked(path, sha256))
 
 
-def _checked(path: Path, sha256: str, mend: Callable[[], str] | None = None) -> bytes:
-    """A file's bytes, read once, if they have that checksum; ``mend`` says what helps if not."""
+def _checked(path: Path, sha256: str, remedy: str = "") -> bytes:
+    """A file's bytes, read once, if they have that checksum; ``remedy`` says what helps if not."""
     content = read_whole(path, _retrain(path.parent))
     if hashlib.sha256(content).hexdigest() != sha256:
-        remedy = mend() if mend else _retrain(path.parent)
+        remedy = remedy or _retrain(path.parent)
         raise StudyError(f"{path}: is not the file that {RECORD} was written with; {remedy}")
     return content
 
@@ -267,17 +256,13 @@ def _later_files(folder: Path) -> bool:
         return False
     except OSError as error:
         raise StudyError(
-            f"{folder / HISTORY}: unreadable ({first_line(error)}); {_retrain(folder)}"
+            f"{folder / HISTORY}: unreadable ({reason(error)}); {_retrain(folder)}"
         ) from None
 
 
 def _read_history(folder: Path, record: Mapping[str, Any]) -> pd.DataFrame:
-    content = _checked(folder / HISTORY, record["files"][HISTORY], partial(_mend, folder, record))
-    return pd.read_csv(io.BytesIO(content))
-
-
-def _mend(folder: Path, record: Mapping[str, Any]) -> str:
-    """What helps against files that do not fit: the checkpoint, where it is there."""
+    remedy = ""
     if (folder / checkpoint_name(record["epochs_done"])).exists():
-        return "train the stage again: it goes on from its last finished epoch"
-    return _retrain(folder)
+        remedy = "train the stage again: it goes on from its last finished epoch"
+    content = _checked(folder / HISTORY, record["files"][HISTORY], remedy)
+    return pd.read_csv(io.BytesIO(content))

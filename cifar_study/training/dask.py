@@ -5,8 +5,6 @@ that dies loses the epoch it is in; the scheduler hands its job to another one,
 which goes on from the last finished epoch. Nothing else imports Dask.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import socket
@@ -18,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from cifar_study import datasets
-from cifar_study.atomic import first_line, reason
+from cifar_study.atomic import reason
 from cifar_study.errors import StudyError
 from cifar_study.results.run import Run
 from cifar_study.training.trainer import Event, Hardware, Message, train
@@ -103,7 +101,7 @@ def _connected(address: str) -> Iterator[distributed.Client]:
     try:
         client = distributed.Client(address, timeout=10, set_as_default=False)
     except Exception as error:  # of a wrong protocol, of tls:// without its settings, or no answer
-        why = f" ({first_line(error)})" if not isinstance(error, OSError) else ""
+        why = f" ({reason(error)})" if not isinstance(error, OSError) else ""
         raise StudyError(
             f"--scheduler {address}: no scheduler answers there{why}; "
             "start one with: dask scheduler"

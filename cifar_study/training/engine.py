@@ -6,8 +6,6 @@ is a function of the seed and the epoch's number alone, so a run that was cut
 off goes on exactly as if it had not been.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -171,11 +169,7 @@ class Engine:
         return self._evaluate(self.test_images, self.test_labels)
 
     def evaluate_training(self) -> tuple[float, float]:
-        """Loss and accuracy over a fixed, balanced sample of the training pictures.
-
-        Taken exactly as those of the test set: without dropout, with the
-        running statistics of batch normalisation.
-        """
+        """Loss and accuracy over a fixed, balanced sample of the training pictures."""
         return self._evaluate(self.train_images[self.sample], self.train_labels[self.sample])[:2]
 
     @torch.inference_mode()

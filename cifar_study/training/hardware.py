@@ -1,7 +1,5 @@
 """What training runs on: the device, the precision it has, and the settings of a process."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

@@ -1,7 +1,5 @@
 """Runs on this machine: one after the other, or several side by side, a process each."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

@@ -3,8 +3,6 @@
 Each stage of :data:`MEASURES` shows one mechanism. Its numbers are fit for JSON.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 
 from cifar_study.datasets import Dataset
 from cifar_study.results.run import Run
-from cifar_study.training.predict import fresh_network, probabilities, trained_network
+from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
 
 PICTURE = 6042  # the test picture that is followed through layers
 PLACE = (12, 12)  # row and column where a convolution is worked by hand
@@ -33,7 +31,7 @@ def first_network(run: Run, data: Dataset) -> dict[str, Any]:
     """
     model = trained_network(run)
     convolution = model.get_submodule("block1.conv1")
-    pixels = _batch(data.test_images[PICTURE : PICTURE + 1]) / 255
+    pixels = as_batch(data.test_images[PICTURE : PICTURE + 1]) / 255
     with torch.inference_mode():
         outputs = convolution(pixels)[0, 0]
     row, column = PLACE
@@ -52,8 +50,7 @@ def first_network(run: Run, data: Dataset) -> dict[str, Any]:
 
 def score(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Accuracy, as a share, and mean cross-entropy, in nats, of a network on pictures."""
-    parts = range(0, len(images), 500)
-    given = np.concatenate([probabilities(model, images[start : start + 500]) for start in parts])
+    given = probabilities(model, images)
     truth = given[np.arange(len(labels)), labels]
     return {
         "accuracy": float((given.argmax(1) == labels).mean()),
@@ -81,7 +78,7 @@ def gradient_sizes(
         chosen = random.choice(len(data.train_labels), batch_size, replace=False)
         labels = torch.from_numpy(data.train_labels[chosen]).long()
         model.zero_grad()
-        logits = model(_batch(data.train_images[chosen]))
+        logits = model(as_batch(data.train_images[chosen]))
         nn.functional.cross_entropy(logits, labels).backward()
         for name in squares:
             squares[name] += model.get_parameter(name).grad.square().mean().item() / batches
@@ -115,7 +112,7 @@ def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[fl
     training = model.training
     model.train()
     with torch.no_grad():
-        model(_batch(images))
+        model(as_batch(images))
     model.train(training)
     for hook in hooks:
         hook.remove()
@@ -160,7 +157,7 @@ def block_outputs(
     Without a ``seed`` dropout is off. With one it draws its masks from it; batch normalisation
     keeps to its running statistics in both cases.
     """
-    values = model.get_submodule("rescale")(_batch(image))
+    values = model.get_submodule("rescale")(as_batch(image))
     given, struck = [], []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed or 0)
@@ -179,11 +176,6 @@ def block_outputs(
             given.append(values[0].numpy())
             struck.append((mask.expand(values.shape)[0] == 0).numpy())
     return given, struck
-
-
-def _batch(images: np.ndarray) -> Tensor:
-    """Pictures ``uint8`` (N, H, W, 3) as a tensor (N, 3, H, W)."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
 
 
 def _rounded(values: Tensor, digits: int) -> list[Any]:

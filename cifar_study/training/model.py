@@ -1,7 +1,5 @@
 """From a stage to a network: a block from its parameters, a network from its blocks."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import torch

@@ -1,10 +1,8 @@
 """A network from a run's folder, and the probabilities it gives for pictures."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cifar_study.errors import StudyError
 from cifar_study.results.run import Run
@@ -36,5 +34,10 @@ def trained_network(run: Run) -> nn.Sequential:
 @torch.inference_mode()
 def probabilities(model: nn.Module, pictures: np.ndarray) -> np.ndarray:
     """Class probabilities ``float32`` (N, classes) for ``uint8`` pictures (N, H, W, 3)."""
-    batch = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
-    return model(batch).float().softmax(1).numpy()
+    parts = as_batch(pictures).split(200)  # few enough for any memory
+    return torch.cat([model(part).softmax(1) for part in parts]).numpy()
+
+
+def as_batch(pictures: np.ndarray) -> Tensor:
+    """Pictures ``uint8`` (N, H, W, 3) as a tensor (N, 3, H, W)."""
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)

@@ -1,7 +1,5 @@
 """How runs go, on the terminal: a bar each, or a line an epoch where it is none."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -1,7 +1,5 @@
 """What a network makes of pictures unlike those it was trained on: sizes, shapes, photos."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
-from cifar_study.atomic import first_line
+from cifar_study.atomic import reason
 from cifar_study.cifar10 import SIDE
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
@@ -54,16 +52,12 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
     padded to a multiple of eight; and, of less than the training width, made small and enlarged.
     """
     originals = [Image.fromarray(picture) for picture in data.test_images]
-
-    def right(pictures: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        parts = range(0, len(pictures), 200)  # few enough for any memory
-        given = [probabilities(model, pictures[start : start + 200]) for start in parts]
-        return np.concatenate(given).argmax(1) == labels
-
     named = {}
     for width, height, how in SHAPES:
         changed = (_cut if how == "cut" else resized)(originals, width, height)
-        named[f"{width}×{height} {how}"] = right(changed, data.test_labels)
+        named[f"{width}×{height} {how}"] = (
+            probabilities(model, changed).argmax(1) == data.test_labels
+        )
     unchanged = next(iter(named.values()))
     shapes = {
         shape: {
@@ -84,7 +78,7 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
             small = [Image.fromarray(picture) for picture in square]
             changes["enlarged"] = resized(small, SIDE, SIDE)
         for name, pictures in changes.items():
-            share = float(right(pictures, labels).mean())
+            share = float((probabilities(model, pictures).argmax(1) == labels).mean())
             widths.setdefault(name, {})[str(side)] = share
     return {"shapes": shapes, "widths": widths}
 
@@ -106,7 +100,7 @@ def _photo_sources(folder: Path) -> dict[str, dict[str, str]]:
     try:
         return pd.read_csv(path, index_col="file", dtype=str).fillna("").to_dict("index")
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: unreadable ({first_line(error)}); {PHOTOS_REMEDY}") from None
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {PHOTOS_REMEDY}") from None
 
 
 def open_photo(path: Path) -> Image.Image:
@@ -114,7 +108,7 @@ def open_photo(path: Path) -> Image.Image:
     try:
         return Image.open(path).convert("RGB")
     except Exception as error:  # a damaged picture can raise nearly anything
-        raise StudyError(f"{path}: unreadable ({first_line(error)}); {PHOTOS_REMEDY}") from None
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {PHOTOS_REMEDY}") from None
 
 
 def resized(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndarray:

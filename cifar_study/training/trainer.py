@@ -1,7 +1,5 @@
 """One run from its last finished epoch to its last: the engine and the results meet here."""
 
-from __future__ import annotations
-
 import errno
 import math
 import os
@@ -10,13 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import filelock
 import numpy as np
 import pandas as pd
 
-from cifar_study.atomic import present, sweep, writing
+from cifar_study.atomic import UNFINISHED, present, remove, writing
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.results.run import Run
@@ -29,9 +27,6 @@ from cifar_study.results.store import (
     read_record,
     read_result,
 )
-
-if TYPE_CHECKING:
-    from cifar_study.training.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -149,14 +144,18 @@ def _train(
             ) from None
     description = describe(device, precision) | {"side_by_side": hardware.side_by_side}
     configuration = run.configuration(data.fingerprint, description["precision"])
+    means = [round(mean, 8) for mean in data.channel_means()]
+    pictures = {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means}
     sessions = _with_session(sessions, len(history) + 1, description)
     for epoch in range(len(history) + 1, run.planned + 1):
         start = time.perf_counter()
         for share, loss, accuracy in engine.train_in_parts(epoch):
             if share < 1:
                 yield Event(epoch - 1 + share, loss, accuracy)
-        row, probabilities = _evaluate(engine, epoch, loss, accuracy)
-        row["seconds"] = round(time.perf_counter() - start, 3)
+        training = engine.evaluate_training()
+        *test, probabilities = engine.evaluate()
+        seconds = round(time.perf_counter() - start, 3)
+        row = dict(zip(COLUMNS, (epoch, loss, accuracy, *training, *test, seconds), strict=True))
         if not np.isfinite(list(row.values())).all():
             kept = f"epochs 1 to {epoch - 1} are kept" if epoch > 1 else "nothing was written"
             raise StudyError(
@@ -166,7 +165,7 @@ def _train(
         added = pd.DataFrame([row], columns=COLUMNS)
         history = pd.concat([history, added], ignore_index=True) if len(history) else added
         if restart and epoch == 1:  # not before there is something to take its place
-            _clear(run)
+            remove(path for path in run.folder.iterdir() if path.name != LOCK)
         Checkpoint(
             history,
             engine.model_state(),
@@ -175,31 +174,8 @@ def _train(
             data.test_labels,
             sessions,
             restart,
-        ).save(run, configuration, _description_of(data))
-        yield Event(epoch, row["running_loss"], row["running_accuracy"], row)
-
-
-def _evaluate(
-    engine: Engine, epoch: int, running_loss: float, running_accuracy: float
-) -> tuple[dict[str, float], np.ndarray]:
-    """An epoch's row of the history, its seconds aside, and the test probabilities."""
-    train_loss, train_accuracy = engine.evaluate_training()
-    test_loss, test_accuracy, probabilities = engine.evaluate()
-    row = {
-        "epoch": epoch,
-        "running_loss": running_loss,
-        "running_accuracy": running_accuracy,
-        "train_loss": train_loss,
-        "train_accuracy": train_accuracy,
-        "test_loss": test_loss,
-        "test_accuracy": test_accuracy,
-    }
-    return row, probabilities
-
-
-def _description_of(data: Dataset) -> dict[str, Any]:
-    means = [round(mean, 8) for mean in data.channel_means()]
-    return {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means}
+        ).save(run, configuration, pictures)
+        yield Event(epoch, loss, accuracy, row)
 
 
 def _with_session(
@@ -209,14 +185,6 @@ def _with_session(
     if sessions and {**sessions[-1], "first_epoch": 0} == {"first_epoch": 0} | description:
         return sessions
     return [*sessions, {"first_epoch": first_epoch} | description]
-
-
-def _clear(run: Run) -> None:
-    """Remove a run's files, its lock aside."""
-    for path in run.folder.iterdir():
-        if path.name != LOCK:
-            with writing(path):
-                path.unlink()
 
 
 LOCK = "lock"
@@ -244,7 +212,7 @@ def _hold(run: Run, lock_timeout: float = 0) -> Iterator[None]:
                 "choose another folder with --cache"
             ) from None
         path.write_text(f"process {os.getpid()} on {platform.node()}")
-    sweep(run.folder)
+    remove(run.folder.glob(f".*{UNFINISHED}"))  # what a killed process left half written
     try:
         yield
     finally:
