@@ -18,7 +18,7 @@ from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.stages import STAGES, Network, Recipe, scale_width
 from cifar_study.training import engine as engines
-from cifar_study.training import hardware
+from cifar_study.training import hardware, predict
 from cifar_study.training.engine import Engine, choose_balanced, choose_limited
 from cifar_study.training.hardware import (
     choose_device,
@@ -27,6 +27,7 @@ from cifar_study.training.hardware import (
     has_bfloat16,
     set_up_process,
 )
+from cifar_study.training.model import build_model
 
 torch.set_num_threads(1)
 
@@ -429,6 +430,16 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
         np.testing.assert_allclose(probabilities.astype(np.float64).sum(1), 1, rtol=1e-3)
     assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
     assert losses[torch.bfloat16] != losses[torch.float32]
+
+
+def test_probabilities_are_float32_whatever_a_network_computes_in(data: Dataset) -> None:
+    model = build_model(STAGES[1].network).eval()
+    exact = predict.probabilities(model, data.test_images[:4])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = predict.probabilities(model, data.test_images[:4])
+    assert exact.dtype == rough.dtype == np.float32
+    assert not np.array_equal(exact, rough)
+    np.testing.assert_allclose(rough, exact, atol=0.01)
 
 
 def test_the_record_names_device_precision_threads_and_versions() -> None:

@@ -35,7 +35,7 @@ def trained_network(run: Run) -> nn.Sequential:
 def probabilities(model: nn.Module, pictures: np.ndarray) -> np.ndarray:
     """Class probabilities ``float32`` (N, classes) for ``uint8`` pictures (N, H, W, 3)."""
     parts = as_batch(pictures).split(200)  # few enough for any memory
-    return torch.cat([model(part).softmax(1) for part in parts]).numpy()
+    return torch.cat([model(part).float().softmax(1) for part in parts]).numpy()
 
 
 def as_batch(pictures: np.ndarray) -> Tensor:
