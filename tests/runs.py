@@ -22,10 +22,8 @@ from cifar_study.training import hardware, trainer
 
 CPU = torch.device("cpu")
 # Where it is missing, an epoch that takes seconds takes minutes.
-needs_bfloat16 = pytest.mark.skipif(
-    not (hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)),
-    reason="no bfloat16 on this processor",
-)
+BFLOAT16 = hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)
+needs_bfloat16 = pytest.mark.skipif(not BFLOAT16, reason="no bfloat16 on this processor")
 SMALL = ("--data", "synthetic", "--limit", "100", "--width", "0.25")
 SMALL += ("--device", "cpu", "--precision", "float32")
 ONE_JOB = (*SMALL, "--jobs", "1")

@@ -266,7 +266,8 @@ def test_what_is_written_is_read_to_the_last_digit(kept: Kept, tmp_path: Path) -
         "test_loss", "test_accuracy", "seconds",
     ]  # fmt: skip
     assert (result.seed, result.precision) == (0, "float32")
-    assert (result.epochs_done, result.complete) == (3, True)
+    planned = result.record["configuration"]["recipe"]["epochs"]
+    assert (result.epochs_done, planned, result.complete) == (3, 3, True)
     assert same_arrays(result.model(), kept.state.model)
     assert same_predictions(result.predictions(), kept.state)
     text = history(200).to_csv(index=False).encode()

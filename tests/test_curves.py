@@ -132,11 +132,23 @@ def test_lines_have_the_values_colours_and_dashes_of_the_static_charts(chart: Ch
 def test_loss_is_drawn_on_its_own_axis(chart: Chart) -> None:
     chart.smoothing.fill("1")
     chart.page.get_by_role("radio", name="Loss").check()
-    # The greatest is 2.7.
+    # The greatest, of training, is 2.9.
     assert same(chart.lines()["1 test"], [(1, 0.85 / 3), (2, 0.7 / 3)])
     texts = chart.page.locator(".curves-axes text").all_text_contents()
     assert texts[:7] == ["0", "0.5", "1", "1.5", "2", "2.5", "3"]
     assert texts[-1] == "cross-entropy, nats"
+
+
+def test_each_curve_has_its_number_and_a_dot_at_the_epoch(chart: Chart) -> None:
+    chart.smoothing.fill("1")
+    chart.page.get_by_role("radio", name="Loss").check()
+    assert sorted(chart.page.locator(".curves-end").all_text_contents()) == ["1", "4"]
+    chart.box("training").check()
+    chart.box("test").uncheck()
+    assert sorted(chart.page.locator(".curves-end").all_text_contents()) == ["1", "4"]
+    chart.epoch.fill("2")
+    assert chart.page.locator(".curves-mark circle").count() == 2
+    assert chart.page.locator(".curves-mark path").count() == 1  # the epoch's line
 
 
 def test_stages_and_splits_come_and_go(chart: Chart) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from runs import BFLOAT16
 
 from cifar_study import datasets
 from cifar_study.cifar10 import CLASSES
@@ -21,13 +22,12 @@ from cifar_study.results.run import Run
 from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status, seeds, status
 from cifar_study.stages import PEERS, STAGES
-from cifar_study.training import hardware, predict
+from cifar_study.training import predict
 
 PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
 CACHE = PROJECT / "cache"
-CPU = torch.device("cpu")
 # Every seed that is committed; what is still in training lies elsewhere.
 RUNS = [
     Run(stage, seed, root=CACHE)
@@ -256,8 +256,7 @@ def test_network_gives_the_answers_again(found: Status, real_data: datasets.Data
     # Answers of bfloat16 have three digits; other hardware rounds their sums elsewhere. A
     # processor that lacks bfloat16 would take an hour for them, and answers in float32.
     rough = found.result.record["sessions"][-1]["precision"] == "bfloat16"
-    there = hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)
-    with torch.autocast("cpu", torch.bfloat16, enabled=rough and there):
+    with torch.autocast("cpu", torch.bfloat16, enabled=rough and BFLOAT16):
         parts = np.array_split(real_data.test_images, 20)
         answers = np.concatenate([predict.probabilities(model, part) for part in parts])
     difference = np.abs(answers - found.result.predictions()[0])

@@ -112,9 +112,9 @@ def ticks(scale: style.Scale) -> tuple[float, ...]:
     """The ticks of a scale in all charts, so that any two compare and no curve leaves them."""
     if scale.ticks:
         return scale.ticks
-    field = scale.title.lower()
-    shown = [one.history[[f"{one.training_split}_{field}", f"test_{field}"]] for one in begun()]
-    greatest = max((float(values.max(axis=None)) for values in shown), default=1)
+    histories = [result.history for one in begun() for result in one.counted]
+    values = (history.filter(like=f"_{scale.title.lower()}") for history in histories)
+    greatest = max((float(each.max(axis=None)) for each in values), default=1)
     return tuple(MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(0, greatest).tolist())
 
 

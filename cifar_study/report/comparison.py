@@ -62,22 +62,12 @@ def epoch_times(numbers: Iterable[int]) -> Times:
     Else what an epoch usually took while training, on one machine that trained some of all of
     them, which depends on what else it did. Times of two machines are not put side by side.
     """
-    numbers = list(numbers)
-    if measured := measured_times(numbers):
-        return measured[0]
-    trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
-    for machine in next(iter(trained.values()), pd.Series()).index:
-        if all(machine in seconds for seconds in trained.values()):
-            return Times(
-                {number: float(seconds[machine]) for number, seconds in trained.items()},
-                f"the median while training, on {machine}",
-            )
-    return Times({}, "not measured together yet")
+    return times_by_machine(list(numbers))[0]
 
 
-def measured_times(numbers: Collection[int]) -> list[Times]:
-    """Seconds of these stages from each sitting that has all of them."""
-    return [
+def times_by_machine(numbers: Collection[int]) -> list[Times]:
+    """Those of each sitting that has all of these stages; else the one of training, maybe empty."""
+    measured = [
         Times(
             {n: statistics.median(found[str(n)]["seconds"]["engine"]) for n in numbers},
             f"measured in one sitting, on {where['processor']}, one thread, {where['precision']}",
@@ -86,6 +76,14 @@ def measured_times(numbers: Collection[int]) -> list[Times]:
         for found, where in [(sitting.get("stages", {}), sitting["machine"])]
         if all(str(number) in found for number in numbers)
     ]
+    if measured:
+        return measured
+    trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
+    for machine in next(iter(trained.values()), pd.Series()).index:
+        if all(machine in seconds for seconds in trained.values()):
+            found = {number: float(seconds[machine]) for number, seconds in trained.items()}
+            return [Times(found, f"the median while training, on {machine}")]
+    return [Times({}, "not measured together yet")]
 
 
 def sittings() -> list[dict[str, Any]]:

@@ -15,10 +15,9 @@ from cifar_study.cifar10 import CLASSES, SIDE, TEST, TRAIN, TRAIN_SAMPLE
 from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report.comparison import (
     difference,
-    epoch_times,
     half_width,
-    measured_times,
     paired_predictions,
+    times_by_machine,
 )
 from cifar_study.report.numbers import (
     ABSENT,
@@ -186,10 +185,9 @@ def time_ratio(numerator: int, denominator: int) -> str:
 
     Each ratio is of one machine; there are two where it differs between those measured.
     """
-    measured = measured_times((numerator, denominator)) or [epoch_times((numerator, denominator))]
     ratios = [
         one.seconds.get(numerator, math.nan) / one.seconds.get(denominator, math.nan)
-        for one in measured
+        for one in times_by_machine((numerator, denominator))
     ]
     least, most = times(min(ratios)), times(max(ratios))
     return most if least == most else f"{least.removesuffix(' times')} to {most}"
