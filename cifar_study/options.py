@@ -14,8 +14,8 @@ MOST_EPOCHS = 1_000_000
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
 # What says nothing beside --status or --figures, by its name among the options.
 IDLE = {
-    "status": ("figures", "restart", "jobs", "scheduler", "device", "precision"),
-    "figures": ("restart", "jobs", "scheduler", "device", "precision"),
+    "status": ("figures", "restart", "jobs", "scheduler", "device", "precision", "compile"),
+    "figures": ("restart", "jobs", "scheduler", "device", "precision", "compile"),
 }
 
 
@@ -60,6 +60,11 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         choices=("auto", "float32", "bfloat16"),
         help="of convolutions; auto: bfloat16 where the processor multiplies it, else float32",
+    )
+    add(
+        "--compile",
+        action="store_true",
+        help="on a GPU: have PyTorch compile the network first (needs a C compiler)",
     )
     add(
         "--jobs",

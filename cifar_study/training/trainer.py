@@ -33,13 +33,15 @@ from cifar_study.results.store import (
 class Hardware:
     """What a run is trained on: names as on the command line; ``threads`` for the CPU.
 
-    ``side_by_side`` runs share it at a time, which the times of epochs depend on.
+    ``side_by_side`` runs share it at a time, which the times of epochs depend on;
+    ``compiled`` is for a GPU.
     """
 
     device: str = "auto"
     precision: str = "auto"
     threads: int | None = None
     side_by_side: int = 1
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def _train(
     )
 
     device = choose_device(hardware.device)
+    if hardware.compiled and device.type != "cuda":
+        raise StudyError("--compile: is for training on a GPU with CUDA; leave it out")
     set_up_process(device, hardware.threads)
     chosen = record["configuration"]["precision"] if record else hardware.precision
     precision = choose_precision(chosen, device)
@@ -130,6 +134,7 @@ def _train(
         limit=run.limit,
         device=device,
         precision=precision,
+        compiled=hardware.compiled,
     )
     history, sessions = pd.DataFrame(columns=COLUMNS), []
     if record:
@@ -143,6 +148,8 @@ def _train(
                 f"{run.command('--restart')}"
             ) from None
     description = describe(device, precision) | {"side_by_side": hardware.side_by_side}
+    if hardware.compiled:
+        description["compiled"] = True
     configuration = run.configuration(data.fingerprint, description["precision"])
     means = [round(mean, 8) for mean in data.channel_means()]
     pictures = {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means}
