@@ -86,7 +86,9 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
     )
     runs = sorted(runs, key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
     jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
-    hardware = Hardware(options.device, options.precision, max(1, cores // jobs), jobs, options.compile)
+    hardware = Hardware(
+        options.device, options.precision, max(1, cores // jobs), jobs, options.compile
+    )
     restart = uuid.uuid4().hex if options.restart else ""
     if options.scheduler:
         from cifar_study.training.dask import train_on_cluster

@@ -135,6 +135,13 @@ def test_a_device_that_is_not_there_is_one_line_and_status_2(capsys, tmp_path: P
     assert "--device cuda: " in refused(capsys, *options, "--cache", str(tmp_path))
 
 
+def test_compiling_without_a_gpu_is_one_line_and_status_2(capsys, tmp_path: Path) -> None:
+    options = ("--stage", "1", *ONE_JOB, "--epochs", "1", "--device", "cpu", "--compile")
+    assert "--compile: is for training on a GPU" in refused(
+        capsys, *options, "--cache", str(tmp_path)
+    )
+
+
 # --- which runs the options name ------------------------------------------------------------------
 
 

@@ -413,6 +413,41 @@ def test_settings_of_the_process_are_made_in_one_place_and_not_by_an_engine(
     assert made == [3, "memory"]
 
 
+def test_the_compiled_network_takes_full_batches_and_no_others(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def compiled(model: torch.nn.Module, dynamic: bool) -> object:
+        assert not dynamic
+        return lambda pictures: taken.append(len(pictures)) or model(pictures)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    weights = []
+    for asked in (False, True):
+        engine = minimal(data, limit=200, compiled=asked)
+        engine.train_epoch(1)
+        engine.evaluate()
+        weights.append(engine.model_state())
+    assert taken == [64, 64, 64]  # of 200 pictures eight are left
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_a_network_that_cannot_be_compiled_is_one_line(
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(_model: torch.nn.Module, dynamic: bool) -> object:
+        def call(_pictures: torch.Tensor) -> None:
+            raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    engine = minimal(data, limit=200, compiled=True, record=lambda step: step() or step)
+    with pytest.raises(StudyError, match=r"^--compile: .*Failed to find C compiler.*leave it out$"):
+        engine.train_epoch(1)
+
+
 def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None:
     losses = {}
     for precision in (torch.float32, torch.bfloat16):

@@ -106,13 +106,14 @@ def _about(number: int, before: int | None) -> dict[str, Any]:
 def notice(number: int, before: int | None) -> str:
     """What to look for at a stage, in a few short sentences that its results bear out."""
     one = replicates(number)
-    given, _ = one.predictions
     said = []
     # A trial of fewer epochs says nothing about the change.
     same_epochs = before is not None and one.run.planned == replicates(before).run.planned
     if same_epochs and (gain := summary.gain(number, before)) != ABSENT:
         said.append(f"Test accuracy against stage {before}: {gain}.")
-    if len(given) and len(np.unique(given.argmax(1))) == 1:
+    # Of one network, as the pictures show it: another seed has another favourite.
+    given = one.counted[0].predictions()[0] if one.counted else np.empty((0, 1))
+    if len(np.unique(given.argmax(1))) == 1:
         said.append("Try several pictures: what does it say of each?")
     train = one.final("train_accuracy")
     if len(train) and train.mean() > KNOWN_BY_HEART:

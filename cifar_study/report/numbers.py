@@ -84,8 +84,9 @@ def millions(value: float) -> str:
 
 
 def machine(record: Mapping[str, Any]) -> str:
-    """A machine as a result records it: processor, threads where they are said, precision."""
+    """A machine as a result records it: processor, threads where said, precision, PyTorch."""
     words = [record["processor"]]
     if threads := record.get("threads"):
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
-    return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}"])
+    compiled = ", compiled" if record.get("compiled") else ""
+    return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}{compiled}"])
