@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,12 @@ def test_machines_are_those_that_trained(here: Path) -> None:
     sessions = [chip | {"first_epoch": 1}, chip | {"first_epoch": 3, "precision": "bfloat16"}]
     run = Run(STAGES[2], root=here / "cache")
     results.leave(run, [0.4], sessions=sessions)
+    gpu = chip | {"device": "cuda", "threads": 1, "compiled": True, "first_epoch": 1}
+    for seed in (1, 2):
+        results.leave(replace(run, seed=seed), [0.4], sessions=[gpu])
     cells = [line.split("|")[1:-1] for line in tables.machines(1, 2).data.splitlines()[2:]]
     assert [[cell.strip() for cell in row] for row in cells] == [
-        ["2", "1", "a chip, float32, PyTorch 9"],
-        ["2", "3", "a chip, bfloat16, PyTorch 9"],
+        ["2", "0", "1", "a chip, float32, PyTorch 9"],
+        ["2", "0", "3", "a chip, bfloat16, PyTorch 9"],
+        ["2", "1-2", "1", "a chip, float32, PyTorch 9, compiled"],
     ]

@@ -84,9 +84,9 @@ def millions(value: float) -> str:
 
 
 def machine(record: Mapping[str, Any]) -> str:
-    """A machine as a result records it: processor, threads where said, precision, PyTorch."""
+    """A machine as a result records it: processor, its threads, precision, PyTorch."""
     words = [record["processor"]]
-    if threads := record.get("threads"):
+    if (threads := record.get("threads")) and record.get("device") != "cuda":
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
     compiled = ", compiled" if record.get("compiled") else ""
     return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}{compiled}"])

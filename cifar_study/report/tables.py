@@ -151,16 +151,20 @@ def _agreement(holds: bool) -> str:
 
 
 def machines(*numbers: int) -> Markdown:
-    """Which machine trained the stages, and from which epoch on."""
-    rows = {
-        (str(number), str(session["first_epoch"]), machine(session)): None
-        for number in numbers
-        for result in replicates(number).counted
-        for session in result.record["sessions"]
-    }
+    """Which machine trained the stages, which seeds of them, and from which epoch on."""
+    rows: dict[tuple[int, int, str], list[int]] = {}
+    for number in numbers:
+        for result in replicates(number).counted:
+            for session in result.record["sessions"]:
+                key = number, session["first_epoch"], machine(session)
+                rows.setdefault(key, []).append(result.seed)
     if not rows:
         return Markdown("*Nothing is trained yet.*")
-    return markdown(rows.keys(), ["stage", "first epoch", "machine"], ["first epoch"])
+    cells = [
+        (str(number), written(seeds), str(epoch), trained_on)
+        for (number, epoch, trained_on), seeds in rows.items()
+    ]
+    return markdown(cells, ["stage", "seeds", "first epoch", "machine"], ["first epoch"])
 
 
 def compare(*numbers: int) -> Markdown:

@@ -137,7 +137,9 @@ class Engine:
     def _stepper(self, size: int) -> Callable[[], None]:
         """A step on ``size`` pictures, recorded when it is first asked for."""
         if size not in self.steps:
-            step = partial(self._step, size)
+            # A last batch that is shorter would be compiled on its own, for one step in hundreds.
+            model = self.trained if size == self.recipe.batch_size else self.model
+            step = partial(self._step, model, size)
             if self.record and size:
                 state = [*self.model.state_dict().values(), *self._momentum().values()]
                 kept = [tensor.clone() for tensor in state]
@@ -154,13 +156,11 @@ class Engine:
             self.steps[size] = step
         return self.steps[size]
 
-    def _step(self, size: int) -> None:
+    def _step(self, model: nn.Module, size: int) -> None:
         """Train on the next ``size`` pictures of the order; no value leaves the device."""
         # Warming up goes past the end of the order.
         batch = self.order[self.position % len(self.order)][0, :size]
         pictures, labels = self.train_images[batch], self.train_labels[batch]
-        # A last batch that is shorter would be compiled on its own, for one step in hundreds.
-        model = self.trained if size == self.recipe.batch_size else self.model
         logits = self._logits(model, pictures)
         loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
