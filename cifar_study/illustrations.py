@@ -32,7 +32,7 @@ from cifar_study.report.pictures import (
     mechanism_file,
     read_measured,
 )
-from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, show_image
+from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, Chart, show_image
 from cifar_study.results.run import Run
 from cifar_study.results.store import HISTORY, Result, read_result
 from cifar_study.training.mechanisms import MEASURES
@@ -83,7 +83,7 @@ def draw_run(run: Run, result: Result, data: Dataset, folder: Path) -> None:
         model = trained_network(run)
         answers = ask_photos(model, folder / PHOTOS)
         write_json(folder / PHOTO, {"values": answers, "of": of})
-        _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.png")
+        _save(_photo_grid(answers, folder / PHOTOS), folder / "photo.svg")
         write_json(folder / SIZES, {"values": measure_sizes(model, data), "of": of})
         draw_mistakes(result, data, folder)
         draw_filters(result, folder)
@@ -111,14 +111,16 @@ def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
 @style.context(STYLE)
 def _draw_result(folder: Path) -> None:
     """The chart of all stages, for the README."""
-    _save(all_test_curves().figure, folder / "result.png")
+    buffer = io.BytesIO()
+    all_test_curves().figure.savefig(buffer, format="png", metadata={"Software": None})
+    write_whole(folder / "result.png", buffer.getvalue())
 
 
 @style.context(STYLE)
 def draw_data(data: Dataset, folder: Path) -> None:
     """Random examples and how varied the classes are; the pictures offered to be tried."""
-    _save(_examples(data), folder / "examples.png")
-    _save(_variety(data), folder / "variety.png")
+    _save(_examples(data), folder / "examples.svg")
+    _save(_variety(data), folder / "variety.svg")
     strip = Image.fromarray(np.concatenate(list(data.test_images[list(SHOWN)]), axis=1))
     _encode(strip, folder / SHOWN_PICTURES, "PNG")
     save_samples(folder)
@@ -173,7 +175,7 @@ def draw_probabilities(run: Run, result: Result, data: Dataset, folder: Path) ->
             show_image(left, picture)
             left.set_title(CLASSES[label], fontsize=8, weight="normal")
             _bars(right, row, int(label))
-        _save(figure, folder / f"probabilities-{name}.png")
+        _save(figure, folder / f"probabilities-{name}.svg")
 
 
 def _photo_grid(answers: dict[str, dict[str, Any]], folder: Path, columns: int = 4) -> Figure:
@@ -211,7 +213,7 @@ def draw_mistakes(result: Result, data: Dataset, folder: Path) -> None:
         show_image(axes, data.test_images[index])
         axes.set_title(CLASSES[guesses[index]], fontsize=8, loc="center")
         axes.set_xlabel(f"label: {CLASSES[data.test_labels[index]]}", fontsize=8)
-    _save(figure, folder / "mistakes.png")
+    _save(figure, folder / "mistakes.svg")
 
 
 def draw_filters(result: Result, folder: Path) -> None:
@@ -221,7 +223,7 @@ def draw_filters(result: Result, folder: Path) -> None:
     figure = Figure(figsize=(7.2, 1.7))
     for axes, values in zip(figure.subplots(2, 10).flat, filters, strict=False):
         show_image(axes, 0.5 + 0.5 * values / np.abs(values).max())
-    _save(figure, folder / "filters.png")
+    _save(figure, folder / "filters.svg")
 
 
 def save_samples(folder: Path, side: int = 320) -> None:
@@ -265,6 +267,4 @@ def _encode(picture: Image.Image, path: Path, form: str, **options: int) -> None
 
 
 def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_whole(path, buffer.getvalue())
+    write_whole(path, Chart(figure)._repr_svg_().encode())

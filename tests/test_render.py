@@ -151,7 +151,7 @@ CHANGES = {
     "parameters": "cache/stage-8/seed-0/model.safetensors",
     "the package": "cifar_study/report/tables.py",
     "the style": "cifar_study/report/report.mplstyle",
-    "a picture": "figures/photo.png",
+    "a picture": "figures/photo.svg",
     "the project": "_quarto.yml",
     "a new file": "cifar_study/new.py",
 }

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import numpy as np
 import pandas as pd
 import PIL.Image
-from IPython.display import Image
+from IPython.display import SVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -20,7 +21,6 @@ from cifar_study.report.style import ACCURACY, COLOURS, GREY, WIDE, chart, new_a
 from cifar_study.results.store import HISTORY
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
-SAVED_WIDTH = 560  # CSS pixels that a saved picture is shown in, at most
 PHOTO = "photo.json"  # what the network said of the photos, beside their picture
 SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
 DRAWN = "drawn.json"  # from which results the pictures were drawn
@@ -28,14 +28,16 @@ REDRAW = "draw it again with: python -m cifar_study.train --figures"
 
 
 @study.noted
-def saved(name: str, number: int) -> Image:
+def saved(name: str, number: int) -> SVG:
     """The picture that was drawn when a stage was trained, or a note that it was not yet."""
-    path, result = study.figures() / f"{name}.png", replicates(number).first
+    path, result = study.figures() / f"{name}.svg", replicates(number).first
     drawn = drawn_from(study.figures()).get(str(number))
     if result is None or drawn != result.record["files"][HISTORY] or not present(path):
         raise AbsentError(not_yet(number))
-    open_picture(path)
-    return Image(path, width=SAVED_WIDTH)
+    try:
+        return SVG(path)
+    except (ExpatError, OSError, ValueError) as error:
+        raise StudyError(f"{path}: unreadable ({reason(error)}); {REDRAW}") from None
 
 
 def open_picture(path: Path) -> PIL.Image.Image:
