@@ -87,6 +87,14 @@ def test_what_the_chapters_conclude_in_words() -> None:
     times = comparison.epoch_times((1, 2)).seconds
     assert 1 < times[2] / times[1] < 7390 / 1180  # 8: less than parameters and arithmetic
     assert end[3] < 0.11  # 9: at the level of chance
+    for seed in range(3):  # each has one favourite, and another one
+        assert len(np.unique(answers(3, seed).argmax(1))) == 1
+    assert len({answers(3, seed)[0].argmax() for seed in range(3)}) == 3
+    longer = replicates.replicates(10).history["test_accuracy"]
+    assert longer.iloc[-1] > 0.4  # later it learns
+    assert longer[-10:].mean() > longer[-20:-10].mean()  # and has not stopped
+    for number in (1, 2):  # 6 and 8: slowly
+        assert history[number]["test_loss"].idxmin() > 145
     assert (history[4]["test_accuracy"][:10] > 0.5).any()  # "from the first epochs on"
     least, last = history[4]["test_loss"].min(), history[4]["test_loss"].iloc[-1]
     assert last > 2 * least  # both get worse

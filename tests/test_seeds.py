@@ -120,7 +120,7 @@ def test_charts_show_the_mean_in_a_band(three: replicates.Replicates) -> None:
 
     figure = charts.all_test_curves().figure
     assert len(figure.axes[0].collections) == 1
-    assert figure.legends[0].get_texts()[-1].get_text() == "least to greatest of 3 seeds"
+    assert figure.legends[0].get_texts()[-1].get_text() == "range of seeds"
 
     bars = charts.trade_off()[0].figure.axes[0].collections[0].get_segments()
     assert bars[0][:, 1] == pytest.approx([0.60, 0.70])

@@ -66,7 +66,7 @@ def test_a_trial_of_three_seeds_renders_with_bands_and_says_what_is_missing(
         assert re.search(rf"After 6 epochs (\(.{{1,20}}\) )?{said} {final(trial, stage)}", text)
     # At a glance, and questions 8, 9 and 14.
     assert text.count("test accuracy, 95% interval") == 4
-    assert "Each network was trained from 3 seeds" in text
+    assert "Each of the eight networks was trained from 3 seeds" in text
     if edition == "plain":  # its page holds the charts
         page = (book / "index.html").read_text()
         charts = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", page)

@@ -174,10 +174,8 @@ def all_test_curves() -> Figure:
         _draw_band(axes, one, "test_accuracy")
         ends.append((float(values[-1]), float(len(values)), number))
     _by_epoch(axes, style.ACCURACY, "test accuracy")
-    handles = _stage_keys(samples)
-    if key := _band_key(samples):
-        key[0].set_label(f"least to greatest of {how_many(samples)}")
-    figure.legend(handles=[*handles, *key], loc="outside upper left", ncols=2)
+    handles = [*_stage_keys(samples), *_band_key(samples)]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2)
     for height, (value, epoch, number) in zip(
         style.spread([e[0] for e in ends]), ends, strict=True
     ):
@@ -260,7 +258,7 @@ def _trade_off(costs: dict[int, float], label: str, ticks: LogLocator) -> Figure
     axes.yaxis.set_major_formatter(style.ACCURACY.form)
     enlarge_best(axes, samples, points)
     if any(one.several for one in samples):
-        key = f"mean, and least to greatest of {how_many(samples)}"
+        key = "mean; bar: range of seeds"
         axes.plot([], [], "o", color=style.GREY, label=key)
         figure.legend(loc="outside upper left")
     return figure

@@ -97,7 +97,8 @@ def _about(number: int, before: int | None) -> dict[str, Any]:
     return {
         "title": facts.stage.title,
         "facts": f"{facts.parameters} parameters; after {facts.epochs}, "
-        f"{facts.test_accuracy} of the test pictures named correctly",
+        f"{facts.test_accuracy} of the test pictures named correctly"
+        + (" (mean of its seeds; the network here is of the first)" * facts.replicates.several),
         "change": [line for line in lines if before is None or line[0] in "+-"],
         "notice": notice(number, before),
     }

@@ -103,6 +103,10 @@ class Summary:
         """The first epoch with a test accuracy of at least ``accuracy``."""
         return _epoch(self.replicates.history.set_index("epoch")["test_accuracy"] >= accuracy)
 
+    def first_epoch_past(self, other: "Summary") -> str:
+        """The first epoch with a test accuracy of at least what ``other`` ends at."""
+        return self.first_epoch_above(_mean(other.replicates, "test_accuracy"))
+
     def reaches(self) -> str:
         """What the stage names rightly at the end, or that it is not trained, to end a sentence."""
         if self.test_accuracy == ABSENT:

@@ -72,7 +72,7 @@ def recipe(number: int) -> Markdown:
         "epochs": str(chosen.epochs),
         "order": "reshuffled every epoch",
         "starting weights": "Glorot-uniform, biases zero",
-        "precision": f"convolutions in {precision}, weights in float32",
+        "precision": f"convolutions and dense layer in {precision}, weights in float32",
         "changed pictures (augmentation), weight decay, schedule of the rate": "none",
     }
     return markdown(rows.items(), ["setting", "value"])
@@ -190,7 +190,12 @@ def compare(*numbers: int) -> Markdown:
     # The best epoch of a mean says little, and the page is narrow.
     frame = frame.drop(columns="best (epoch)" if several else "seeds")
     table = markdown(frame, numeric=frame.columns[1:])
-    return Markdown(f"{table.data}\n\nTimes of an epoch are {times.taken}.\n")
+    said = (
+        "± is Student's 95% interval of the mean over the seeds; a stage of one seed has none."
+        if several
+        else "Best is the highest test accuracy of any epoch, with that epoch."
+    )
+    return Markdown(f"{table.data}\n\n{said} Times of an epoch are {times.taken}.\n")
 
 
 def _macs(millions: float) -> str:
@@ -237,8 +242,8 @@ def _earlier(samples: list[Replicates]) -> str:
     changed = f" ({which}in float32 first and in bfloat16 later)" if mixed else ""
     train = f"python -m cifar_study.train --stage {' '.join(map(str, numbers))} --restart"
     return (
-        f"**{_stages(numbers).capitalize()}**: by an earlier version of the training program, from "
-        f"one seed{changed}. Training pictures were evaluated after the last epoch only, so the "
+        f"**{_stages(numbers).capitalize()}**: by an earlier version of the training program"
+        f"{changed}. Training pictures were evaluated after the last epoch only, so the "
         f"training curves are of the running values (@sec-training). `{train}` trains anew."
     )
 
