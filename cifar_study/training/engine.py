@@ -49,7 +49,7 @@ class Engine:
     follow from ``seed``; ``limit`` trains on a sample of that many pictures.
     ``record`` turns a step into something faster that does the same
     (:func:`cuda_graph` on a GPU); ``compiled`` has TorchInductor fuse what
-    follows a convolution, which leaves a GPU half as many kernels.
+    lies between the convolutions.
     """
 
     def __init__(
