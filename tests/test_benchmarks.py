@@ -323,7 +323,8 @@ def test_the_report_shows_what_was_measured_or_that_nothing_was(
     for shown in (measured.table(), *measured.growth()):
         assert f"{tmp_path}: no speed was measured yet; run: make bench" in shown.data
     write_json(tmp_path / "speed-x.json", RESULTS)
-    assert cells(measured.table().data, "5, Abacus 9")[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
+    shown = cells(measured.table().data, "5, Abacus\N{NO-BREAK SPACE}9")
+    assert shown[1] == "2.00 (1.50–\N{WORD JOINER}2.00)"
     by_stage, by_pictures = (chart.figure.axes[0] for chart in measured.growth())
     points = {tuple(line.get_xydata()[0]) for line in by_stage.lines}
     assert points == {(20.83456, 3.0), (20.83456, 2.0)}

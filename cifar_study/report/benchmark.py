@@ -53,6 +53,8 @@ def table() -> Markdown:
     """The ratios of every stage, processor by processor."""
     parts = [ratios(found) for found in _measured()]
     frame = pd.concat(parts, ignore_index=True)
+    # A narrow column breaks after the number, not within a processor's name.
+    frame["stage"] = frame["stage"].str.replace("(?<=[a-zA-Z]) ", "\N{NO-BREAK SPACE}", regex=True)
     return markdown(frame, numeric=frame.columns[1:])
 
 
