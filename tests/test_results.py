@@ -14,7 +14,7 @@ from runs import BFLOAT16
 from cifar_study import datasets
 from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
-from cifar_study.report import benchmark, comparison, growth, pictures, replicates
+from cifar_study.report import benchmark, comparison, growth, pictures, replicates, summary
 from cifar_study.report import predictions as said
 from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
@@ -118,6 +118,8 @@ def test_what_the_chapters_conclude_in_words() -> None:
     assert end[6] > end[5] + 0.05  # the same depth pays
     assert 0.05 < gap[7] < gap[6]  # 11: narrows the gap and does not close it
     assert end[7] > end[6] + 0.05
+    assert end[7] == max(end.values())
+    assert "cannot be told apart" in summary.gain(8, 7)
     error = {number: calibration_error(number) for number in STAGES}
     assert max(error[1], error[2], error[7], error[8]) < 0.1  # 14: calibration
     assert min(error[4], error[5]) > 0.2 > error[6] > 0.1
