@@ -131,7 +131,7 @@
     showLargest();
   }
 
-  // Which change made the largest difference to the class of this picture.
+  // Between which stages the probability of this picture's class grows most.
   function showLargest() {
     if (known === undefined) {
       largest.textContent = "Say what it shows, and the right answers are marked.";
@@ -145,9 +145,9 @@
       const most = gains.indexOf(Math.max(...gains)) + 1;
       const [before, after] = [most - 1, most].map((i) => percent(answers[i].shares[label], 0));
       largest.textContent = stages.length < 2 ? "" : gains[most - 1] < 0.05
-        ? `No change made much of a difference to the probability of ${known}.`
-        : `The largest difference was made by ${called(stages[most])}: it took the ` +
-          `probability of ${known} from ${before} to ${after}.`;
+        ? `For this picture the probability of ${known} grows little from any stage to the next.`
+        : `For this picture the probability of ${known} grows most with ` +
+          `${called(stages[most])}: from ${before} to ${after}.`;
     }
   }
 
