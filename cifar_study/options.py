@@ -13,10 +13,8 @@ MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
 MOST_EPOCHS = 1_000_000
 LONGEST_PATH, LONGEST_NAME = 4096, 255  # bytes; of Linux, and no system takes much more
 # What says nothing beside --status or --figures, by its name among the options.
-IDLE = {
-    "status": ("figures", "restart", "jobs", "scheduler", "device", "precision", "compile"),
-    "figures": ("restart", "jobs", "scheduler", "device", "precision", "compile"),
-}
+OF_TRAINING = ("restart", "jobs", "scheduler", "device", "precision", "compile")
+IDLE = {"status": ("figures", *OF_TRAINING), "figures": OF_TRAINING}
 
 
 class _Parser(argparse.ArgumentParser):

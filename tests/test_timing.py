@@ -9,7 +9,7 @@ import pytest
 import results
 
 from cifar_study.atomic import write_json
-from cifar_study.report import benchmark, charts, comparison, study, summary, tables
+from cifar_study.report import benchmark, charts, comparison, replicates, study, summary, tables
 from cifar_study.results.run import Run
 from cifar_study.results.speed import FORMAT, speed_file
 from cifar_study.stages import STAGES
@@ -120,3 +120,4 @@ def test_machines_are_those_that_trained(here: Path) -> None:
         ["2", "0", "3", "a chip, bfloat16, PyTorch 9"],
         ["2", "1-2", "1", "a chip, float32, PyTorch 9, compiled"],
     ]
+    assert replicates.hardware(gpu) == "a chip, float32"  # as the times of its epochs name it

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cifar_study.report.comparison import share_interval
+from cifar_study.report.replicates import hardware
 from cifar_study.report.study import AbsentError
 
 ABSENT = "–"  # what is not there yet
@@ -84,9 +85,6 @@ def millions(value: float) -> str:
 
 
 def machine(record: Mapping[str, Any]) -> str:
-    """A machine as a result records it: processor, its threads, precision, PyTorch."""
-    words = [record["processor"]]
-    if (threads := record.get("threads")) and record.get("device") != "cuda":
-        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    """A machine as a result records it: the hardware, PyTorch, and whether it compiled."""
     compiled = ", compiled" if record.get("compiled") else ""
-    return ", ".join([*words, record["precision"], f"PyTorch {record['torch']}{compiled}"])
+    return f"{hardware(record)}, PyTorch {record['torch']}{compiled}"

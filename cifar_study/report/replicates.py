@@ -2,10 +2,11 @@
 
 import functools
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -118,14 +119,18 @@ class Replicates:
 
 
 def epoch_machines(result: Result) -> list[str]:
-    """What trained each epoch of a run: processor, threads and precision, in words."""
-    sessions = pd.DataFrame(result.record["sessions"]).set_index("first_epoch")
-    names = [
-        f"{one.processor}, {one.threads} thread{'s' if one.threads != 1 else ''}, {one.precision}"
-        for one in sessions.itertuples()
-    ]
-    by_first = pd.Series(names, index=sessions.index)
+    """What trained each epoch of a run, in words."""
+    sessions = result.record["sessions"]
+    by_first = pd.Series({one["first_epoch"]: hardware(one) for one in sessions})
     return by_first.reindex(result.history["epoch"], method="ffill").tolist()
+
+
+def hardware(record: Mapping[str, Any]) -> str:
+    """What computed, as it was recorded: processor, its threads unless it is a GPU, precision."""
+    words = [record["processor"]]
+    if (threads := record.get("threads")) and record.get("device") != "cuda":
+        words.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    return ", ".join([*words, record["precision"]])
 
 
 def replicates(number: int) -> Replicates:
