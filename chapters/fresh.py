@@ -24,18 +24,17 @@ from pathlib import Path
 FROZEN = Path("_freeze")
 BOOK = Path("_book")
 STAMP = ".made-from"
-UNSEEN = {"__pycache__", "lock"}  # no cell looks at these
+UNSEEN = {"__pycache__", "lock", "trial"}  # no cell looks at these, unless they are SHOWN
 SHOWN = os.environ.get("CIFAR_STUDY_CACHE", "")  # the results that are reported, if not cache/
 
 
 def read_by_cells() -> list[Path]:
     """The files that can reach a cell, the chapters themselves left out: Quarto looks at those."""
     files = [*Path().glob("_quarto*.yml")]
-    unseen = UNSEEN | {"trial", "under-way"}
     for folder in ("cifar_study", "cache", "figures", "chapters"):
-        files += [path for path in Path(folder).rglob("[!.]*") if not unseen & set(path.parts)]
+        files += [path for path in Path(folder).rglob("[!.]*") if not UNSEEN & set(path.parts)]
     if SHOWN:
-        files += [path for path in Path(SHOWN).rglob("[!.]*") if not UNSEEN & set(path.parts)]
+        files += [path for path in Path(SHOWN).rglob("[!.]*") if path.name != "lock"]
     return sorted({path for path in files if path.is_file() and not _of_quarto(path)})
 
 

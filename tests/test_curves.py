@@ -254,11 +254,9 @@ def test_the_readout_equals_the_history(book: Path, browser) -> None:
                 expected = ["–", "–"]
                 if epoch <= len(seeds[0]):
                     rows = [rows[epoch - 1] for rows in seeds]
-                    # Of a history that was not evaluated on training pictures, as it ran.
-                    training = "train" if seeds[0][0]["train_loss"] else "running"
                     expected = [
                         form.format(fmean(float(row[f"{split}_{measure.lower()}"]) for row in rows))
-                        for split in (training, "test")
+                        for split in ("train", "test")
                     ]
                 assert shown[str(number)] == expected, (measure, epoch)
     chart.page.context.close()

@@ -20,7 +20,7 @@ from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.results.speed import read_speeds
-from cifar_study.results.status import Status, seeds, status
+from cifar_study.results.status import Status, status
 from cifar_study.stages import PEERS, STAGES
 from cifar_study.training import predict
 
@@ -28,13 +28,7 @@ PROJECT = Path(__file__).parent.parent
 # The test set is in the order of its labels, a thousand pictures a class.
 LABELS = np.repeat(np.arange(10), 1000)
 CACHE = PROJECT / "cache"
-# Every seed that is committed; what is still in training lies elsewhere.
-RUNS = [
-    Run(stage, seed, root=CACHE)
-    for number, stage in (STAGES | PEERS).items()
-    for seed in seeds(Run(stage, root=CACHE))
-    if (CACHE / f"stage-{number}").exists()
-]
+RUNS = [Run(stage, seed, root=CACHE) for stage in (STAGES | PEERS).values() for seed in (0, 1, 2)]
 
 
 @pytest.fixture(params=RUNS, ids=lambda run: run.name)
@@ -42,13 +36,9 @@ def found(request: pytest.FixtureRequest) -> Status:
     return status(request.param)
 
 
-def test_every_stage_of_the_assignment_is_there() -> None:
-    assert {run.stage.number for run in RUNS} >= set(STAGES)
-
-
 def test_is_whole_and_of_these_pictures(found: Status) -> None:
-    # Results of the first engine stay until new ones take their place.
-    assert found.text in ("complete", "stale: computed by an earlier engine")
+    assert found.text == "complete"
+    assert found.result.precision == "bfloat16"  # in every run, from its first epoch to its last
     assert len(found.result.history) == found.run.stage.recipe.epochs
     assert found.result.record["configuration"]["fingerprint"] == FINGERPRINT
 
@@ -65,13 +55,6 @@ def test_answers_give_the_last_accuracy(found: Status) -> None:
     assert np.allclose(answers.sum(1), 1, atol=2e-3)  # stored with eleven bits
     accuracy = float((answers.argmax(1) == LABELS).mean())
     assert accuracy == found.result.history["test_accuracy"].iloc[-1]
-
-
-def test_seeds_of_a_stage_have_one_precision_unless_old() -> None:
-    for number in STAGES:
-        stands = [status(run) for run in RUNS if run.stage.number == number]
-        current = {one.result.precision for one in stands if one.state == "complete"}
-        assert len(current) <= 1, number
 
 
 def test_what_the_chapters_conclude_in_words() -> None:
@@ -190,9 +173,7 @@ def test_what_the_chapters_say_of_speed() -> None:
 
 def calibration_error(number: int) -> float:
     """By its definition, one bin after the other, over the pictures of all seeds."""
-    given = np.concatenate(
-        [answers(number, seed) for seed in seeds(Run(STAGES[number], root=CACHE))]
-    )
+    given = np.concatenate([answers(number, seed) for seed in (0, 1, 2)])
     right = given.argmax(1) == np.tile(LABELS, len(given) // len(LABELS))
     edges = np.linspace(0, 1, 16)
     error = 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import results
 
@@ -254,22 +253,6 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
     times = comparison.epoch_times([1, 4])
     assert times.seconds == {1: 1.0, 4: 100.0}
     assert times.taken == "the median while training, on another chip, 1 thread, float32"
-
-
-def test_histories_without_an_evaluation_show_training_as_it_ran() -> None:
-    leave(4, 0, COMPLETE[0])
-    folder = run_of(4, 0).folder
-    history = pd.read_csv(folder / store.HISTORY)
-    history.loc[:1, ["train_loss", "train_accuracy"]] = float("nan")
-    result = store.read_result(folder)
-    store.Checkpoint(
-        history, result.model(), {}, *result.predictions(), result.record["sessions"]
-    ).save(run_of(4, 0), result.record["configuration"], {"fingerprint": "f"})
-    assert summary.stage(4).gap == "10.0 points"  # its last epoch was evaluated
-    lines = charts.histories(4)[1].figure.axes[0].lines
-    assert lines[0].get_ydata() == pytest.approx([0.1, 0.3, 0.4])
-    said = [text.get_text() for text in charts.histories(4)[0].figure.legends[0].get_texts()]
-    assert said[0] == "4 two blocks, ReLU (running values)"
 
 
 def test_a_stage_without_the_first_seed_is_shown_by_those_it_has() -> None:

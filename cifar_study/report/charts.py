@@ -51,7 +51,7 @@ def _history(samples: list[Replicates], scale: style.Scale) -> Figure:
 def _draw_history(axes: Axes, sample: Replicates, scale: style.Scale) -> None:
     epochs = sample.history["epoch"].tolist()
     colour = style.COLOURS[sample.run.stage.number]
-    for split, line in ((sample.training_split, (0, style.TRAINING_DASHES)), ("test", "solid")):
+    for split, line in (("train", (0, style.TRAINING_DASHES)), ("test", "solid")):
         field = f"{split}_{scale.title.lower()}"
         values = sample.history[field].tolist()
         smooth = style.running_mean(values)
@@ -154,8 +154,6 @@ def progress(sample: Replicates) -> str:
         parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
     elif sample.run.planned < epoch_ticks()[-1]:
         parts.append(f"{sample.run.planned} epochs")
-    if sample.training_split == "running":
-        parts.append("running values")
     if sample.several:
         parts.append(how_many([sample]))
     return f" ({', '.join(parts)})" if parts else ""

@@ -51,7 +51,7 @@ def data(figure: str) -> dict[str, Any]:
                 "note": charts.progress(one).strip(),
                 "colour": style.COLOURS[number],
                 "dark": style.on_ground(style.COLOURS[number]),
-                "runs": [_run(result, one.training_split) for result in one.counted],
+                "runs": [_run(result) for result in one.counted],
             }
             for number, stage in STAGES.items()
             for one in [replicates(number)]
@@ -65,10 +65,10 @@ def _axis(scale: Scale) -> dict[str, Any]:
     return {"title": scale.title, "label": scale.label, "ticks": ticks, "labels": labels}
 
 
-def _run(result: Result, training: str) -> dict[str, Any]:
+def _run(result: Result) -> dict[str, Any]:
     history = {
-        f"{shown}_{measure}": result.history[f"{split}_{measure}"].tolist()
-        for shown, split in (("train", training), ("test", "test"))
-        for measure in ("loss", "accuracy")
+        column: result.history[column].tolist()
+        for split in ("train", "test")
+        for column in (f"{split}_loss", f"{split}_accuracy")
     }
     return {"seed": result.seed, "history": history}

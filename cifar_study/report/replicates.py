@@ -14,7 +14,7 @@ import pandas as pd
 from cifar_study.cifar10 import CLASSES
 from cifar_study.report.study import reported_run
 from cifar_study.results.run import Run
-from cifar_study.results.status import EARLIER, Status, seeds, status
+from cifar_study.results.status import Status, seeds, status
 from cifar_study.results.store import COLUMNS, HISTORY, MODEL, PREDICTIONS, RECORD, Result
 
 
@@ -60,11 +60,6 @@ class Replicates:
         """Whether the seeds that count are complete."""
         return bool(self.counted) and self.counted[0].complete
 
-    @property
-    def superseded(self) -> bool:
-        """Whether what counts was trained by an earlier engine, and is as planned otherwise."""
-        return all(status.text == f"stale: {EARLIER}" for status in self.statuses)
-
     @cached_property
     def histories(self) -> pd.DataFrame:
         """The histories of the seeds that count, with columns ``seed`` and ``machine``."""
@@ -79,11 +74,6 @@ class Replicates:
         """The mean over the seeds that count, epoch by epoch; no row where none is trained."""
         numbers = self.histories.drop(columns=["seed", "machine"])
         return numbers.groupby("epoch", as_index=False).mean()
-
-    @property
-    def training_split(self) -> str:
-        """The columns that charts show of training: as evaluated, or running where that is all."""
-        return "running" if self.history["train_accuracy"].isna().any() else "train"
 
     @cached_property
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -210,15 +210,11 @@ def _epochs(sample: Replicates) -> str:
 def incomplete_note(*numbers: int) -> Markdown:
     """A note that says which of the stages are not complete and current; empty if all are."""
     samples = {number: replicates(number) for number in numbers}
-    old = [one for one in samples.values() if one.superseded and one.training_split == "running"]
     lines = [
         f"**Stage {number}, {get_stage(number).title}**: {line}"
         for number, one in samples.items()
-        if one not in old
         for line in _incomplete(one)
     ]
-    if old:
-        lines.append(_earlier(old))
     if any(one.run.trial for one in samples.values()):
         lines.insert(0, f"Shown here is the trial in `{study.cache()}`, not the study.")
     try:
@@ -232,24 +228,6 @@ def incomplete_note(*numbers: int) -> Markdown:
     return Markdown(
         f"::: {{.callout-warning}}\n## About the runs behind this page\n\n{body}\n:::\n"
     )
-
-
-def _earlier(samples: list[Replicates]) -> str:
-    """What has to be known of results that an earlier engine left, in one sentence for all."""
-    numbers = [one.run.stage.number for one in samples]
-    mixed = [one.run.stage.number for one in samples if one.counted[0].precision == "mixed"]
-    which = "" if mixed == numbers else f"{_stages(mixed)} "
-    changed = f" ({which}in float32 first and in bfloat16 later)" if mixed else ""
-    train = f"python -m cifar_study.train --stage {' '.join(map(str, numbers))} --restart"
-    return (
-        f"**{_stages(numbers).capitalize()}**: by an earlier version of the training program"
-        f"{changed}. Training pictures were evaluated after the last epoch only, so the "
-        f"training curves are of the running values (@sec-training). `{train}` trains anew."
-    )
-
-
-def _stages(numbers: list[int]) -> str:
-    return f"stage{'s' if len(numbers) != 1 else ''} {written(numbers).replace(',', ', ')}"
 
 
 def _incomplete(sample: Replicates) -> list[str]:

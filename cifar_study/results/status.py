@@ -8,8 +8,6 @@ from cifar_study.errors import StudyError
 from cifar_study.results.run import Run, recorded_run
 from cifar_study.results.store import RECORD, Result, read_record, read_result
 
-EARLIER = "computed by an earlier engine"
-
 
 def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
     """The fields in which two configurations differ, as ``recipe.momentum 0.9 → 0.8``."""
@@ -24,7 +22,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
         if prefix == "fingerprint":
             yield "data (another fingerprint)"
         elif prefix == "arithmetic":
-            yield EARLIER
+            yield "computed by an earlier engine"
         else:
             yield f"{prefix} {old} → {new}"
 
