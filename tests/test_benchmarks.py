@@ -29,6 +29,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.report import benchmark as measured
 from cifar_study.report import study
+from cifar_study.report.numbers import processor
 from cifar_study.results.speed import read_speed, read_speeds
 from cifar_study.stages import STAGES
 from cifar_study.training.model import build_model
@@ -308,7 +309,7 @@ def test_a_changed_number_and_another_format_are_errors(tmp_path: Path) -> None:
 
 def test_the_stored_measurements_are_whole() -> None:
     found = read_speeds(PROJECT / "cache")
-    assert [measured.processor(one) for one in found] == ["AMD EPYC", "Intel Xeon"]
+    assert [processor(one["machine"]) for one in found] == ["AMD EPYC", "Intel Xeon"]
     for one in found:
         full = {number: times for number, times in one["stages"].items() if number in "1245678"}
         assert len(full) == 7

@@ -16,6 +16,7 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
 from cifar_study.report import benchmark, comparison, growth, pictures, replicates, summary
 from cifar_study.report import predictions as said
+from cifar_study.report.numbers import processor
 from cifar_study.report.pictures import SHOWN
 from cifar_study.results import store
 from cifar_study.results.run import Run
@@ -128,7 +129,7 @@ def test_what_the_chapters_say_of_values_and_gradients() -> None:
 
 
 def test_what_the_chapters_say_of_speed() -> None:
-    found = {benchmark.processor(one): one for one in read_speeds(CACHE)}
+    found = {processor(one["machine"]): one for one in read_speeds(CACHE)}
     assert list(found) == ["AMD EPYC", "Intel Xeon"]  # the first and the second
     middle = {
         name: {

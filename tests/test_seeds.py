@@ -67,8 +67,10 @@ def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance(
     )
     assert summary.stage(4).least_loss_accuracy == "30.0%"
     leave(1, 0, [0.10, 0.10, 0.12])
+    leave(1, 1, [0.10, 0.20, 0.30])
     assert summary.stage(1).leaves_chance() == (
-        "Its test accuracy does not pass two tenths and stands at 12.0% after 3 epochs."
+        "Its test accuracy passes two tenths, seed by seed, in epoch none and 2 "
+        "and stands at 12.0% and 30.0% after 3 epochs."
     )
 
 

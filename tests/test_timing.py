@@ -9,7 +9,7 @@ import pytest
 import results
 
 from cifar_study.atomic import write_json
-from cifar_study.report import benchmark, charts, comparison, replicates, study, summary, tables
+from cifar_study.report import benchmark, charts, comparison, study, summary, tables
 from cifar_study.results.run import Run
 from cifar_study.results.speed import FORMAT, speed_file
 from cifar_study.stages import STAGES
@@ -108,16 +108,22 @@ def test_damage_is_named_and_does_not_fail_a_chapter(here: Path, damage: str) ->
 def test_machines_are_those_that_trained(here: Path) -> None:
     assert "Nothing is trained" in tables.machines(1, 2).data
     chip = {"processor": "a chip", "precision": "float32", "torch": "9"}
-    sessions = [chip | {"first_epoch": 1}, chip | {"first_epoch": 3, "precision": "bfloat16"}]
+    other = {"processor": "Other(R) Processor, 2 cores", "precision": "float32", "torch": "9"}
+    moved = [chip | {"first_epoch": 1}, other | {"first_epoch": 2}, chip | {"first_epoch": 4}]
     run = Run(STAGES[2], root=here / "cache")
-    results.leave(run, [0.4], sessions=sessions)
+    results.leave(run, [0.4] * 4, seconds=1.0, sessions=moved)
     gpu = chip | {"device": "cuda", "threads": 1, "compiled": True, "first_epoch": 1}
-    for seed in (1, 2):
-        results.leave(replace(run, seed=seed), [0.4], sessions=[gpu])
-    cells = [line.split("|")[1:-1] for line in tables.machines(1, 2).data.splitlines()[2:]]
-    assert [[cell.strip() for cell in row] for row in cells] == [
-        ["2", "0", "1", "a chip, float32, PyTorch 9"],
-        ["2", "0", "3", "a chip, bfloat16, PyTorch 9"],
-        ["2", "1-2", "1", "a chip, float32, PyTorch 9, compiled"],
-    ]
-    assert replicates.hardware(gpu) == "a chip, float32"  # as the times of its epochs name it
+    gpu |= {"side_by_side": 16}
+    for seed, session, seconds in ((1, gpu, 0.5), (2, gpu, 0.5), (3, moved[1], 3.0)):
+        session = [session | {"first_epoch": 1}]
+        results.leave(replace(run, seed=seed), [0.4] * 4, seconds=seconds, sessions=session)
+    *table, _, note = tables.machines(1, 2).data.splitlines()
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table]
+    assert cells[0] == ["stage", "a chip", "Other", "a chip"]
+    # Of the other machine the median of 1, 1, 3, 3, 3 and 3 seconds; stage 1 is not trained.
+    assert cells[2:] == [["2", "0 (1), 0 (4): 1.0 s", "0 (2–3), 3: 3.0 s", "1, 2: 0.5 s"]]
+    assert note == (
+        "The machines, in this order: a chip, float32, PyTorch 9; "
+        "Other(R) Processor, 2 cores, float32, PyTorch 9; "
+        "a chip, float32, 16 runs side by side, PyTorch 9, compiled."
+    )

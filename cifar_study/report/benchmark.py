@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from cifar_study.report import study
 from cifar_study.report.comparison import sittings
-from cifar_study.report.numbers import ABSENT, machine
+from cifar_study.report.numbers import ABSENT, machine, processor
 from cifar_study.report.study import AbsentError, noted
 from cifar_study.report.style import COLOURS, Charts, chart, label_points, new_axes
 from cifar_study.report.tables import markdown
@@ -40,7 +40,7 @@ def times() -> Markdown:
     """Seconds of every stage's epoch on each processor: the median, with least and most."""
     columns = {}
     for found in _measured():
-        columns[processor(found)] = {
+        columns[processor(found["machine"])] = {
             f"{number} {get_stage(number).title}": spread(entry["seconds"]["engine"], 1)
             for number, entry in in_order(found["stages"])
         }
@@ -78,7 +78,7 @@ def ratios(found: dict[str, Any]) -> pd.DataFrame:
         plain, keras = (_quicker(times, name, f"{name}-jobs") for name in ("plain", "keras"))
         rows.append(
             [
-                f"{number}, {processor(found)}",
+                f"{number}, {processor(found['machine'])}",
                 against(times.get("engine"), times.get("floor"), most=aim),
                 str(aim or ABSENT),
                 against(times.get("engine"), times.get("convolutions")),
@@ -88,12 +88,6 @@ def ratios(found: dict[str, Any]) -> pd.DataFrame:
             ]
         )
     return pd.DataFrame(rows, columns=names)
-
-
-def processor(found: dict[str, Any]) -> str:
-    """The processor of a measurement, by its short name."""
-    name = found["machine"]["processor"].partition(",")[0].replace("(R)", "")
-    return name.removesuffix(" Processor")
 
 
 def growth() -> Charts:

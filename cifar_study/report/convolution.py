@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cifar_study.report.mechanisms import show_picture
-from cifar_study.report.numbers import signed, text
+from cifar_study.report.numbers import listed, signed, text
 from cifar_study.report.pictures import mechanism
 from cifar_study.report.style import COLOURS, GREY, ON_DARK, WIDE, chart, new_axes
 
@@ -71,8 +71,7 @@ def output_of_network(number: int = 1) -> str:
 @text
 def other_outputs(number: int = 1) -> str:
     """The network's outputs at the other three windows of the patch."""
-    _, *most, last = np.ravel(mechanism(number)["outputs"])
-    return f"{', '.join(signed(value, 2) for value in most)} and {signed(last, 2)}"
+    return listed(signed(value, 2) for value in np.ravel(mechanism(number)["outputs"])[1:])
 
 
 def _cells(

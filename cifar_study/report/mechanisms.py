@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MultipleLocator
 
 from cifar_study.cifar10 import CLASSES, SIDE
-from cifar_study.report.numbers import count, loss, percent, points, signed, text, times
+from cifar_study.report.numbers import count, listed, loss, percent, points, signed, text, times
 from cifar_study.report.pictures import mechanism, not_yet
 from cifar_study.report.replicates import replicates
 from cifar_study.report.study import AbsentError
@@ -203,5 +203,4 @@ def _bytes(kept: str) -> np.ndarray:
 @text
 def share_dropped(number: int = 7) -> str:
     """The share of values that the mask of each block set to zero, block by block."""
-    *most, last = (percent(block["dropped"]) for block in mechanism(number)["blocks"])
-    return f"{', '.join(most)} and {last}"
+    return listed(percent(block["dropped"]) for block in mechanism(number)["blocks"])

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from cifar_study.report.comparison import share_interval
@@ -82,6 +82,17 @@ def times(ratio: float) -> str:
 def millions(value: float) -> str:
     """A count in millions: 20.8 million."""
     return f"{value / 1e6:.1f} million"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as one phrase: 10, 5 and 2."""
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def processor(record: Mapping[str, Any]) -> str:
+    """The processor of a machine by its short name, without the number of its cores."""
+    return record["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
 
 
 def machine(record: Mapping[str, Any]) -> str:

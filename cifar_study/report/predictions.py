@@ -11,7 +11,7 @@ import pandas as pd
 
 from cifar_study.cifar10 import CLASSES
 from cifar_study.report.architecture import rows_left
-from cifar_study.report.numbers import ABSENT, percent, points, points_within, with_interval
+from cifar_study.report.numbers import ABSENT, listed, percent, points, points_within, with_interval
 from cifar_study.report.pictures import SHOWN, photos, shape_counts, size_accuracies
 from cifar_study.report.replicates import replicates
 
@@ -203,8 +203,7 @@ def at_best_width(kind: str = "square") -> str:
 
 def rows_after(height: int) -> str:
     """The rows of a picture of that height after each pooling: "10, 5 and 2"."""
-    *most, last = map(str, rows_left(height)[1:])
-    return f"{', '.join(most)} and {last}"
+    return listed(map(str, rows_left(height)[1:]))
 
 
 def rows_kept(height: int) -> str:

@@ -2,7 +2,7 @@
 
 import functools
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -64,7 +64,7 @@ class Replicates:
     def histories(self) -> pd.DataFrame:
         """The histories of the seeds that count, with columns ``seed`` and ``machine``."""
         parts = [
-            result.history.assign(seed=result.seed, machine=epoch_machines(result))
+            result.history.assign(seed=result.seed, machine=of_epochs(result, hardware))
             for result in self.counted
         ]
         return pd.concat(parts) if parts else pd.DataFrame(columns=[*COLUMNS, "seed", "machine"])
@@ -93,7 +93,7 @@ class Replicates:
         if not self.counted:
             return pd.Series(dtype=float)
         by_machine = self.histories.groupby("machine")["seconds"].median()
-        first = epoch_machines(self.counted[0])
+        first = of_epochs(self.counted[0], hardware)
         return by_machine.loc[sorted(by_machine.index, key=first.count, reverse=True)]
 
     @property
@@ -108,19 +108,25 @@ class Replicates:
         return values.astype(float)
 
 
-def epoch_machines(result: Result) -> list[str]:
-    """What trained each epoch of a run, in words."""
+def of_epochs(result: Result, say: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    """What ``say`` says of the machine that trained each epoch of a run."""
     sessions = result.record["sessions"]
-    by_first = pd.Series({one["first_epoch"]: hardware(one) for one in sessions})
+    by_first = pd.Series({one["first_epoch"]: say(one) for one in sessions})
     return by_first.reindex(result.history["epoch"], method="ffill").tolist()
 
 
 def hardware(record: Mapping[str, Any]) -> str:
-    """What computed, as it was recorded: processor, its threads unless it is a GPU, precision."""
+    """What computed, as it was recorded: processor, its threads unless it is a GPU, precision.
+
+    And how many runs shared it, where it was not one alone: times of epochs depend on it.
+    """
     words = [record["processor"]]
     if (threads := record.get("threads")) and record.get("device") != "cuda":
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
-    return ", ".join([*words, record["precision"]])
+    words.append(record["precision"])
+    if (runs := record.get("side_by_side", 1)) > 1:
+        words.append(f"{runs} runs side by side")
+    return ", ".join(words)
 
 
 def replicates(number: int) -> Replicates:

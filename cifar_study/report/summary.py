@@ -22,6 +22,7 @@ from cifar_study.report.comparison import (
 from cifar_study.report.numbers import (
     ABSENT,
     count,
+    listed,
     loss,
     millions,
     percent,
@@ -117,13 +118,14 @@ class Summary:
         """Whether and when test accuracy passes two tenths, and where it ends: a sentence."""
         if self.test_accuracy == ABSENT:
             return "That run is not trained yet."
-        passed = self.first_epoch_above(0.2)
-        way = (
-            "does not pass two tenths"
-            if passed == ABSENT
-            else f"passes two tenths in epoch {passed}"
+        curves = self.replicates.histories.set_index("epoch").groupby("seed")["test_accuracy"]
+        passed = listed(_epoch(curve >= 0.2).replace(ABSENT, "none") for _, curve in curves)
+        ends = listed(percent(end) for end in self.replicates.final("test_accuracy"))
+        seeds = ", seed by seed," if self.replicates.several else ""
+        return (
+            f"Its test accuracy passes two tenths{seeds} in epoch {passed} "
+            f"and stands at {ends} after {self.epochs}."
         )
-        return f"Its test accuracy {way} and stands at {self.test_accuracy} after {self.epochs}."
 
 
 def stage(number: int) -> Summary:

@@ -15,9 +15,17 @@ from cifar_study.labels import one_hot
 from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report import pictures, study, summary
 from cifar_study.report.comparison import epoch_times
-from cifar_study.report.numbers import ABSENT, count, machine, percent, seconds, with_interval
+from cifar_study.report.numbers import (
+    ABSENT,
+    count,
+    machine,
+    percent,
+    processor,
+    seconds,
+    with_interval,
+)
 from cifar_study.report.predictions import lost_in_shape
-from cifar_study.report.replicates import Replicates, replicates, written
+from cifar_study.report.replicates import Replicates, of_epochs, replicates, written
 from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status
 from cifar_study.stages import STAGES, get_stage
@@ -151,20 +159,34 @@ def _agreement(holds: bool) -> str:
 
 
 def machines(*numbers: int) -> Markdown:
-    """Which machine trained the stages, which seeds of them, and from which epoch on."""
-    rows: dict[tuple[int, int, str], list[int]] = {}
+    """Which seeds each machine trained, or which of their epochs, and its median epoch."""
+    cells: dict[tuple[int, str], tuple[list[str], list[float]]] = {}
+    short: dict[str, str] = {}
     for number in numbers:
         for result in replicates(number).counted:
-            for session in result.record["sessions"]:
-                key = number, session["first_epoch"], machine(session)
-                rows.setdefault(key, []).append(result.seed)
-    if not rows:
+            short |= {machine(one): processor(one) for one in result.record["sessions"]}
+            history = result.history.assign(machine=of_epochs(result, machine))
+            moved = history["machine"] != history["machine"].shift()
+            for _, part in history.groupby(moved.cumsum()):
+                first, last = part["epoch"].iloc[[0, -1]]
+                span = str(first) if first == last else f"{first}–{last}"
+                epochs = "" if len(part) == len(history) else f" ({span})"
+                seeds, taken = cells.setdefault((number, part["machine"].iloc[0]), ([], []))
+                seeds.append(f"{result.seed}{epochs}")
+                taken += part["seconds"].tolist()
+    if not cells:
         return Markdown("*Nothing is trained yet.*")
-    cells = [
-        (str(number), written(seeds), str(epoch), trained_on)
-        for (number, epoch, trained_on), seeds in rows.items()
+    said = {
+        key: f"{', '.join(seeds)}: {seconds(float(np.median(taken)))}"
+        for key, (seeds, taken) in cells.items()
+    }
+    rows = [
+        (str(number), *(said.get((number, name), "") for name in short))
+        for number in numbers
+        if replicates(number).counted
     ]
-    return markdown(cells, ["stage", "seeds", "first epoch", "machine"], ["first epoch"])
+    table = markdown(rows, ["stage", *short.values()])
+    return Markdown(f"{table.data}\n\nThe machines, in this order: {'; '.join(short)}.\n")
 
 
 def compare(*numbers: int) -> Markdown:
@@ -190,8 +212,10 @@ def compare(*numbers: int) -> Markdown:
     # The best epoch of a mean says little, and the page is narrow.
     frame = frame.drop(columns="best (epoch)" if several else "seeds")
     table = markdown(frame, numeric=frame.columns[1:])
+    single = any(len(one.replicates.counted) == 1 for one in chosen)
     said = (
-        "± is Student's 95% interval of the mean over the seeds; a stage of one seed has none."
+        "± is Student's 95% interval of the mean over the seeds"
+        f"{'; a stage of one seed has none' * single}."
         if several
         else "Best is the highest test accuracy of any epoch, with that epoch."
     )
