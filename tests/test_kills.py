@@ -35,6 +35,12 @@ from cifar_study.training import trainer
 torch.set_num_threads(1)
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers take it that nobody writes just now."""
+    monkeypatch.setattr(store, "SETTLED", 0)
+
+
 # --- killed and resumed -------------------------------------------------------------------------
 
 
@@ -91,23 +97,19 @@ def kill_and_resume(folder: Path, epochs: int, kills: int, seed: int) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(
+    tmp_path: Path, no_waiting: None
+) -> None:
     kill_and_resume(tmp_path, epochs=20, kills=3, seed=1)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_killed_fifty_times_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_killed_fifty_times_it_ends_as_if_it_had_not_been(tmp_path: Path, no_waiting: None) -> None:
     kill_and_resume(tmp_path, epochs=220, kills=50, seed=2)
 
 
 # --- in this process: what a run does with what it finds ------------------------------------------
-
-
-@pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Readers take it that nobody writes just now."""
-    monkeypatch.setattr(store, "SETTLED", 0)
 
 
 @pytest.mark.parametrize("planned", [3, 4])
