@@ -72,6 +72,9 @@ def render(project: Path, edition: str, **environment: str) -> Path:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Unable to resolve crossref" not in done.stderr
+    pages = (project / "_book").rglob("*.html")
+    # A value in a sentence is shown as Python writes it where it has more than plain characters.
+    assert not [page for page in pages if r"\xa0" in page.read_text()]
     return project / "_book"
 
 

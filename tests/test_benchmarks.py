@@ -29,7 +29,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_parameters
 from cifar_study.report import benchmark as measured
 from cifar_study.report import study
-from cifar_study.report.numbers import processor
+from cifar_study.report.replicates import processor
 from cifar_study.results.speed import read_speed, read_speeds
 from cifar_study.stages import STAGES
 from cifar_study.training.model import build_model

@@ -16,8 +16,8 @@ from cifar_study.cifar10 import CLASSES
 from cifar_study.datasets.dataset import FINGERPRINT
 from cifar_study.report import benchmark, comparison, growth, pictures, replicates, summary
 from cifar_study.report import predictions as said
-from cifar_study.report.numbers import processor
 from cifar_study.report.pictures import SHOWN
+from cifar_study.report.replicates import processor
 from cifar_study.results import store
 from cifar_study.results.run import Run
 from cifar_study.results.speed import read_speeds
@@ -60,7 +60,7 @@ def test_answers_give_the_last_accuracy(found: Status) -> None:
 
 def test_what_the_chapters_conclude_in_words() -> None:
     """Numbers in the prose follow the results by themselves; these words do not."""
-    samples = {number: replicates.replicates(number) for number in STAGES}
+    samples = {number: replicates.replicates(number) for number in STAGES | PEERS}
     history = {number: one.history for number, one in samples.items()}
     end = {number: one.final("test_accuracy").mean() for number, one in samples.items()}
     gap = {number: one.final("gap").mean() for number, one in samples.items()}
@@ -74,12 +74,17 @@ def test_what_the_chapters_conclude_in_words() -> None:
     for seed in range(3):  # each has one favourite, and another one
         assert len(np.unique(answers(3, seed).argmax(1))) == 1
     assert len({answers(3, seed)[0].argmax() for seed in range(3)}) == 3
-    longer = replicates.replicates(10).history["test_accuracy"]
-    assert longer.iloc[-1] > 0.4  # later it learns
-    assert longer[-10:].mean() > longer[-20:-10].mean()  # and has not stopped
+    longer = [curve["test_accuracy"] for curve in curves(10)]
+    gained = [curve[-10:].mean() - curve[-20:-10].mean() for curve in longer]
+    assert min(curve.iloc[-1] for curve in longer) > 0.3  # later it learns
+    assert min(gained) > 0  # and has not stopped
+    begun = [int((curve >= 0.2).argmax()) for curve in longer]
+    assert begun.index(max(begun)) == gained.index(max(gained))  # the last to begin gains most
     for number in (1, 2):  # 6 and 8: slowly
-        assert history[number]["test_loss"].idxmin() > 145
+        assert all(curve["test_loss"].argmin() > 145 for curve in curves(number))
     assert (history[4]["test_accuracy"][:10] > 0.5).any()  # "from the first epochs on"
+    for curve in curves(4):  # by the loss it overfits, and is right most often later
+        assert curve["test_loss"].argmin() < curve["test_accuracy"].argmax()
     least, last = history[4]["test_loss"].min(), history[4]["test_loss"].iloc[-1]
     assert last > 2 * least  # both get worse
     assert end[4] < history[4]["test_accuracy"].max() - 0.01
@@ -97,17 +102,29 @@ def test_what_the_chapters_conclude_in_words() -> None:
     assert history[7]["running_accuracy"].iloc[-1] < samples[7].final("train_accuracy").mean()
     assert gap[2] < 0.05  # 14: the larger of the minimal networks does not, either
     assert min(gap[4], gap[5]) > 0.2  # 14: both learn by heart
-    assert abs(end[5] - end[4]) < 0.02  # two more blocks alone bring nothing
-    assert end[2] > end[1] + 0.05
-    assert end[6] > end[5] + 0.05  # the same depth pays
+    assert "cannot be told apart" in summary.gain(5, 4)  # what two more blocks alone bring
+    assert "cannot be told apart" in summary.gain(10, 1)
+    for more, less in ((2, 1), (4, 2), (6, 5), (7, 5), (7, 6), (8, 5), (1, 9)):
+        assert end[more] > end[less] + 0.05
+        assert "cannot be told apart" not in summary.gain(more, less)
+    assert max(abs(gap[11] - gap[number]) for number in (4, 5)) < 0.05  # 14: alike
+    for number, device in ((4, "cpu"), (8, "cpu"), (5, "cuda"), (7, "cuda")):  # 14: of seed zero
+        sessions = status(Run(STAGES[number], root=CACHE)).result.record["sessions"]
+        assert {session["device"] for session in sessions} == {device}
+    slow, quick = ([c["test_accuracy"] for c in curves(number)] for number in (7, 6))
+    assert all(c[-10:].mean() - c[10:20].mean() > 0.05 for c in slow)  # 11: longer training pays
+    assert abs(np.mean([c[-10:].mean() - c[10:20].mean() for c in quick])) < 0.01  # without: not
+    for curve in curves(8):  # 12: levelled off
+        test = curve["test_accuracy"]
+        assert abs(test[-10:].mean() - test[-20:-10].mean()) < 0.002
     assert 0.05 < gap[7] < gap[6]  # 11: narrows the gap and does not close it
-    assert end[7] > end[6] + 0.05
-    assert end[7] == max(end.values())
+    assert end[7] == max(end.values())  # 14: the highest
     assert "cannot be told apart" in summary.gain(8, 7)
     error = {number: calibration_error(number) for number in STAGES}
     assert max(error[1], error[2], error[7], error[8]) < 0.1  # 14: calibration
     assert min(error[4], error[5]) > 0.2 > error[6] > 0.1
-    widest = sorted(gap, key=gap.get)[-3:]
+    assert min(float(said.stated(n)[:-1]) - 100 * end[n] for n in (7, 8)) > 1  # too sure as well
+    widest = sorted(STAGES, key=gap.get)[-3:]
     assert widest == sorted(error, key=error.get)[-3:]
 
 
@@ -172,6 +189,12 @@ def test_what_the_chapters_say_of_speed() -> None:
     assert seconds["8"] / seconds["1"] < macs["8"] / macs["1"]
 
 
+def curves(number: int) -> list[pd.DataFrame]:
+    """The history of each seed."""
+    histories = replicates.replicates(number).histories
+    return [history for _, history in histories.groupby("seed")]
+
+
 def calibration_error(number: int) -> float:
     """By its definition, one bin after the other, over the pictures of all seeds."""
     given = np.concatenate([answers(number, seed) for seed in (0, 1, 2)])
@@ -204,6 +227,12 @@ def test_what_the_chapters_say_of_single_pictures() -> None:
     most = [divmod(place, 10) for place in np.argsort(counts, axis=None)[-2:]]
     assert {CLASSES[truth] for truth, _ in most} == {CLASSES[guess] for _, guess in most}
     assert {CLASSES[truth] for truth, _ in most} == {"cat", "dog"}
+    more = []  # which of the two is taken for the other more often depends on the seed
+    for seed in range(3):
+        guesses = answers(8, seed).argmax(1)
+        counts = [(guesses[one == LABELS] == other).sum() for one, other in ((3, 5), (5, 3))]
+        more.append(counts[0] > counts[1])
+    assert len(set(more)) == 2
     surest = np.argsort(np.where(wrong, -given.max(1), 0))[:12]  # 14: a frog is labelled a cat
     assert ("frog", "cat") in {(CLASSES[given[n].argmax()], CLASSES[LABELS[n]]) for n in surest}
 
@@ -215,19 +244,20 @@ def test_what_the_chapters_say_of_shapes_and_sizes() -> None:
     assert all(square - 0.05 < value < square for value in share.values() if value != square)
     widths = pictures.size_accuracies()
     assert max(widths["square"], key=widths["square"].get) == 32
-    assert max(widths["flattened"], key=widths["flattened"].get) == 36
+    best = sorted(widths["flattened"], key=widths["flattened"].get)[-2:]
+    assert sorted(best) == [36, 40]  # too near to tell apart on 2,000 pictures:
+    assert abs(widths["flattened"][36] - widths["flattened"][40]) < 0.018
     assert widths["flattened"][48] > widths["square"][48]
     for side in (20, 32):  # an odd height lost a row
         assert widths["padded"][side] > widths["flattened"][side] + 0.02
     assert widths["padded"][36] < widths["flattened"][36] + 0.01
     assert widths["enlarged"][24] < widths["square"][24]  # blurred
     photos = pictures.photos()
-    assert photos.right.mean() > 0.5  # often
+    by_kind = photos.right.groupby(photos.kind).mean()
+    assert by_kind["cut-out"] > 0.9  # nearly always
+    assert by_kind["scene"] == pytest.approx(1 / 3, abs=0.05)
     assert set(photos["class"][photos.kind == "scene"]) <= set(said.ANIMALS)
     assert photos["class"][photos.kind == "cut-out"].isin(said.ANIMALS).mean() < 0.5
-    assert (
-        photos[photos.kind == "cut-out"].right.mean() > photos[photos.kind == "scene"].right.mean()
-    )
     assert widths["padded"][64] < widths["flattened"][64]
     scenes = photos[photos.kind == "scene"]
     names = [CLASSES[int(np.argmax(given))] for given in scenes.squeezed]

@@ -59,9 +59,7 @@ def shown(*stages: int) -> list[str]:
 
 def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance() -> None:
     assert summary.stage(4).leaves_chance() == "That run is not trained yet."
-    assert summary.stage(4).reaches() == "is not trained yet"
     leave(4, 0, [0.10, 0.25, 0.30])
-    assert summary.stage(4).reaches() == "names 30.0% (after 3 epochs)"
     assert summary.stage(4).leaves_chance() == (
         "Its test accuracy passes two tenths in epoch 2 and stands at 30.0% after 3 epochs."
     )
@@ -69,19 +67,24 @@ def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance(
     leave(1, 0, [0.10, 0.10, 0.12])
     leave(1, 1, [0.10, 0.20, 0.30])
     assert summary.stage(1).leaves_chance() == (
-        "Its test accuracy passes two tenths, seed by seed, in epoch none and 2 "
+        "Its test accuracy passes two tenths, seed by seed, in epochs none and 2 "
         "and stands at 12.0% and 30.0% after 3 epochs."
     )
 
 
-def test_numbers_are_those_of_the_mean_history(three: replicates.Replicates) -> None:
+def test_numbers_are_means_and_epochs_reach_from_seed_to_seed(
+    three: replicates.Replicates,
+) -> None:
     fact = summary.stage(4)
-    # (0.60 + 0.62 + 0.70) / 3; epoch 2 has (0.5 + 0.6 + 0.7) / 3
+    # (0.60 + 0.62 + 0.70) / 3, at the end and at best: the third seed is at its best in epoch 2.
     assert fact.test_accuracy == "64.0%"
-    assert fact.best == "64.0%\N{NO-BREAK SPACE}(3)"
+    assert fact.best == "64.0%\N{NO-BREAK SPACE}(2 to 3)"
     assert fact.gap == "10.0 points"
     assert fact.least_loss == "1.360"
-    assert fact.first_epoch_above(0.55) == "2"
+    assert fact.least_loss_epoch == "epochs 2 to 3"
+    assert fact.first_epoch_above(0.55) == "epochs 2 to 3"
+    assert fact.first_epoch_above(0.1) == "epoch 1"
+    assert fact.first_epoch_above(0.65) == "epoch –"  # one seed of three alone
     assert fact.seconds == "2.0 s (half of them 1.0 s to 3.0 s)"
     assert summary.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
@@ -219,8 +222,10 @@ def test_training_pictures_are_known_by_heart_by_a_seed_not_by_a_mean() -> None:
     # The running accuracy is 0.2 below that of the test.
     leave(4, 0, [0.5, 0.6, 1.2])
     leave(4, 1, [0.5, 1.2, 1.1])
-    said = "In epoch 2 the loop with seed 1 for the first time named every training picture"
-    assert summary.stage(4).memorised() == f"{said} correctly, at a test loss of 0.800."
+    said = "In epochs 2 to 3 the loop for the first time named every training picture correctly"
+    assert summary.stage(4).memorised() == f"{said}, at a test loss of 0.800."
+    leave(4, 2, [0.5, 0.6, 0.7])
+    assert "the loop with 2 of 3 seeds for the first time" in summary.stage(4).memorised()
 
 
 def test_times_are_of_one_machine(three: replicates.Replicates) -> None:

@@ -12,7 +12,8 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 from cifar_study.report import study
 from cifar_study.report.comparison import sittings
-from cifar_study.report.numbers import ABSENT, machine, processor
+from cifar_study.report.numbers import ABSENT, machine
+from cifar_study.report.replicates import processor
 from cifar_study.report.study import AbsentError, noted
 from cifar_study.report.style import COLOURS, Charts, chart, label_points, new_axes
 from cifar_study.report.tables import markdown

@@ -11,7 +11,7 @@ from scipy.special import stdtrit
 
 from cifar_study.errors import StudyError
 from cifar_study.report import study
-from cifar_study.report.replicates import Replicates, replicates
+from cifar_study.report.replicates import Replicates, processor, replicates
 from cifar_study.results.speed import read_speeds
 
 
@@ -50,10 +50,11 @@ def paired_predictions(one: Replicates, other: Replicates, seed: int) -> Differe
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of an epoch by stage, all of one machine, and how they were taken."""
+    """Seconds of an epoch by stage, all of one machine, how they were taken, and on what."""
 
     seconds: dict[int, float]
     taken: str
+    on: str = ""
 
 
 def epoch_times(numbers: Iterable[int]) -> Times:
@@ -70,7 +71,9 @@ def times_by_machine(numbers: Collection[int]) -> list[Times]:
     measured = [
         Times(
             {n: statistics.median(found[str(n)]["seconds"]["engine"]) for n in numbers},
-            f"measured in one sitting, on {where['processor']}, one thread, {where['precision']}",
+            f"measured in one sitting, with the test and without the evaluation of training "
+            f"pictures, on {where['processor']}, one thread, {where['precision']}",
+            processor(where),
         )
         for sitting in sittings()
         for found, where in [(sitting.get("stages", {}), sitting["machine"])]
@@ -82,7 +85,7 @@ def times_by_machine(numbers: Collection[int]) -> list[Times]:
     for machine in next(iter(trained.values()), pd.Series()).index:
         if all(machine in seconds for seconds in trained.values()):
             found = {number: float(seconds[machine]) for number, seconds in trained.items()}
-            return [Times(found, f"the median while training, on {machine}")]
+            return [Times(found, f"the median while training, on {machine}", machine)]
     return [Times({}, "not measured together yet")]
 
 

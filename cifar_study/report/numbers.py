@@ -85,14 +85,9 @@ def millions(value: float) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Words as one phrase: 10, 5 and 2."""
-    *most, last = words
+    """Words as one phrase: 10, 5 and 2; a dash for none."""
+    *most, last = list(words) or [ABSENT]
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def processor(record: Mapping[str, Any]) -> str:
-    """The processor of a machine by its short name, without the number of its cores."""
-    return record["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
 
 
 def machine(record: Mapping[str, Any]) -> str:

@@ -87,6 +87,11 @@ def confidence(number: int) -> str:
     return percent(frame.probability[frame.right].mean())
 
 
+def stated(number: int) -> str:
+    """The mean probability of the class named, over all test pictures."""
+    return percent(guesses(number).probability.mean())
+
+
 def confident_errors(number: int, least: float = 0.9) -> str:
     """Of the mistakes, the share that is made with a probability of more than ``least``."""
     frame = guesses(number)

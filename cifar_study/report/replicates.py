@@ -115,6 +115,11 @@ def of_epochs(result: Result, say: Callable[[Mapping[str, Any]], str]) -> list[s
     return by_first.reindex(result.history["epoch"], method="ffill").tolist()
 
 
+def processor(record: Mapping[str, Any]) -> str:
+    """The processor of a machine by its short name, without the number of its cores."""
+    return record["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
+
+
 def hardware(record: Mapping[str, Any]) -> str:
     """What computed, as it was recorded: processor, its threads unless it is a GPU, precision.
 
@@ -125,7 +130,7 @@ def hardware(record: Mapping[str, Any]) -> str:
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
     words.append(record["precision"])
     if (runs := record.get("side_by_side", 1)) > 1:
-        words.append(f"{runs} runs side by side")
+        words.append(f"up to {runs} runs side by side")
     return ", ".join(words)
 
 

@@ -20,12 +20,11 @@ from cifar_study.report.numbers import (
     count,
     machine,
     percent,
-    processor,
     seconds,
     with_interval,
 )
 from cifar_study.report.predictions import lost_in_shape
-from cifar_study.report.replicates import Replicates, of_epochs, replicates, written
+from cifar_study.report.replicates import Replicates, of_epochs, processor, replicates, written
 from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status
 from cifar_study.stages import STAGES, get_stage
@@ -223,7 +222,7 @@ def compare(*numbers: int) -> Markdown:
 
 
 def _macs(millions: float) -> str:
-    return f"{millions:.1f}" if millions >= 0.1 else f"{millions:.2f}"
+    return f"{millions:.1f}" if millions >= 10 else f"{millions:.2f}"
 
 
 def _epochs(sample: Replicates) -> str:
