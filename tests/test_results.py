@@ -69,6 +69,8 @@ def test_what_the_chapters_conclude_in_words() -> None:
         curve = history[number]["test_accuracy"]
         assert curve[-10:].mean() > curve[-20:-10].mean()
     times = comparison.epoch_times((1, 2)).seconds
+    long = comparison.epoch_times((7, 8)).seconds
+    assert long[8] == pytest.approx(long[7], rel=0.05)  # 12: about as long
     assert 1 < times[2] / times[1] < 7390 / 1180  # 8: less than parameters and arithmetic
     assert end[3] < 0.11  # 9: at the level of chance
     for seed in range(3):  # each has one favourite, and another one

@@ -37,12 +37,12 @@ def percent(share: float, digits: int = 1) -> str:
 
 def points(share: float) -> str:
     """A difference of two shares, in percentage points: 12.3 points."""
-    return ABSENT if math.isnan(share) else f"{100 * share:.1f} points".replace("-", "−")
+    return ABSENT if math.isnan(share) else f"{signed(100 * share, 1)} points"
 
 
 def points_within(share: float, half: float) -> str:
     """A difference of two shares and half its interval: 2.3 ± 0.6 points."""
-    return f"{100 * share:.1f} ± {100 * half:.1f} points".replace("-", "\N{MINUS SIGN}")
+    return f"{signed(100 * share, 1)} ± {100 * half:.1f} points"
 
 
 def with_interval(right: int, of: int) -> str:
