@@ -29,6 +29,7 @@ from cifar_study.results.speed import read_speeds
 from cifar_study.results.status import Status
 from cifar_study.stages import STAGES, get_stage
 
+SPACE, TO = "\N{NO-BREAK SPACE}", "\N{WORD JOINER}–\N{WORD JOINER}"  # what stays on one line
 NOT_YET = Markdown("*Known once stage 8 is trained.*")
 
 
@@ -168,15 +169,15 @@ def machines(*numbers: int) -> Markdown:
             moved = history["machine"] != history["machine"].shift()
             for _, part in history.groupby(moved.cumsum()):
                 first, last = part["epoch"].iloc[[0, -1]]
-                span = str(first) if first == last else f"{first}–{last}"
-                epochs = "" if len(part) == len(history) else f" ({span})"
+                span = str(first) if first == last else f"{first}{TO}{last}"
+                epochs = "" if len(part) == len(history) else f"{SPACE}({span})"
                 seeds, taken = cells.setdefault((number, part["machine"].iloc[0]), ([], []))
                 seeds.append(f"{result.seed}{epochs}")
                 taken += part["seconds"].tolist()
     if not cells:
         return Markdown("*Nothing is trained yet.*")
     said = {
-        key: f"{', '.join(seeds)}: {seconds(float(np.median(taken)))}"
+        key: f"{', '.join(seeds)}: {seconds(float(np.median(taken))).replace(' ', SPACE)}"
         for key, (seeds, taken) in cells.items()
     }
     rows = [
