@@ -118,7 +118,6 @@ def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     assert predictions.at_width(24) == "25.0%"
     assert predictions.at_width(25) == predictions.at_width(24, "flattened") == ABSENT
     assert predictions.best_width() == "32 pixels"
-    assert predictions.at_best_width() == predictions.at_width(32)
 
 
 def test_rows_that_poolings_leave() -> None:

@@ -195,15 +195,10 @@ def at_width(width: int, kind: str = "square") -> str:
     return percent(size_accuracies().get(kind, {}).get(width, math.nan))
 
 
-def best_width(kind: str = "square") -> str:
-    """The measured width with the highest accuracy: 36 pixels."""
-    shares = size_accuracies().get(kind)
+def best_width() -> str:
+    """The measured width with the highest accuracy of square pictures: 32 pixels."""
+    shares = size_accuracies().get("square")
     return f"{max(shares, key=shares.get)} pixels" if shares else ABSENT
-
-
-def at_best_width(kind: str = "square") -> str:
-    """The accuracy at that width, as a percentage."""
-    return percent(max(size_accuracies().get(kind, {}).values(), default=math.nan))
 
 
 def rows_after(height: int) -> str:

@@ -91,8 +91,7 @@ class Summary:
         smooth = [running_mean(curve["test_accuracy"]) for curve in self._curves]
         gains = [curve[-1] - curve[-11] for curve in smooth] if done > 10 else []
         self.last_gain = _span(gains, points)
-        ends = one.final("test_accuracy")
-        self.ends, self.highest_end = listed(map(percent, ends)), percent(ends.max())
+        self.ends = listed(map(percent, one.final("test_accuracy")))
 
     def _mean_at(self, epochs: list[int], column: str) -> float:
         """The mean of a column over the seeds, each at an epoch of its own."""
