@@ -85,7 +85,7 @@ def test_numbers_are_means_and_epochs_reach_from_seed_to_seed(
     assert fact.first_epoch_above(0.55) == "epochs 2 to 3"
     assert fact.first_epoch_above(0.1) == "epoch 1"
     assert fact.first_epoch_above(0.65) == "epoch –"  # one seed of three alone
-    assert fact.seconds == "2.0 s (half of them 1.0 s to 3.0 s)"
+    assert fact.seconds == "2.0 s (the middle half 1.0 s to 3.0 s)"
     assert summary.time_ratio(4, 4) == "1.0 times"
     assert fact.epochs == "3 epochs"
     first = {"epoch": 1, "running_loss": 2.8, "running_accuracy": 0.0, "train_loss": 0.8}
@@ -254,7 +254,7 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
         run, result.record["configuration"], {"fingerprint": "f"}
     )
     found = summary.stage(4)
-    assert found.seconds == "20 s (half of them 15 s to 25 s)"  # 10 and 30
+    assert found.seconds == "20 s (the middle half 15 s to 25 s)"  # 10 and 30
     assert found.trained_on == "a chip, 1 thread, float32"
     results.leave(run_of(1, 0), COMPLETE[0], sessions=[elsewhere | {"first_epoch": 1}])
     times = comparison.epoch_times([1, 4])

@@ -7,7 +7,7 @@ from cifar_study.report.numbers import percent
 from cifar_study.report.tables import markdown
 
 HUMAN = "about 94%"  # Ho-Phuoc 2018, sixty people, rounded
-DECAY = "weight decay, lowered learning rate"
+DECAY = "weight decay, learning rate lowered while training"
 # The test accuracy that a paper reports, what its training had that this study's has not, and
 # the key of the paper in chapters/references.bib.
 NETWORKS = (

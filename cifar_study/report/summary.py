@@ -68,7 +68,7 @@ class Summary:
         self.trained_on = one.seconds.index[0] if done else ABSENT
         taken = one.histories.loc[one.histories["machine"] == self.trained_on, "seconds"]
         low, middle, high = map(seconds, taken.astype(float).quantile((0.25, 0.5, 0.75)))
-        self.seconds = middle if low == high else f"{middle} (half of them {low} to {high})"
+        self.seconds = middle if low == high else f"{middle} (the middle half {low} to {high})"
 
         self.test_accuracy = percent(_mean(one, "test_accuracy"))
         self.train_accuracy = percent(_mean(one, "train_accuracy"))

@@ -129,7 +129,7 @@ def shapes() -> Markdown:
     if not rows:
         return NOT_YET
     rows[0] = (*rows[0][:2], "")  # as they are, they lose nothing
-    columns = ["width × height", "accuracy, 95% interval", "loss"]
+    columns = ["width × height", "accuracy, 95% interval", "accuracy lost"]
     return markdown(rows, columns, columns[1:])
 
 
