@@ -257,6 +257,8 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
     assert found.seconds == "20 s (the middle half 15 s to 25 s)"  # 10 and 30
     assert found.trained_on == "a chip, 1 thread, float32"
     results.leave(run_of(1, 0), COMPLETE[0], sessions=[elsewhere | {"first_epoch": 1}])
+    found = summary.stage(4)  # now the one that trained some of every stage
+    assert (found.seconds, found.trained_on) == ("100 s", "another chip, 1 thread, float32")
     times = comparison.epoch_times([1, 4])
     assert times.seconds == {1: 1.0, 4: 100.0}
     assert times.taken == "the median while training, on another chip, 1 thread, float32"

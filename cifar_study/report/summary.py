@@ -45,9 +45,9 @@ class Summary:
     Accuracies and losses are those after the last epoch unless they say
     otherwise, of the network as it is evaluated; ``running_accuracy`` is the
     last epoch's as it went along, dropout at work. ``seconds`` is what the
-    median epoch took while training on ``trained_on``, with quartiles, ``macs``
-    are for one picture. ``…_interval`` adds Student's 95% interval over the
-    seeds. ``least_loss`` is that of the test pictures, the mean of each seed's;
+    median epoch took while training on ``trained_on``, with quartiles: a machine
+    that trained some of every stage, if there is one. ``macs`` are for one
+    picture. ``…_interval`` adds Student's 95% interval over the seeds. ``least_loss`` is that of the test pictures, the mean of each seed's;
     ``last_gain`` what the smoothed test accuracy gained over the last ten
     epochs. That and epochs are from the least to the greatest of the seeds.
     """
@@ -65,7 +65,9 @@ class Summary:
         plan = f"{planned} epoch{'s' if planned > 1 else ''}"
         self.epochs = plan if done >= planned else f"{done} of {plan}"
         self.seeds = str(counted) if counted in (0, there) else f"{counted} of {there}"
-        self.trained_on = one.seconds.index[0] if done else ABSENT
+        machines = one.seconds.index
+        shared = [name for name in machines if name in _machines_of_all()]
+        self.trained_on = [*shared, *machines, ABSENT][0]
         taken = one.histories.loc[one.histories["machine"] == self.trained_on, "seconds"]
         low, middle, high = map(seconds, taken.astype(float).quantile((0.25, 0.5, 0.75)))
         self.seconds = middle if low == high else f"{middle} (the middle half {low} to {high})"
@@ -144,6 +146,12 @@ class Summary:
 def stage(number: int) -> Summary:
     """The numbers of a stage, for inline use in a chapter."""
     return Summary(replicates(number))
+
+
+def _machines_of_all() -> set[str]:
+    """The machines that trained some epochs of every stage that is begun."""
+    begun = [set(one.seconds.index) for one in map(replicates, STAGES) if one.counted]
+    return set.intersection(*begun) if begun else set()
 
 
 def _mean(one: Replicates, field: str) -> float:
