@@ -47,7 +47,8 @@ class Summary:
     last epoch's as it went along, dropout at work. ``seconds`` is what the
     median epoch took while training on ``trained_on``, with quartiles: a machine
     that trained some of every stage, if there is one. ``macs`` are for one
-    picture. ``…_interval`` adds Student's 95% interval over the seeds. ``least_loss`` is that of the test pictures, the mean of each seed's;
+    picture. ``…_interval`` adds Student's 95% interval over the seeds.
+    ``least_loss`` is that of the test pictures, the mean of each seed's;
     ``last_gain`` what the smoothed test accuracy gained over the last ten
     epochs. That and epochs are from the least to the greatest of the seeds.
     """
