@@ -3,10 +3,11 @@
 import asyncio
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,24 @@ def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[s
 
     Raises StudyError with chapter, cell and the exception's last line when a cell fails.
     """
-    return asyncio.run(_run_all(book, folder, say))
+    stopped: list[bool] = []
+
+    async def run() -> list[str]:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        with suppress(NotImplementedError):  # on Windows
+            loop.add_signal_handler(signal.SIGINT, lambda: (stopped.append(True), task.cancel()))
+        # nbclient would put its own in this one's place, and go on without the kernels.
+        loop.add_signal_handler = loop.remove_signal_handler = lambda *_: False
+        try:
+            return await _run_all(book, folder, say)
+        except (StudyError, asyncio.CancelledError):  # kernels that were shut down for it
+            if stopped:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            del loop.add_signal_handler, loop.remove_signal_handler  # as the loop's end needs them
+
+    return asyncio.run(run())
 
 
 async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:

@@ -1,6 +1,8 @@
 """The plain edition: a sample book is built and read back; then broken books must say why."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -283,6 +285,27 @@ def expect_failure(book, words):
     assert all(word in lines[0] for word in words), lines[0]
     assert output.read_text() == "as before"
     assert [path.name for path in output.parent.iterdir()] == ["index.html"]
+
+
+def test_ctrl_c_stops_it_at_once_and_leaves_no_kernel(book):
+    begun, output = book / "begun", book / "out.html"
+    waits = f"import os, time\nopen({str(begun)!r}, 'w').write(str(os.getpid()))\ntime.sleep(90)"
+    (book / "one.qmd").write_text(f"# One\n\n```{{python}}\n{waits}\n```\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "plain", "--project", str(book), "--output", str(output)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    wait_for(lambda: begun.exists() and begun.read_text())
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.splitlines()[-1:]) == (
+        130, ["plain: stopped; nothing was written"],
+    )  # fmt: skip
+    assert "Traceback" not in said
+    assert not output.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
 
 
 @pytest.fixture
