@@ -115,8 +115,8 @@ def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[s
         loop.add_signal_handler = loop.remove_signal_handler = lambda *_: False
         try:
             return await _run_all(book, folder, say)
-        except (StudyError, asyncio.CancelledError):  # kernels that were shut down for it
-            if stopped:
+        except BaseException:
+            if stopped:  # whatever it is that shutting kernels down led to
                 raise KeyboardInterrupt from None
             raise
         finally:
