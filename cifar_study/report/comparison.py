@@ -81,12 +81,27 @@ def times_by_machine(numbers: Collection[int]) -> list[Times]:
     ]
     if measured:
         return measured
-    trained = {number: one.seconds for number in numbers if (one := replicates(number)).counted}
-    for machine in next(iter(trained.values()), pd.Series()).index:
-        if all(machine in seconds for seconds in trained.values()):
-            found = {number: float(seconds[machine]) for number, seconds in trained.items()}
-            return [Times(found, f"the median while training, on {machine}", machine)]
-    return [Times({}, "not measured together yet")]
+    trained = _seconds_of_training(numbers)
+    if not (shared := _of_all(trained)):
+        return [Times({}, "not measured together yet")]
+    machine = shared[0]
+    found = {number: float(seconds[machine]) for number, seconds in trained.items()}
+    return [Times(found, f"the median while training, on {machine}", machine)]
+
+
+def machines_of_all(numbers: Iterable[int]) -> list[str]:
+    """The machines that trained some epochs of each of these stages that is begun."""
+    return _of_all(_seconds_of_training(numbers))
+
+
+def _seconds_of_training(numbers: Iterable[int]) -> dict[int, pd.Series]:
+    """What an epoch took on each machine, of the stages that are begun."""
+    return {number: one.seconds for number in numbers if (one := replicates(number)).counted}
+
+
+def _of_all(trained: dict[int, pd.Series]) -> list[str]:
+    first = next(iter(trained.values()), pd.Series())
+    return [name for name in first.index if all(name in taken for taken in trained.values())]
 
 
 def sittings() -> list[dict[str, Any]]:

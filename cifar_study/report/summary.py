@@ -7,6 +7,7 @@ those of their mean history.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report.comparison import (
     difference,
     half_width,
+    machines_of_all,
     paired_predictions,
     times_by_machine,
 )
@@ -66,12 +68,6 @@ class Summary:
         plan = f"{planned} epoch{'s' if planned > 1 else ''}"
         self.epochs = plan if done >= planned else f"{done} of {plan}"
         self.seeds = str(counted) if counted in (0, there) else f"{counted} of {there}"
-        machines = one.seconds.index
-        shared = [name for name in machines if name in _machines_of_all()]
-        self.trained_on = [*shared, *machines, ABSENT][0]
-        taken = one.histories.loc[one.histories["machine"] == self.trained_on, "seconds"]
-        low, middle, high = map(seconds, taken.astype(float).quantile((0.25, 0.5, 0.75)))
-        self.seconds = middle if low == high else f"{middle} (the middle half {low} to {high})"
 
         self.test_accuracy = percent(_mean(one, "test_accuracy"))
         self.train_accuracy = percent(_mean(one, "train_accuracy"))
@@ -95,6 +91,21 @@ class Summary:
         gains = [curve[-1] - curve[-11] for curve in smooth] if done > 10 else []
         self.last_gain = _span(gains, points)
         self.ends = listed(map(percent, one.final("test_accuracy")))
+
+    # These two once they are asked for: they look at every stage.
+    @cached_property
+    def trained_on(self) -> str:
+        """The machine that trained some of every stage, else the one of most first-seed epochs."""
+        machines, shared = self.replicates.seconds.index, machines_of_all(STAGES)
+        return next((name for name in machines if name in shared), [*machines, ABSENT][0])
+
+    @cached_property
+    def seconds(self) -> str:
+        """What the median epoch took on it while training, with quartiles."""
+        histories = self.replicates.histories
+        taken = histories.loc[histories["machine"] == self.trained_on, "seconds"].astype(float)
+        low, middle, high = map(seconds, taken.quantile((0.25, 0.5, 0.75)))
+        return middle if low == high else f"{middle} (the middle half {low} to {high})"
 
     def _mean_at(self, epochs: list[int], column: str) -> float:
         """The mean of a column over the seeds, each at an epoch of its own."""
@@ -147,12 +158,6 @@ class Summary:
 def stage(number: int) -> Summary:
     """The numbers of a stage, for inline use in a chapter."""
     return Summary(replicates(number))
-
-
-def _machines_of_all() -> set[str]:
-    """The machines that trained some epochs of every stage that is begun."""
-    begun = [set(one.seconds.index) for one in map(replicates, STAGES) if one.counted]
-    return set.intersection(*begun) if begun else set()
 
 
 def _mean(one: Replicates, field: str) -> float:

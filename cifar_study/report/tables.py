@@ -15,14 +15,7 @@ from cifar_study.labels import one_hot
 from cifar_study.layers import count_layers, count_macs, count_parameters
 from cifar_study.report import pictures, study, summary
 from cifar_study.report.comparison import epoch_times
-from cifar_study.report.numbers import (
-    ABSENT,
-    count,
-    machine,
-    percent,
-    seconds,
-    with_interval,
-)
+from cifar_study.report.numbers import ABSENT, count, machine, percent, seconds, with_interval
 from cifar_study.report.predictions import lost_in_shape
 from cifar_study.report.replicates import Replicates, of_epochs, processor, replicates, written
 from cifar_study.results.speed import read_speeds
@@ -182,8 +175,7 @@ def machines(*numbers: int) -> Markdown:
     }
     rows = [
         (str(number), *(said.get((number, name), "") for name in short))
-        for number in numbers
-        if replicates(number).counted
+        for number in dict.fromkeys(number for number, _ in cells)
     ]
     table = markdown(rows, ["stage", *short.values()])
     return Markdown(f"{table.data}\n\nThe machines, in this order: {'; '.join(short)}.\n")
