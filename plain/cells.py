@@ -145,7 +145,7 @@ async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list
         async with asyncio.TaskGroup() as group:
             for number in range(KERNELS):
                 group.create_task(work(number))
-    except* StudyError as errors:
+    except ExceptionGroup as errors:  # not `except*`, where Python 3.11.2 groups what is raised
         raise errors.exceptions[0] from None
     return [texts[index] for index in range(len(book.chapters))]
 
