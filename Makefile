@@ -8,7 +8,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Its bars where there is a terminal: what training needs takes minutes.
+QUIET := $(shell [ -t 2 ] || echo --quiet)
+PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check
 # What rendering needs; versions are those of requirements.txt.
 REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow \
   ipykernel ipython nbclient nbformat PyYAML pypandoc_binary
@@ -22,21 +24,26 @@ LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
 NEEDS_QUARTO = command -v $(QUARTO) >/dev/null || { \
   echo "make $@ needs Quarto and found none on the path: install it from https://quarto.org" >&2; exit 2; }
+# 0: the book is of what is here now; 2: no render can succeed, and Quarto removes the book first.
+CHECK = $(BIN)/python chapters/fresh.py check
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 
-.PHONY: report plain preview pdf quarto train test browser test-fast lint bench clean
+# By another name, as `make -n` runs what names MAKE itself.
+AGAIN = $(MAKE) --no-print-directory
+
+.PHONY: report plain preview pdf quarto train asked test browser test-fast lint bench clean
 .DEFAULT_GOAL := report
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
 report: $(VENV)/.report
-	@if $(BIN)/python chapters/fresh.py check; \
-	then echo "_book is up to date"; \
-	elif command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(MAKE) --no-print-directory quarto; \
+	@$(CHECK); found=$$?; [ $$found -lt 2 ] || exit 2; \
+	if [ $$found = 0 ]; then echo "_book is up to date"; \
+	elif command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(AGAIN) quarto; \
 	then $(QUARTO) render; \
 	else \
 	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
 	    "making the plain edition"; \
-	  $(MAKE) --no-print-directory plain; \
+	  $(AGAIN) plain; \
 	fi
 
 quarto:
@@ -50,19 +57,23 @@ plain: $(VENV)/.report
 
 preview: $(VENV)/.report
 	@$(NEEDS_QUARTO)
+	@$(CHECK); [ $$? -lt 2 ] || exit 2
 	@$(QUARTO) preview
 
 # Typst comes with Quarto. When it fails it leaves its source behind.
 pdf: $(VENV)/.report
 	@$(NEEDS_QUARTO)
+	@$(CHECK); [ $$? -lt 2 ] || exit 2
 	@trap 'rm -rf _pdf index.typ index_files chapters/*_files' EXIT; trap 'exit 130' INT TERM; \
 	  $(QUARTO) render --profile pdf --to typst && mv _pdf/report.pdf report.pdf && echo "wrote report.pdf"
 
 STAGES ?= $(STAGE)
-train: $(VENV)/.train
+train: asked $(VENV)/.train
+	@$(BIN)/python -m cifar_study.train --stage $(STAGES) $(ARGS)
+
+asked:
 	@[ -n "$(strip $(STAGES))" ] || { \
 	  echo 'say which: make train STAGE=4, or STAGES="4 5", or STAGES=all' >&2; exit 2; }
-	@$(BIN)/python -m cifar_study.train --stage $(STAGES) $(ARGS)
 
 test: $(VENV)/.all browser
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
@@ -97,19 +108,19 @@ $(BENCH)/.all: benchmarks/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf _book _pdf report.pdf .quarto _freeze index_files chapters/*_files
+	rm -rf _book _pdf report.pdf .quarto _freeze site_libs index_files chapters/*_files
 	rm -f $(patsubst %.qmd,%.html,$(wildcard *.qmd chapters/*.qmd)) *.quarto_ipynb chapters/*.quarto_ipynb
 
+RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 OLD = echo "make needs Python 3.11 or newer, and $(1) is none: make $(or $(MAKECMDGOALS),report)" \
   "PYTHON=python3.11 (or a newer one)" >&2; exit 2
-CHECK = import sys; sys.exit(sys.version_info < (3, 11))
 
 # The stamp comes last: an environment that a kill or a missing package left half made is made again.
 $(VENV)/.works:
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
-	  $(PYTHON) -c "$(CHECK)" 2>/dev/null || { $(call OLD,$(PYTHON)); }; \
+	  $(PYTHON) -c "$(RECENT)" 2>/dev/null || { $(call OLD,$(PYTHON)); }; \
 	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -c "$(CHECK)" || { $(call OLD,the Python of $(VENV)/ (remove it)); }
+	@$(BIN)/python -c "$(RECENT)" || { $(call OLD,the Python of $(VENV)/ (remove it)); }
 	@touch $@
 
 $(VENV)/.report: requirements.txt | $(VENV)/.works

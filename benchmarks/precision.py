@@ -6,7 +6,6 @@ and prints a table. What was trained is kept: the same command goes on with it.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from dataclasses import replace
@@ -16,7 +15,8 @@ import numpy as np
 
 from benchmarks.protocol import DATA
 from cifar_study import datasets
-from cifar_study.errors import StudyError
+from cifar_study.errors import Parser, StudyError
+from cifar_study.options import seed_list
 from cifar_study.report.comparison import half_width
 from cifar_study.results import store
 from cifar_study.results.run import Run
@@ -31,9 +31,9 @@ PRECISIONS = ("bfloat16", "float32")
 
 def main(arguments: list[str] | None = None) -> int:
     """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
-    parse = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parse = Parser(prog="python -m benchmarks.precision", description=__doc__)
     add = parse.add_argument
-    add("--seeds", type=_seed, nargs="+", default=[0, 1, 2], metavar="S", help="default 0 1 2")
+    add("--seeds", type=seed_list, default="0-2", metavar="LIST", help="default 0-2")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
     options = parse.parse_args(arguments)
@@ -52,12 +52,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(table(figures))
     return 0
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text[:50]} is not between 0 and 2^63 - 1")
-    return int(text)
 
 
 def _trained(

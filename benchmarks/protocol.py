@@ -43,7 +43,7 @@ class Worker:
     """
 
     def __init__(self, name: str, command: list[str], threads: int = 0) -> None:
-        self.name = name
+        self.name, self.command = name, command[0]
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, open as long as the worker lives
         environment = {k: value for k, value in os.environ.items() if k not in THREAD_VARIABLES}
         if threads:
@@ -87,7 +87,10 @@ class Worker:
         self.process.wait()
         self.errors.seek(0)
         said = self.errors.read().strip().splitlines()
-        return StudyError(f"the worker {self.name} died: {said[-1] if said else 'without a word'}")
+        why = said[-1] if said else "without a word"
+        return StudyError(
+            f"the worker {self.name} died: {why}; mend its environment: {self.command}"
+        )
 
     def close(self) -> None:
         """End the worker; one in the middle of a measurement is not waited for."""

@@ -22,30 +22,30 @@ from benchmarks.crew import CONTENDERS, Crew, Turn, alternate
 from benchmarks.protocol import DATA, PROJECT, Worker
 from benchmarks.sample import TEST_SHARE, write_sample
 from cifar_study import datasets
-from cifar_study.atomic import write_json
+from cifar_study.atomic import check_writable, write_json
 from cifar_study.cifar10 import TEST, TRAIN
-from cifar_study.errors import StudyError
+from cifar_study.errors import Parser, StudyError
 from cifar_study.layers import count_macs
+from cifar_study.options import positive
 from cifar_study.report.benchmark import ratios
 from cifar_study.results.speed import FORMAT, read_speed, speed_file
 from cifar_study.stages import PEERS, STAGES, get_stage
-from cifar_study.training.hardware import choose_device, choose_precision, describe
 
 FULLY = (1, 2, 4, 5, 6, 7, 8)  # 3 is 4 with sigmoids; of it and of the peers the engine alone
 SIZE_STAGES = (2, 8)  # small and large: what an epoch costs besides its pictures shows in one
 KERAS_PYTHON = PROJECT / ".venv-bench" / "bin" / "python"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options, with what each does."""
-    parse = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parse = Parser(prog="python -m benchmarks.speed", description=__doc__)
     add = parse.add_argument
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     add("--stages", nargs="+", type=int, choices=STAGES | PEERS, metavar="N", help="some stages")
-    add("--repeats", type=int, default=5, help="measurements of each after a warm-up (default 5)")
-    add("--images", type=int, default=3_200, metavar="K", help="train on K pictures, test on K/5")
+    add("--repeats", type=positive, default=5, help="of each, after a warm-up (default 5)")
+    add("--images", type=positive, default=3_200, metavar="K", help="train on K, test on K/5")
     add("--scaling", action="store_true", help="measure how the cost grows instead")
-    add("--jobs", type=int, default=cores, help="processes side by side (default one a core)")
+    add("--jobs", type=positive, default=cores, help="processes side by side (default one a core)")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
     add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
     add("--output", type=Path, help="default: cache/speed-….json, named after the processor")
@@ -56,12 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
     options = parser().parse_args(arguments)
     try:
-        for name in ("repeats", "jobs"):
-            if getattr(options, name) < 1:
-                raise StudyError(f"--{name} {getattr(options, name)}: give 1 or more")
         machine = _machine()
+        remedy = {"remedy": "give another --output"} if options.output else {}
         options.output = options.output or speed_file(PROJECT / "cache", machine["processor"])
-        results = _earlier(options.output, machine)
+        check_writable(options.output)
+        results = _earlier(options.output, machine, **remedy)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sample.npz"
             _draw(path, options)
@@ -162,6 +161,8 @@ def _draw(path: Path, options: argparse.Namespace) -> None:
 
 def _machine() -> dict[str, Any]:
     """What the engine runs on, and the precision that it chooses here."""
+    from cifar_study.training.hardware import choose_device, choose_precision, describe
+
     device = choose_device("cpu")
     machine = describe(device, choose_precision("auto", device))
     del machine["threads"]  # differs between the contenders
@@ -176,10 +177,10 @@ def _start(path: Path, precision: str, keras: Path, kind: str, threads: int) -> 
     return Worker(kind, [str(word) for word in command], threads)
 
 
-def _earlier(path: Path, machine: dict[str, Any]) -> dict[str, Any]:
+def _earlier(path: Path, machine: dict[str, Any], **remedy: str) -> dict[str, Any]:
     """What an earlier call measured, if it was on this machine with these versions."""
     if path.exists():
-        earlier = read_speed(path)
+        earlier = read_speed(path, **remedy)
         if earlier["machine"] == machine:
             return earlier
         print(f"{path.name} is of another machine or other versions: begun anew", file=sys.stderr)

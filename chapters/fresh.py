@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import NoReturn
 
 FROZEN = Path("_freeze")
 BOOK = Path("_book")
@@ -74,8 +75,7 @@ def before() -> None:
 
     What a render that was killed left beside the chapters goes as well.
     """
-    if SHOWN and not Path(SHOWN).is_dir():
-        sys.exit(f"CIFAR_STUDY_CACHE={SHOWN}: no such folder; name one that holds results")
+    refuse_what_no_render_can_use()
     for chapter in (*Path().glob("*.qmd"), *Path("chapters").glob("*.qmd")):
         chapter.with_suffix(".html").unlink(missing_ok=True)
     inputs = digest(read_by_cells())
@@ -94,15 +94,38 @@ def after() -> None:
         shutil.copy(FROZEN / "book", output / STAMP)
 
 
-def is_fresh() -> bool:
-    """Whether the book was rendered whole by Quarto, from what is here now."""
+def refuse_what_no_render_can_use() -> None:
+    """End with status 2 where results are to be shown that are not there, or no page can be."""
+    try:
+        held = next(Path(SHOWN).glob("stage-*/seed-*"), None)
+    except (OSError, ValueError):  # of what can't be a folder
+        held = None
+    if SHOWN and not held:
+        refuse(f"CIFAR_STUDY_CACHE={SHOWN}: no folder that holds results; name one")
+    if not os.access(Path(), os.W_OK):
+        refuse(f"{Path().absolute()}: can't be written; copy the project to where it can")
+
+
+def check() -> None:
+    """End with status 0 where the book was rendered whole from what is here now, else with 1."""
+    refuse_what_no_render_can_use()
     stamp = BOOK / STAMP
-    return stamp.exists() and stamp.read_text() == everything()
+    sys.exit(not (stamp.exists() and stamp.read_text() == everything()))
+
+
+def refuse(why: str) -> NoReturn:
+    """End with one line and status 2."""
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":
-    step = {"before": before, "after": after, "check": lambda: sys.exit(not is_fresh())}
+    steps = {"before": before, "after": after, "check": check}
+    if len(sys.argv) != 2 or sys.argv[1] not in steps:
+        refuse(f"say one of: chapters/fresh.py {', '.join(steps)}")
     try:
-        step[sys.argv[1]]()
+        steps[sys.argv[1]]()
+    except FileNotFoundError as gone:
+        refuse(f"{gone.filename}: went missing meanwhile; render again")
     except OSError as failed:
-        sys.exit(f"{failed.filename}: {failed.strerror}; move it away, or allow writing there")
+        refuse(f"{failed.filename}: {failed.strerror}; move it away, or allow writing there")

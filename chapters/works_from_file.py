@@ -16,7 +16,9 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MODULE = re.compile(
     r'<script src="([^"]*site_libs/quarto-html/)(\S+?)\.js" type="module"></script>'
@@ -49,23 +51,23 @@ def main() -> None:
         if any(output.rglob("*.html")):  # of HTML, not of a PDF
             _warn("has no quarto.js where it was expected")
         return
-    tabs = re.sub(r"^export ", "", tab_script.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    tabs = re.sub(r"^export ", "", read(tab_script), flags=re.MULTILINE)
     script, imports = re.subn(
         r'^import \* as tabsets from "\./tabsets/tabsets\.js";$',
         lambda _: f"const tabsets = (() => {{\n{tabs}\nreturn {{ init }};\n}})();",
-        page_script.read_text(encoding="utf-8"),
+        read(page_script),
         flags=re.MULTILINE,
     )
     if imports != 1 or re.search(r"^(import|export) ", script, flags=re.MULTILINE):
         _warn("has another quarto.js")
         return
-    sections = json.loads((output / "search.json").read_text(encoding="utf-8"))
+    sections = read(output / "search.json", json.loads)
     (libraries / "search-index.js").write_text(INDEX % json.dumps(sections), encoding="utf-8")
     (libraries / "quarto-page.js").write_text(
         f"{LOAD_INDEX}(() => {{\n{script}\n}})();\n", encoding="utf-8"
     )
     for page in output.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
+        text = read(page)
         classic = MODULE.sub(
             lambda found: (
                 f'<script src="{found[1]}quarto-page.js" defer></script>'
@@ -76,6 +78,14 @@ def main() -> None:
         )
         if classic != text:
             page.write_text(classic, encoding="utf-8")
+
+
+def read(path: Path, parse: Callable[[str], Any] = str) -> Any:
+    """What a file says; the error of one that says nothing names it."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def place_parts(page: Path, output: Path) -> None:
@@ -90,7 +100,7 @@ def place_parts(page: Path, output: Path) -> None:
         address = f"{os.path.relpath(file, page.parent).replace(os.sep, '/')}?{version}"
         return found[0].replace("></", f' data-src="{address}"></')
 
-    text = page.read_text(encoding="utf-8")
+    text = read(page)
     placed = PART.sub(place, text)
     if placed != text:
         page.write_text(placed, encoding="utf-8")
@@ -117,4 +127,8 @@ def _warn(what: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as failed:  # a page, an index or a network that is damaged can raise any
+        print(f"error: chapters/works_from_file.py: {failed}; render again", file=sys.stderr)
+        sys.exit(2)

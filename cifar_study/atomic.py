@@ -32,7 +32,7 @@ def _way_out(error: OSError) -> str:
     if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
         what = "folder" if error.errno in (errno.EISDIR, errno.ENOTEMPTY) else "file"
         return f"a {what} is in its place: move that away"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
         return "allow writing there or choose another folder"
     if error.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
@@ -83,6 +83,15 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def check_writable(path: Path) -> None:
+    """Raise now the :class:`StudyError` that :func:`write_whole` would raise in the end."""
+    if present(path) and not path.is_file():
+        raise StudyError(f"{path}: is there and no file; choose another name")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def remove(paths: Iterable[Path]) -> None:

@@ -32,9 +32,11 @@ from cifar_study.report.pictures import (
     mechanism_file,
     read_measured,
 )
+from cifar_study.report.replicates import replicates
 from cifar_study.report.style import OTHER, RIGHT, STYLE, WIDE, WRONG, Chart, show_image
 from cifar_study.results.run import Run
 from cifar_study.results.store import HISTORY, Result, read_result
+from cifar_study.stages import STAGES
 from cifar_study.training.mechanisms import MEASURES
 from cifar_study.training.predict import fresh_network, probabilities, trained_network
 from cifar_study.training.robustness import ask_photos, measure_sizes, open_photo, resized
@@ -48,6 +50,7 @@ def draw(runs: list[Run], data: Dataset, folder: Path, anew: bool = False) -> It
     Yields what could not be drawn, and why.
     """
     if anew:
+        print("drawing the pictures of the data set", file=sys.stderr)
         yield from _tried(draw_data, data, folder)
     for run in runs:
         yield from _tried(_draw, run, data, folder, anew)
@@ -110,10 +113,17 @@ def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
 
 @style.context(STYLE)
 def _draw_result(folder: Path) -> None:
-    """The chart of all stages, for the README."""
+    """The chart of all stages, for the README; one that would lack a stage is not drawn."""
+    path = folder / "result.png"
+    statuses = [status for number in STAGES for status in replicates(number).statuses]
+    if not any(status.result for status in statuses):
+        raise StudyError(f"{path}: not drawn: nothing is trained yet; train a stage first")
+    for status in statuses:
+        if status.state == "damaged":
+            raise StudyError(f"{path}: not drawn: {status.text}")
     buffer = io.BytesIO()
     all_test_curves().figure.savefig(buffer, format="png", metadata={"Software": None})
-    write_whole(folder / "result.png", buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 @style.context(STYLE)

@@ -4,9 +4,8 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import NoReturn
 
-from cifar_study.errors import one_line
+from cifar_study.errors import Parser
 from cifar_study.stages import PEERS, STAGES, Stage
 
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more
@@ -17,16 +16,9 @@ OF_TRAINING = ("restart", "jobs", "scheduler", "device", "precision", "compile")
 IDLE = {"status": ("figures", *OF_TRAINING), "figures": OF_TRAINING}
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {one_line(message)} (--help shows the options)\n")
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The options, with what each does."""
-    parse = _Parser(
+    parse = Parser(
         prog="python -m cifar_study.train",
         description="Train stages of the study from their last finished epoch.",
         epilog=f"Stages: {_named(STAGES)}. For scale, and not among all: {_named(PEERS)}.",
@@ -36,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
     add("--status", action="store_true", help="show how far each stage is, and train nothing")
     seeds = parse.add_mutually_exclusive_group().add_argument
     seeds("--seed", type=_seed, dest="seeds", metavar="S", help="random seed (default 0)")
-    seeds("--seeds", type=_seeds, metavar="LIST", help="several seeds, as 0-4 or 0,2,5-7")
-    add("--epochs", type=_positive, help="trial: train this many epochs instead of the stage's own")
-    add("--limit", type=_positive, metavar="K", help="trial: train on K pictures")
+    seeds("--seeds", type=seed_list, metavar="LIST", help="several seeds, as 0-4 or 0,2,5-7")
+    add("--epochs", type=positive, help="trial: train this many epochs instead of the stage's own")
+    add("--limit", type=positive, metavar="K", help="trial: train on K pictures")
     add(
         "--width",
         type=_fraction,
@@ -66,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--jobs",
-        type=_positive,
+        type=positive,
         metavar="J",
         help="stages to train side by side (default: one a core; one on a GPU)",
     )
@@ -91,14 +83,24 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
+def _number(kind: type, text: str) -> float:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text[:50]!r} is not {what}") from None
+
+
 def _seed(text: str) -> list[int]:
-    number = int(text)
+    if re.fullmatch(r"\d+[-,][\d,-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text[:50]} is several: give them to --seeds")
+    number = _number(int, text)
     if not 0 <= number < 2**63:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2^63 - 1")
     return [number]
 
 
-def _seeds(text: str) -> list[int]:
+def seed_list(text: str) -> list[int]:
     """The seeds that numbers and ranges such as ``0,2,5-7`` name, in order, each once."""
     found: set[int] = set()
     for part in text.split(","):
@@ -114,15 +116,16 @@ def _seeds(text: str) -> list[int]:
     return sorted(found)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    number = _number(int, text)
     if not 1 <= number <= MOST_EPOCHS:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more, up to {MOST_EPOCHS:,}")
     return number
 
 
 def _fraction(text: str) -> float:
-    number = float(text)
+    number = _number(float, text)
     if not 0 < number <= 4:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 4")
     return number
@@ -154,7 +157,7 @@ def _address(text: str) -> str:
     return text
 
 
-def refuse_idle_options(parse: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def refuse_idle_options(parse: Parser, options: argparse.Namespace) -> None:
     """End the command where an option asks for what another one leaves undone."""
     if not (options.stage or options.status or options.figures):
         parse.error("say what to do: --stage N, --status or --figures")

@@ -170,3 +170,11 @@ def scale_width(stage: Stage, width: float) -> Stage:
         for block in stage.network.blocks
     )
     return replace(stage, network=replace(stage.network, blocks=blocks))
+
+
+def width_of(stage: Stage) -> float:
+    """What :func:`scale_width` was given to make ``stage`` of the registered one; 1 for nothing."""
+    own, registered = (
+        getattr(one.network, "blocks", ()) for one in (stage, get_stage(stage.number))
+    )
+    return own[-1].filters / registered[-1].filters if own and registered else 1

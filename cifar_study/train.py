@@ -12,19 +12,26 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
+if not __package__:
+    sys.stderr.write("error: run it in the project's folder as: python -m cifar_study.train\n")
+    raise SystemExit(2)
+
+from cifar_study.atomic import present
 from cifar_study.errors import StudyError, missing_package, one_line
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.options import parser, refuse_idle_options
-from cifar_study.results.run import Run
+from cifar_study.results.run import CACHE, Run
 from cifar_study.stages import PEERS, STAGES, get_stage, scale_width
 
-CACHE, TRIAL, FIGURES, DATA = Path("cache"), Path("cache/trial"), Path("figures"), Path("data")
+TRIAL, FIGURES, DATA = CACHE / "trial", Path("figures"), Path("data")
 FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
+# Held meanwhile: what is noted of others' pictures is read, then written.
+DRAWING = f"{FIGURES}/ is being drawn"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:  # of a file that nobody expected to fail
         said = f"{error.filename or 'input or output'}: {error.strerror or error}"
     except KeyboardInterrupt:
-        _say("\nstopped; every finished epoch is kept, the same command goes on")
+        _say("\nstopped; all that was finished is kept, the same command goes on")
         return 130
     _say(f"error: {one_line(said)}")
     return 2
@@ -75,26 +82,38 @@ def _data(options: argparse.Namespace) -> tuple[str, bool]:
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train every run, the longest first, then draw what is not drawn yet."""
     from cifar_study import datasets
+    from cifar_study.results.lock import hold
     from cifar_study.training import local
     from cifar_study.training.progress import show
     from cifar_study.training.trainer import Hardware
 
+    if not options.restart:
+        _refuse_stale(runs, options.precision)
+    if options.scheduler:
+        from cifar_study.training.dask import look_for_scheduler
+
+        look_for_scheduler(options.scheduler)
+    else:  # on a cluster it is the workers' hardware that matters
+        from cifar_study.training.hardware import choose_device, choose_precision
+
+        device = choose_device(options.device, options.compile)
+        choose_precision(options.precision, device)
     name, fill = _data(options)
     data = datasets.load(name, fill)  # decoded and checked once, before any job starts
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
     runs = sorted(runs, key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
-    jobs = min(options.jobs or (1 if _on_gpu(options.device) else cores), len(runs))
-    hardware = Hardware(
-        options.device, options.precision, max(1, cores // jobs), jobs, options.compile
-    )
+    jobs = threads = 1
+    if not options.scheduler:
+        jobs = min(options.jobs or (cores if device.type == "cpu" else 1), len(runs))
+        threads = max(1, cores // jobs)
+    hardware = Hardware(options.device, options.precision, threads, jobs, options.compile)
     restart = uuid.uuid4().hex if options.restart else ""
     if options.scheduler:
         from cifar_study.training.dask import train_on_cluster
 
         source = name if name == "synthetic" else str(Path(name).resolve())
-        hardware = replace(hardware, threads=1, side_by_side=1)
         messages = train_on_cluster(runs, source, hardware, restart, options.scheduler)
     elif jobs == 1:
         messages = local.train_one_by_one(runs, data, hardware, restart)
@@ -105,7 +124,7 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         from cifar_study import illustrations  # here, as it loads matplotlib
 
         trained = [run for run in runs if run not in failed]
-        with _drawing():
+        with hold(CACHE, DRAWING, timeout=-1):
             undrawn = _said(illustrations.draw(trained, data, FIGURES))
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
@@ -121,12 +140,17 @@ def _said(errors: Iterable[str]) -> bool:
     return said
 
 
-def _on_gpu(device: str) -> bool:
-    if device != "auto":
-        return device != "cpu"
-    import torch
+def _refuse_stale(runs: list[Run], precision: str) -> None:
+    """End the command where a run is of something else, before pictures are read for any."""
+    from cifar_study.results.status import refuse_stale
+    from cifar_study.results.store import RECORD, read_record
 
-    return torch.cuda.is_available() or torch.backends.mps.is_available()
+    for run in runs:
+        try:
+            record = read_record(run.folder / RECORD)
+        except StudyError:  # missing, or damaged, which is said in its turn
+            continue
+        refuse_stale(run, record, precision)
 
 
 @contextmanager
@@ -147,7 +171,9 @@ def _streams() -> Iterator[None]:
                 raise
             except OSError as error:
                 _silence(sys.stdout)
-                raise StudyError(f"standard output: {error.strerror}") from None
+                raise StudyError(
+                    f"standard output: {error.strerror}; make room or write elsewhere"
+                ) from None
 
 
 def _say(text: str) -> None:
@@ -183,7 +209,8 @@ def _runs(options: argparse.Namespace) -> list[Run]:
     pictures = shapes.TRAIN if options.data == "synthetic" else TRAIN
     if (options.limit or 0) > pictures:
         raise StudyError(
-            f"--limit {options.limit}: the data set has {pictures:,} training pictures"
+            f"--limit {options.limit}: the data set has {pictures:,} training pictures; "
+            "give no more than that"
         )
     wanted = options.stage or ["all"]
     numbers = list(STAGES) if "all" in wanted else []
@@ -213,6 +240,9 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         root = CACHE
     if trial and root == CACHE:
         raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
+    if options.cache and (present(root) or options.status) and not root.is_dir():
+        kind = "is a file, no" if present(root) else "no such"
+        raise StudyError(f"--cache {root}: {kind} folder of results; name another")
     root = root or (TRIAL if trial else CACHE)
     runs = [replace(run, root=root) for run in runs]
     if not options.status:
@@ -247,6 +277,7 @@ def _show_status(runs: list[Run]) -> int:
 
 def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
     from cifar_study import datasets, illustrations
+    from cifar_study.results.lock import hold
 
     if other := [run for run in runs if run.trial or run.seed or run.root != CACHE]:
         raise StudyError(
@@ -254,15 +285,8 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
             "leave the options of trials, --seed and --cache out"
         )
     data = datasets.load(*_data(options))
-    with _drawing():
+    with hold(CACHE, DRAWING, timeout=-1):
         return 2 if _said(illustrations.draw(runs, data, FIGURES, anew=True)) else 0
-
-
-def _drawing() -> AbstractContextManager:
-    """Holds figures/ for this command: what is noted of others' pictures is read, then written."""
-    import filelock
-
-    return filelock.FileLock(CACHE / "lock", is_singleton=False, fallback_to_soft=False)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Command line: ``python -m plain [--project DIR] [--output PATH]``."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from cifar_study.errors import StudyError, missing_package
+from cifar_study.errors import Parser, StudyError, missing_package
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the page; return 0, or 2 after one line that says what to mend."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m plain",
         description="Build the book as one self-contained HTML page, without Quarto.",
     )

@@ -38,6 +38,8 @@ def read_book(project: Path) -> Book:
     Raises StudyError for a missing file, bad YAML, or a project that is no book.
     """
     root = project.resolve()
+    if not (root / "_quarto.yml").exists():
+        raise StudyError(f"{project}: holds no _quarto.yml; name a book's folder with --project")
     config = parse_yaml(_read(root / "_quarto.yml", "_quarto.yml"), "_quarto.yml")
     book = config.get("book")
     if not isinstance(book, dict) or not book.get("chapters"):

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pypandoc
 
-from cifar_study.atomic import write_whole
+from cifar_study.atomic import check_writable, write_whole
 from cifar_study.errors import StudyError
+from cifar_study.report import study
 from cifar_study.report.demo import part
 
 from .book import Book, as_list, read_book
@@ -30,6 +31,8 @@ def build(project: Path, output: Path) -> None:
 
     Raises StudyError when something in the sources has to be mended first.
     """
+    check_writable(output)
+    study.cache()  # the results that it is pointed at are there, or that is said now
     book = read_book(project)
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()

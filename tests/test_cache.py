@@ -24,11 +24,13 @@ from runs import contents, of_epochs
 from cifar_study import atomic, datasets
 from cifar_study.atomic import read_json, write_json, write_whole
 from cifar_study.errors import StudyError
+from cifar_study.options import parser as options_of
 from cifar_study.results import store
-from cifar_study.results.run import Run
+from cifar_study.results.run import CACHE, Run
 from cifar_study.results.status import Status, as_recorded, differences, seeds, stale, status
 from cifar_study.results.store import Checkpoint
 from cifar_study.stages import PEERS, STAGES, Stage, get_stage, scale_width
+from cifar_study.train import _runs
 from cifar_study.training import trainer
 
 DATA = datasets.synthetic(train=20, test=10)
@@ -331,7 +333,11 @@ def test_a_hand_edited_history_is_named(done: int, tmp_path: Path, no_waiting: N
         store.read_result(run.folder)
     assert one_line_in(path, at.value)
     # A partial run has a checkpoint, from which it is written again.
-    remedy = "goes on from its last finished epoch" if done == 2 else "restore it from git, or "
+    remedy = (
+        "goes on from its last finished epoch"
+        if done == 2
+        else "restore it from git if it is there, or "
+    )
     assert remedy in str(at.value)
 
 
@@ -653,7 +659,7 @@ def test_a_partial_result_without_its_checkpoint_is_damaged(
     before = contents(run.folder)
     found = status(run)
     assert found.state == "damaged"
-    assert found.text.startswith(f"{path}: missing; restore it from git, or delete ")
+    assert found.text.startswith(f"{path}: missing; restore it from git if it is there, or delete ")
     with pytest.raises(StudyError, match="missing; restore it from git") as caught:
         train(run)
     assert one_line_in(path, caught.value)
@@ -731,7 +737,14 @@ def test_a_run_is_a_trial_where_it_is_not_the_registered_stage_on_the_whole_of_c
     )
     assert run.trial == (not of_the_study)
     assert run.folder == Path(f"anywhere/stage-{number}/seed-0")
-    assert ("--cache anywhere" in run.command()) == run.trial
+    command = replace(run, root=CACHE / "trial" if run.trial else CACHE).command()
+    assert ("--cache cache/trial" in command) == run.trial
+    # What it says to type trains that run.
+    options = options_of().parse_args(command.split()[3:])
+    if (limit or 0) <= (2_000 if name == "synthetic" else 50_000) and (
+        number in STAGES or 0.9 < width < 1.1  # peers keep their own
+    ):
+        assert [replace(one, root=run.root) for one in _runs(options)] == [run]
 
 
 def test_a_run_is_read_back_from_its_record(tmp_path: Path) -> None:

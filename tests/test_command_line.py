@@ -62,13 +62,17 @@ def test_help_answers_at_once_and_without_torch() -> None:
         ("--stage", "--stage: expected at least one"),
         ("", "--stage N"),
         ("--stage 1 --epochs 0", "--epochs: 0 is not"),
-        ("--stage 1 --epochs many", "--epochs: invalid"),
+        ("--stage 1 --epochs many", "--epochs: 'many' is not a whole number (--help shows"),
         ("--stage 1 --limit -5", "--limit: -5 is not"),
         ("--stage 1 --jobs 0", "--jobs: 0 is not"),
         ("--stage 1 --width 0", "--width: 0 is not"),
         ("--stage 1 --width nan", "--width: nan is not"),
         ("--stage 1 --seed -1", "--seed: -1 is not"),
         ("--stage 1 --seed 99999999999999999999", "--seed: 99999999999999999999 is not"),
+        ("--stage 1 --width wide", "--width: 'wide' is not a number"),
+        ("--stage 1 --seed x", "--seed: 'x' is not a whole number"),
+        ("--stage 1 --seed 0-4", "--seed: 0-4 is several: give them to --seeds"),
+        ("--status --cache nowhere", "--cache nowhere: no such folder of results"),
         ("--stage 1 --seed 1 --seeds 2", "--seeds: not allowed with argument --seed"),
         ("--stage 1 --seeds", "--seeds: expected one argument"),
         ("--stage 1 --seeds 4-1", "--seeds: 4-1 ends before it begins"),
@@ -118,14 +122,15 @@ def test_the_folder_of_the_study_is_known_however_it_is_spelt(
         ]
 
 
-@pytest.mark.parametrize("place", ["a file", "/proc"])
+@pytest.mark.parametrize("place", ["a file", "a file/below", "/proc"])
 def test_a_cache_that_cannot_be_written_is_one_line_and_status_2(
     place: str, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a file").write_text("no folder")
     options = ("--stage", "1", *ONE_JOB, "--epochs", "1")
-    assert f"{place}/" in refused(capsys, *options, "--cache", place)
+    said = f"--cache {place}: is a file" if place == "a file" else f"{place}/"
+    assert said in refused(capsys, *options, "--cache", place)
 
 
 def test_a_device_that_is_not_there_is_one_line_and_status_2(capsys, tmp_path: Path) -> None:
@@ -227,10 +232,9 @@ def test_another_trial_in_the_same_folder_is_stale_and_named(
     train_here(small_run(1, 1, tmp_path))
     before = contents(small_run(1, 1, tmp_path).folder)
     options = ("--stage", "1", *ONE_JOB, "--epochs", "2")
-    again = "python -m cifar_study.train --stage 1 (and the trial's options) --cache cache/trial"
     assert refused(capsys, *options) == (
         "error: cache/trial/stage-1/seed-0: stale: recipe.epochs 1 → 2; "
-        f"train it anew with: {again} --restart"
+        "--restart trains it anew, another --cache keeps it"
     )
     assert contents(small_run(1, 1, tmp_path).folder) == before
     assert obey(capsys, *options, "--restart") == (0, "")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
+from results import leave
 from runs import drawn
 
 from cifar_study import datasets, illustrations
-from cifar_study.report import pictures
+from cifar_study.report import pictures, study
 from cifar_study.results.run import Run
-from cifar_study.results.store import HISTORY, read_result
+from cifar_study.results.store import HISTORY, RECORD, read_result
 from cifar_study.stages import get_stage
 from cifar_study.train import FIGURES, main
 
@@ -40,7 +41,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 def test_of_commands_that_end_together_every_picture_is_noted(
-    trained: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    trained: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def slowly(folder: Path, read=illustrations._drawn) -> dict[str, str]:
         found = read(folder)
@@ -59,6 +60,7 @@ def test_of_commands_that_end_together_every_picture_is_noted(
         command.join(timeout=60)
         assert command.exitcode == 0
     assert pictures.drawn_from(FIGURES) == trained
+    assert "waiting: figures/ is being drawn by process " in capfd.readouterr().err
 
 
 def test_what_a_stop_left_undrawn_is_drawn_by_the_next_command(
@@ -81,3 +83,26 @@ def test_what_a_stop_left_undrawn_is_drawn_by_the_next_command(
     assert "drawing the pictures of stage 3, seed 0" in capsys.readouterr().err
     assert main(command) == 0
     assert "drawing" not in capsys.readouterr().err
+
+
+def test_a_chart_that_would_lack_a_stage_leaves_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a run is damaged, and where nothing is trained."""
+    runs = [Run(get_stage(number), root=tmp_path) for number in TOGETHER]
+    for run in runs:
+        leave(run, [0.5])
+    monkeypatch.setenv(study.VARIABLE, str(tmp_path))
+    assert list(illustrations.draw([], drawn(), tmp_path)) == []
+    chart = tmp_path / "result.png"
+    before = chart.read_bytes()
+
+    (runs[0].folder / RECORD).write_text("{")
+    [said] = illustrations.draw([], drawn(), tmp_path)
+    assert said.startswith(f"{chart}: not drawn: {runs[0].folder / RECORD}: unreadable")
+    for run in runs:
+        shutil.rmtree(run.folder)
+        run.folder.mkdir()
+    [said] = illustrations.draw([], drawn(), tmp_path)
+    assert said == f"{chart}: not drawn: nothing is trained yet; train a stage first"
+    assert chart.read_bytes() == before

@@ -71,15 +71,27 @@ def test_without_one_package(missing: str, jobs: str, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == (2 if (missing, jobs) == ("torch", "2") else 1)  # one a job
-    for line in errors:
-        assert f"the package {missing} is not installed; run: make train STAGE=1" in line
+    [line] = errors
+    assert f"the package {missing} is not installed; run: make train STAGE=1" in line
 
 
 def test_the_options_are_shown_without_any_package() -> None:
     done = run(PROJECT, sys.executable, "-S", "-m", "cifar_study.train", "--help")
     assert done.returncode == 0
     assert "--stage" in done.stdout
+
+
+def test_the_command_run_as_a_file_says_how_to_run_it() -> None:
+    done = run(PROJECT, sys.executable, "cifar_study/train.py", "--status")
+    assert one_error(done).endswith(
+        "run it in the project's folder as: python -m cifar_study.train"
+    )
+
+
+@pytest.mark.parametrize("module", COMMANDS.values(), ids=COMMANDS)
+def test_a_wrong_option_is_a_line(module: list[str]) -> None:
+    said = one_error(run(PROJECT, sys.executable, "-m", module[0], "--nonsense"))
+    assert said == "error: unrecognized arguments: --nonsense (--help shows the options)"
 
 
 @pytest.mark.skipif(not OLD_PYTHONS, reason="no Python older than 3.11 here")
@@ -158,9 +170,19 @@ def test_make_train_asks_for_what_was_said(clone: Path) -> None:
     }.items():
         said = make(clone, "-n", "train", *words).stdout
         assert f"-m cifar_study.train {expected}" in said
+    shutil.rmtree(clone / ".venv")
     done = make(clone, "train")
     assert done.returncode == 2
     assert done.stderr.startswith("say which: make train STAGE=4")
+    assert not (clone / ".venv").exists()  # asked before gigabytes are fetched
+
+
+def test_make_n_runs_nothing(clone: Path) -> None:
+    said = make(clone, "-n", "report")
+    assert said.returncode == 0
+    assert "quarto" in said.stdout
+    assert not (clone / ".venv").exists()
+    assert not (clone / "_book").exists()
 
 
 def test_what_training_needs_is_listed() -> None:

@@ -53,8 +53,8 @@ def test_an_empty_folder_gives_empty_frames_with_the_same_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = report.histories().columns.tolist(), report.results().columns.tolist()
-    (tmp_path / "empty").mkdir()
-    monkeypatch.setenv(study.VARIABLE, str(tmp_path / "empty"))
+    (tmp_path / "new" / "stage-1" / "seed-0").mkdir(parents=True)  # of a run without an epoch
+    monkeypatch.setenv(study.VARIABLE, str(tmp_path / "new"))
     empty = report.histories(), report.results()
     assert [len(frame) for frame in empty] == [0, 0]
     assert (empty[0].columns.tolist(), empty[1].columns.tolist()) == columns

@@ -86,6 +86,7 @@ def test_answers_are_those_that_are_stored() -> None:
 def test_without_results_there_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "stage-1" / "seed-0").mkdir(parents=True)  # of a run without an epoch
     monkeypatch.setenv(study.VARIABLE, str(tmp_path))
     none = "*Drawn once a stage is trained on CIFAR-10.*"
     assert growth.answers().data == none

@@ -204,7 +204,7 @@ def test_a_checkpoint_that_is_damaged_is_named_and_nothing_is_touched(
     with pytest.raises(StudyError) as caught:
         train_here(run)
     assert str(caught.value).startswith(f"{path}: ")
-    assert "restore it from git, or delete" in str(caught.value)
+    assert "restore it from git if it is there, or delete" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert status(run).text == str(caught.value)
     assert contents(run.folder) == before
@@ -219,5 +219,5 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     state = Checkpoint.load(run.folder, record)
     state.momentum.popitem()
     state.save(run, record["configuration"], record["data"])
-    with pytest.raises(StudyError, match=r"does not fit the network \(no momentum.*--restart$"):
+    with pytest.raises(StudyError, match=r"not fit the network \(no momentum.*; --restart trains "):
         train_here(run)

@@ -80,10 +80,11 @@ class Tree(HTMLParser):
         self.here.children.append(data)
 
 
-def run(project, output):
+def run(project, output, **environment):
     return subprocess.run(
         [sys.executable, "-m", "plain", "--project", str(project), "--output", str(output)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | environment,
     )  # fmt: skip
 
 
@@ -271,7 +272,7 @@ def test_a_broken_project_is_one_line_and_status_2(book):
     (book / "_quarto.yml").write_text("book:\n  title: 'T\n")
     expect_failure(book, ["_quarto.yml", "bad YAML"])
     (book / "_quarto.yml").unlink()
-    expect_failure(book, ["_quarto.yml", "No such file"])
+    expect_failure(book, [f"{book}: holds no _quarto.yml", "--project"])
 
 
 def expect_failure(book, words):
@@ -285,6 +286,26 @@ def expect_failure(book, words):
     assert all(word in lines[0] for word in words), lines[0]
     assert output.read_text() == "as before"
     assert [path.name for path in output.parent.iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize(
+    ("output", "environment", "said"),
+    [
+        ("out", {}, "out: is there and no file; choose another name"),
+        ("/dev/full", {}, "/dev/full: is there and no file; choose another name"),
+        ("one.qmd/page.html", {}, "page.html: cannot be written (File exists); a file is in its"),
+        ("page.html", {"CIFAR_STUDY_CACHE": "nope"}, "CIFAR_STUDY_CACHE=nope: no such folder"),
+        ("page.html", {"CIFAR_STUDY_CACHE": "plain"}, "CIFAR_STUDY_CACHE=plain: holds no results"),
+    ],
+)
+def test_what_cannot_come_to_a_page_is_said_before_a_cell_is_run(book, output, environment, said):
+    (book / "out").mkdir(exist_ok=True)
+    (book / "one.qmd").write_text("# One\n\n```{python}\n1 / 0\n```\n")
+    done = run(book, book / output, **environment)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert said in line
+    assert "division" not in line
 
 
 def test_ctrl_c_stops_it_at_once_and_leaves_no_kernel(book):

@@ -90,7 +90,7 @@ def test_a_second_process_is_told_who_holds_the_run_and_ctrl_c_stops_the_first(
     first.join(timeout=30)
     assert first.exitcode == 130
     said = (tmp_path / "first err").read_text()
-    assert "stopped; every finished epoch is kept, the same command goes on" in said
+    assert "stopped; all that was finished is kept, the same command goes on" in said
     assert "Traceback" not in said
     assert len(finished(run)) > 0
 
@@ -146,7 +146,7 @@ def test_ctrl_c_stops_every_job(
     os.killpg(process.pid, signal.SIGINT)
     code, said = ended(process, tmp_path, seconds=30)
     assert code == 130
-    assert "stopped; every finished epoch is kept" in said
+    assert "stopped; all that was finished is kept" in said
     assert "Traceback" not in said
     wait_for(lambda: group(process.pid) == [], seconds=10)
 
@@ -164,7 +164,7 @@ def test_who_presses_ctrl_c_again_and_again_is_told_once(
     code, said = ended(process, tmp_path, seconds=30)
     assert (code, said.strip()) == (
         130,
-        "stopped; every finished epoch is kept, the same command goes on",
+        "stopped; all that was finished is kept, the same command goes on",
     )
 
 

@@ -184,9 +184,11 @@ def test_results_made_from_something_else_go(copy: Path, name: str) -> None:
 
 def test_results_that_lie_elsewhere_are_looked_at(copy: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CIFAR_STUDY_CACHE", str(tmp_path / "theirs"))
-    assert fresh(copy, "before") == 1  # no such folder
-    (tmp_path / "theirs").mkdir()
-    fresh(copy, "before")
+    assert fresh(copy, "before") == fresh(copy, "check") == 2  # no such folder
+    (tmp_path / "theirs" / "stage-1").mkdir(parents=True)
+    assert fresh(copy, "before") == fresh(copy, "check") == 2  # nothing in it
+    (tmp_path / "theirs" / "stage-1" / "seed-0").mkdir()
+    assert fresh(copy, "before") == 0
     kept = copy / "_freeze" / "result"
     kept.touch()
     fresh(copy, "before")
@@ -196,14 +198,22 @@ def test_results_that_lie_elsewhere_are_looked_at(copy: Path, tmp_path: Path, mo
     assert not kept.exists()
 
 
+@pytest.mark.parametrize("words", [[], ["befor"], ["before", "after"]])
+def test_a_step_that_is_none_is_a_line(copy: Path, words: list[str]) -> None:
+    script = [sys.executable, "chapters/fresh.py", *words]
+    done = subprocess.run(script, cwd=copy, check=False, capture_output=True, text=True)
+    said = "error: say one of: chapters/fresh.py before, after, check\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_what_is_in_the_way_is_named_in_a_line(copy: Path) -> None:
     shutil.rmtree(copy / "_freeze", ignore_errors=True)
     (copy / "_freeze").write_text("no folder")
     script = [sys.executable, "chapters/fresh.py", "before"]
     done = subprocess.run(script, cwd=copy, check=False, capture_output=True, text=True)
     (copy / "_freeze").unlink()
-    assert done.returncode == 1
-    assert done.stderr.startswith("_freeze: ")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: _freeze: ")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -241,6 +251,50 @@ def test_the_plain_edition_takes_the_place_of_an_earlier_book_only_once_it_is_ma
     assert pages == ({tmp_path / "_book" / "index.html"} if whole else earlier)
     for page in pages:
         assert (page.read_text() == "as before") is not whole
+
+
+def test_a_misspelt_cache_leaves_the_book_as_it_is(copy: Path, monkeypatch) -> None:
+    """Quarto would remove it before it asks whether there is something to render."""
+    (copy / "_book").mkdir()
+    (copy / "_book" / "index.html").write_text("as before")
+    monkeypatch.setenv("CIFAR_STUDY_CACHE", "nope")
+    for target in ("report", "pdf", "preview") if shutil.which("quarto") else ("report",):
+        done = make(target, copy, os.environ["PATH"])
+        assert done.returncode == 2
+        said = [line for line in done.stderr.splitlines() if not line.startswith("make:")]
+        assert said == ["error: CIFAR_STUDY_CACHE=nope: no folder that holds results; name one"]
+    assert (copy / "_book" / "index.html").read_text() == "as before"
+    shutil.rmtree(copy / "_book")
+
+
+@pytest.mark.parametrize("name", ["page.html", "search.json"])
+@pytest.mark.parametrize("content", [None, b"\xff{"], ids=["missing", "damaged"])
+def test_a_damaged_page_or_index_is_named_in_a_line(
+    name: str, content: bytes | None, tmp_path: Path
+) -> None:
+    libraries = tmp_path / "site_libs" / "quarto-html" / "tabsets"
+    libraries.mkdir(parents=True)
+    (libraries / "tabsets.js").write_text("export function init() {}\n")
+    script = 'import * as tabsets from "./tabsets/tabsets.js";\n'
+    (libraries.parent / "quarto.js").write_text(script)
+    for file in {"page.html", "search.json"} - {name}:
+        (tmp_path / file).write_text("[]")
+    if content:
+        (tmp_path / name).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, PROJECT / "chapters" / "works_from_file.py"],
+        env=os.environ | {"QUARTO_PROJECT_OUTPUT_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    if (name, content) == ("page.html", None):  # a book without pages is none of its business
+        assert done.returncode == 0
+        return
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: chapters/works_from_file.py: ")
+    assert str(tmp_path / name) in line
+    assert line.endswith("; render again")
 
 
 @pytest.mark.parametrize(

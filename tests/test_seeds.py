@@ -9,7 +9,7 @@ import pytest
 import results
 
 from cifar_study import atomic
-from cifar_study.options import _seeds
+from cifar_study.options import seed_list
 from cifar_study.report import charts, comparison, replicates, study, summary, tables
 from cifar_study.results import store
 from cifar_study.results.run import Run
@@ -58,6 +58,7 @@ def shown(*stages: int) -> list[str]:
 
 
 def test_words_follow_whether_a_stage_is_trained_and_leaves_the_level_of_chance() -> None:
+    leave(2, 0, [0.10, 0.10, 0.12])
     assert summary.stage(4).leaves_chance() == "That run is not trained yet."
     leave(4, 0, [0.10, 0.25, 0.30])
     assert summary.stage(4).leaves_chance() == (
@@ -145,8 +146,8 @@ def test_a_half_trained_seed_changes_nothing_but_is_named() -> None:
     assert shown(4, 5) == alone
     assert (
         "**Stage 4, two blocks, ReLU**: seed 1 not complete, what is shown is of seed 0; "
-        "`python -m cifar_study.train --stage 4 (and the trial's options) --cache trial --seeds 1` "
-        "goes on."
+        "`python -m cifar_study.train --stage 4 --epochs 3 --data synthetic --cache trial "
+        "--seeds 1` goes on."
     ) in tables.incomplete_note(4).data
     leave(4, 2, COMPLETE[2])
     assert summary.stage(4).test_accuracy == "65.0%"  # of seeds 0 and 2
@@ -286,7 +287,7 @@ def test_stages_may_have_different_numbers_of_seeds(three: replicates.Replicates
 
 @pytest.mark.parametrize("numbers", [[0], [1, 3], [0, 1, 2, 5], [2, 7, 8, 9, 12]])
 def test_written_seeds_are_read_back(numbers: list[int]) -> None:
-    assert _seeds(replicates.written(numbers)) == numbers
+    assert seed_list(replicates.written(numbers)) == numbers
 
 
 def test_seeds_are_written_short() -> None:

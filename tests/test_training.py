@@ -50,7 +50,7 @@ def test_output_to_a_log_is_lines(straight) -> None:
     assert done.stdout == ""
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
-    lines = done.stderr.splitlines()
+    lines = [line for line in done.stderr.splitlines() if "at work on" not in line]
     assert len(lines) == 26
     assert re.fullmatch(
         r"stage 8, seed 0: epoch 7/25, train loss \d\.\d{4} accuracy \d+\.\d%, "
@@ -157,7 +157,7 @@ def test_another_precision_than_the_recorded_is_refused(
     stopped_after(run, done)
     kept = contents(run.folder)
     on_processor(monkeypatch, bfloat16=True)
-    with pytest.raises(StudyError, match=r"stale: precision float32 → bfloat16; .* --restart$"):
+    with pytest.raises(StudyError, match="stale: precision float32 → bfloat16; --restart trains"):
         train_here(run, hardware=bfloat16)
     assert contents(run.folder) == kept
     assert status(run).state == ("partial" if done == 1 else "complete")
@@ -364,7 +364,7 @@ def test_news_that_begin_with_the_end_of_an_epoch_are_lines_with_the_time_left(
         )
     reporter = Reporter(small_run(1, 10, tmp_path), 0)
     reporter(trainer.Event(3.2, 0.25, 0.25))
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "stage 1, seed 0: at work on epoch 4 of 10\n"
     now[0] += 10
     reporter(told(4))
     now[0] += 10

@@ -8,6 +8,7 @@ the same fingerprint and, with the same seed, the same training.
 import hashlib
 import io
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def _load(folder: Path) -> Dataset:
     decoded = folder / DECODED
     if present(decoded) and (data := _read_decoded(decoded, folder)):
         return data
+    print(f"decoding the pictures in {folder}, some ten seconds", file=sys.stderr, flush=True)
     rows, train = decode(folder)
     data = dataset_from("cifar10", folder, rows, train)
     if data.fingerprint != FINGERPRINT:

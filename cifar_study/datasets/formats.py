@@ -1,7 +1,6 @@
 """The two layouts that CIFAR-10 comes in, read into rows of one form and one order."""
 
 import io
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,7 +92,7 @@ def _parquet_rows(files: list[Path]) -> Iterator[np.ndarray]:
             unit=" pictures",
             delay=1,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=None,
         )
         for index, row in enumerate(progress):
             if not 0 <= labels[index] < len(CLASSES):

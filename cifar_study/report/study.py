@@ -39,6 +39,8 @@ def cache() -> Path:
         return project_path("cache")
     if not os.path.isdir(named):  # noqa: PTH112, which raises for names that can't be
         raise StudyError(f"{VARIABLE}={named[:100]}: no such folder; name one that holds results")
+    if not next(Path(named).glob("stage-*/seed-*"), None):
+        raise StudyError(f"{VARIABLE}={named[:100]}: holds no results; name a folder that does")
     return Path(named)
 
 

@@ -6,11 +6,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cifar_study.stages import PEERS, STAGES, Block, Network, Recipe, ResNet, Stage
+from cifar_study.stages import (
+    PEERS,
+    STAGES,
+    Block,
+    Network,
+    Recipe,
+    ResNet,
+    Stage,
+    get_stage,
+    width_of,
+)
 
 # Raised when the engine computes something else from the same stage and seed
 # (another order of batches, other starting weights), not when it gets faster.
 ARITHMETIC = 2
+CACHE = Path("cache")  # where the study lies, seen from the project
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,12 @@ class Run:
 
     def command(self, *more: str) -> str:
         """The command that trains this run, for messages that name a remedy."""
-        words = [f"--stage {self.stage.number}", *([f"--seed {self.seed}"] if self.seed else [])]
-        if self.trial:  # its options are known to whoever gave them
-            words.append(f"(and the trial's options) --cache {self.root}")
+        usual = {"seed": 0, "epochs": get_stage(self.stage.number).recipe.epochs, "limit": None}
+        usual |= {"width": 1, "data": "cifar10", "cache": CACHE}
+        values = (self.seed, self.planned, self.limit, width_of(self.stage), self.data, self.root)
+        options = dict(zip(usual, values, strict=True)).items()
+        words = [f"--{name} {value}" for name, value in options if value != usual[name]]
+        words.insert(0, f"--stage {self.stage.number}")
         return " ".join(["python -m cifar_study.train", *words, *more])
 
     def configuration(self, fingerprint: str, precision: str) -> dict[str, Any]:

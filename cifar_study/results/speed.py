@@ -17,11 +17,11 @@ def speed_file(root: Path, processor: str) -> Path:
     return root / f"speed-{re.sub('[^a-z0-9]+', '-', name).strip('-')}.json"
 
 
-def read_speed(path: Path) -> dict[str, Any]:
+def read_speed(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     """What was measured on one processor; anything else is a :class:`StudyError`."""
-    results = read_json(path, REMEDY)
+    results = read_json(path, remedy)
     if results.get("format") != FORMAT:
-        raise StudyError(f"{path}: not a result of format {FORMAT}; {REMEDY}")
+        raise StudyError(f"{path}: not a result of format {FORMAT}; {remedy}")
     return results
 
 

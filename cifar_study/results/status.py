@@ -39,6 +39,16 @@ def stale(run: Run, record: Mapping[str, Any], fingerprint: str = "", precision:
     return "; ".join(differences(recorded, wanted))
 
 
+def refuse_stale(
+    run: Run, record: Mapping[str, Any], precision: str = "auto", fingerprint: str = ""
+) -> None:
+    """Raise a :class:`StudyError` where a record is not of what ``run`` would give now."""
+    if reason := stale(run, record, fingerprint, precision if precision != "auto" else ""):
+        raise StudyError(
+            f"{run.folder}: stale: {reason}; --restart trains it anew, another --cache keeps it"
+        )
+
+
 @dataclass(frozen=True)
 class Status:
     """Where a run stands: ``state`` is complete, partial, absent, stale or damaged."""

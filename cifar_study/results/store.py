@@ -188,7 +188,7 @@ def _tensors(**arrays: np.ndarray) -> bytes:
 
 
 def _retrain(folder: Path) -> str:
-    return f"restore it from git, or delete {folder} and train the stage again"
+    return f"restore it from git if it is there, or delete {folder} and train the stage again"
 
 
 def read_tensors(path: Path, sha256: str) -> dict[str, np.ndarray]:

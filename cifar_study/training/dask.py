@@ -97,7 +97,6 @@ def _connected(address: str) -> Iterator[distributed.Client]:
     """A client of the scheduler; closing it makes the workers stop what it asked for."""
     for name in ("distributed", "distributed.client"):  # what goes wrong is said here, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    _look_for_scheduler(address)
     try:
         client = distributed.Client(address, timeout=10, set_as_default=False)
     except Exception as error:  # of a wrong protocol, of tls:// without its settings, or no answer
@@ -119,7 +118,7 @@ def _connected(address: str) -> Iterator[distributed.Client]:
         yield client
 
 
-def _look_for_scheduler(address: str) -> None:
+def look_for_scheduler(address: str) -> None:
     """Whether something listens there; Dask would try for long, and not say what is wrong."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:

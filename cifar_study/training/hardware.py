@@ -12,10 +12,10 @@ import torch
 from cifar_study.errors import StudyError
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", compiled: bool = False) -> torch.device:
     """The device called ``name``; ``auto`` is CUDA, else Apple's MPS, else the CPU.
 
-    One that is not there is a :class:`StudyError`.
+    One that is not there is a :class:`StudyError`, as is one but CUDA to train ``compiled`` on.
     """
     present = {
         "cuda": torch.cuda.is_available(),
@@ -28,6 +28,8 @@ def choose_device(name: str = "auto") -> torch.device:
         raise StudyError(
             f"--device {name}: this machine or this PyTorch has none; use --device auto"
         )
+    if compiled and name != "cuda":
+        raise StudyError("--compile: is for training on a GPU with CUDA; leave it out")
     return torch.device(name)
 
 

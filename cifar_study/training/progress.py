@@ -44,7 +44,7 @@ class Reporter:
             total=run.planned,
             desc=run.name,
             position=position,
-            disable=not sys.stderr.isatty(),
+            disable=None,
             bar_format="{desc}: {percentage:3.0f}% {bar} {n:.1f}/{total} epochs "
             "[{elapsed}<{remaining}{postfix}]",
             dynamic_ncols=True,
@@ -56,6 +56,8 @@ class Reporter:
             # Where it began: news of an epoch's end is of one that was under way.
             self.start = math.ceil(event.epochs) - 1
             self.bar.initial = self.bar.n = self.start
+            if self.bar.disable and not event.row:
+                self._say(f"at work on epoch {self.start + 1} of {self.run.planned}")
         self.bar.update(event.epochs - self.bar.n)
         self.bar.set_postfix_str(f"loss {event.loss:.3f}, accuracy {event.accuracy:.1%}")
         if event.row and self.bar.disable:
@@ -73,7 +75,8 @@ class Reporter:
         """Close the bar and say that the run is complete."""
         self.bar.close()
         done = "complete" if trained else "already complete"
-        self._say(f"{done}, {self.run.planned} epochs in {self.run.folder}")
+        epochs = f"{self.run.planned} epoch{'s' if self.run.planned > 1 else ''}"
+        self._say(f"{done}, {epochs} in {self.run.folder}")
 
     def fail(self, message: str) -> None:
         """Close the bar and say why the run stopped."""

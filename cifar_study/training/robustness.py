@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from torch import nn
+from tqdm import tqdm
 
 from cifar_study.atomic import reason
 from cifar_study.cifar10 import SIDE
@@ -53,7 +54,7 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
     """
     originals = [Image.fromarray(picture) for picture in data.test_images]
     named = {}
-    for width, height, how in SHAPES:
+    for width, height, how in _progress(SHAPES, "shapes"):
         changed = (_cut if how == "cut" else resized)(originals, width, height)
         named[f"{width}×{height} {how}"] = (
             probabilities(model, changed).argmax(1) == data.test_labels
@@ -70,7 +71,7 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
     }
     some, labels = originals[::every], data.test_labels[::every]
     widths: dict[str, dict[str, float]] = {}
-    for side in TEST_SIDES:
+    for side in _progress(TEST_SIDES, "sizes"):
         flat = resized(some, side, flattened(side))
         square = resized(some, side, side)
         changes = {"square": square, "flattened": flat, "padded": _padded(flat)}
@@ -81,6 +82,11 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
             share = float((probabilities(model, pictures).argmax(1) == labels).mean())
             widths.setdefault(name, {})[str(side)] = share
     return {"shapes": shapes, "widths": widths}
+
+
+def _progress(what: Sequence[Any], name: str) -> tqdm:
+    """A bar while they are gone through; none where no terminal shows it."""
+    return tqdm(what, desc=f"test pictures in other {name}", leave=False, disable=None)
 
 
 def flattened(width: int) -> int:

@@ -1,24 +1,20 @@
 """One run from its last finished epoch to its last: the engine and the results meet here."""
 
-import errno
 import math
-import os
-import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import filelock
 import numpy as np
 import pandas as pd
 
-from cifar_study.atomic import UNFINISHED, present, remove, writing
+from cifar_study.atomic import UNFINISHED, present, remove
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
+from cifar_study.results.lock import LOCK, hold
 from cifar_study.results.run import Run
-from cifar_study.results.status import stale
+from cifar_study.results.status import refuse_stale
 from cifar_study.results.store import (
     COLUMNS,
     RECORD,
@@ -74,7 +70,8 @@ def train(
     processor does not have, for a loss that is not a number, and for a disk
     that can't be written.
     """
-    with _hold(run, lock_timeout):
+    with hold(run.folder, f"{run.name} is being trained", lock_timeout):
+        remove(run.folder.glob(f".*{UNFINISHED}"))  # what a killed process left half written
         record = _restarted(run, restart) if restart else _record(run, data, hardware.precision)
         if record and record["epochs_done"] >= run.planned:
             read_result(run.folder, whole=True)  # damage is said, not passed over
@@ -101,10 +98,7 @@ def _record(run: Run, data: Dataset, precision: str) -> dict[str, Any] | None:
         read_result(run.folder)  # raises where other files are there
         return None
     record = read_record(path)
-    if reason := stale(run, record, data.fingerprint, precision if precision != "auto" else ""):
-        raise StudyError(
-            f"{run.folder}: stale: {reason}; train it anew with: {run.command('--restart')}"
-        )
+    refuse_stale(run, record, precision, data.fingerprint)
     return record
 
 
@@ -120,9 +114,7 @@ def _train(
         set_up_process,
     )
 
-    device = choose_device(hardware.device)
-    if hardware.compiled and device.type != "cuda":
-        raise StudyError("--compile: is for training on a GPU with CUDA; leave it out")
+    device = choose_device(hardware.device, hardware.compiled)
     set_up_process(device, hardware.threads)
     chosen = record["configuration"]["precision"] if record else hardware.precision
     precision = choose_precision(chosen, device)
@@ -144,8 +136,7 @@ def _train(
             engine.load_state(checkpoint.model, checkpoint.momentum)
         except ValueError as error:
             raise StudyError(
-                f"{run.folder}: does not fit the network ({error}); train the stage anew with: "
-                f"{run.command('--restart')}"
+                f"{run.folder}: does not fit the network ({error}); --restart trains it anew"
             ) from None
     description = describe(device, precision) | {"side_by_side": hardware.side_by_side}
     if hardware.compiled:
@@ -192,35 +183,3 @@ def _with_session(
     if sessions and {**sessions[-1], "first_epoch": 0} == {"first_epoch": 0} | description:
         return sessions
     return [*sessions, {"first_epoch": first_epoch} | description]
-
-
-LOCK = "lock"
-
-
-@contextmanager
-def _hold(run: Run, lock_timeout: float = 0) -> Iterator[None]:
-    """Hold a run so that no second process trains it; a holder that dies lets go."""
-    path = run.folder / LOCK
-    lock = filelock.FileLock(path, timeout=lock_timeout, is_singleton=False, fallback_to_soft=False)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            holder = path.read_text() or "another process"
-            raise StudyError(
-                f"{run.name} is being trained by {holder} ({path}); wait for it or stop it"
-            ) from None
-        except OSError as error:
-            if error.errno != errno.ENOSYS:
-                raise
-            raise StudyError(
-                f"{path}: this file system has no locks, which keep two processes off one run; "
-                "choose another folder with --cache"
-            ) from None
-        path.write_text(f"process {os.getpid()} on {platform.node()}")
-    remove(run.folder.glob(f".*{UNFINISHED}"))  # what a killed process left half written
-    try:
-        yield
-    finally:
-        lock.release()
