@@ -93,11 +93,8 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         from cifar_study.training.dask import look_for_scheduler
 
         look_for_scheduler(options.scheduler)
-    else:  # on a cluster it is the workers' hardware that matters
-        from cifar_study.training.hardware import choose_device, choose_precision
-
-        device = choose_device(options.device, options.compile)
-        choose_precision(options.precision, device)
+    elif options.device in ("cuda", "mps") or options.compile or options.precision == "bfloat16":
+        _on_gpu(options)  # where it lacks what was asked for, that is said now
     name, fill = _data(options)
     data = datasets.load(name, fill)  # decoded and checked once, before any job starts
     cores = (
@@ -105,8 +102,8 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
     )
     runs = sorted(runs, key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
     jobs = threads = 1
-    if not options.scheduler:
-        jobs = min(options.jobs or (cores if device.type == "cpu" else 1), len(runs))
+    if not options.scheduler:  # whose workers have one job and one thread each
+        jobs = min(options.jobs or (1 if _on_gpu(options) else cores), len(runs))
         threads = max(1, cores // jobs)
     hardware = Hardware(options.device, options.precision, threads, jobs, options.compile)
     restart = uuid.uuid4().hex if options.restart else ""
@@ -138,6 +135,15 @@ def _said(errors: Iterable[str]) -> bool:
         _say(f"error: {one_line(error)}")
         said = True
     return said
+
+
+def _on_gpu(options: argparse.Namespace) -> bool:
+    """Whether this machine trains on a GPU; one that lacks what is asked for is a StudyError."""
+    from cifar_study.training.hardware import choose_device, choose_precision
+
+    device = choose_device(options.device, options.compile)
+    choose_precision(options.precision, device)
+    return device.type != "cpu"
 
 
 def _refuse_stale(runs: list[Run], precision: str) -> None:
