@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,12 +75,25 @@ def fork(folder: Path, *options: str, log: str = "", few: bool = False) -> BaseP
     It prints to ``folder/out`` and ``folder/err``, after the name of a ``log``. With ``few`` the
     drawn set is a tenth as large, for runs of one job.
     """
-    process = _server.Process(target=_forked, args=(folder, options, log, few), daemon=True)
+    return fork_to(_train, folder, list(options), few, log=log)
+
+
+def fork_to(
+    call: Callable[..., object], folder: Path, *given: object, log: str = ""
+) -> BaseProcess:
+    """Have a fork call a function and exit with what it returns; it prints as :func:`fork` does."""
+    process = _server.Process(target=_forked, args=(call, folder, given, log), daemon=True)
     process.start()
     return process
 
 
-def _forked(folder: Path, options: tuple[str, ...], log: str, few: bool) -> None:
+def _train(options: list[str], few: bool) -> int:
+    if few:
+        datasets.synthetic = functools.partial(datasets.synthetic, shapes.TRAIN // 10, 50)
+    return main(options)
+
+
+def _forked(call: Callable[..., object], folder: Path, given: tuple, log: str) -> None:
     os.setsid()
     _prepare()
     multiprocessing.current_process().daemon = False  # it may have jobs
@@ -89,9 +103,7 @@ def _forked(folder: Path, options: tuple[str, ...], log: str, few: bool) -> None
     for stream, name in ((sys.stdout, "out"), (sys.stderr, "err")):
         with Path(log + name).open("w") as file:
             os.dup2(file.fileno(), stream.fileno())
-    if few:
-        datasets.synthetic = functools.partial(datasets.synthetic, shapes.TRAIN // 10, 50)
-    sys.exit(main(list(options)))
+    sys.exit(call(*given))
 
 
 def train_in_fork(

@@ -373,7 +373,7 @@ def test_a_tiny_run_measures_writes_and_shows(
 ) -> None:
     output = tmp_path / "speed.json"
     command = ["--images", "128", "--repeats", "1", "--data", "synthetic", "--stages", "1"]
-    command += ["--jobs", "2", "--output", str(output), "--keras-python", str(tmp_path / "none")]
+    command += ["--jobs", "1", "--output", str(output), "--keras-python", str(tmp_path / "none")]
 
     def run(*arguments: str) -> str:
         assert speed.main([*command, *arguments]) == 0

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import filelock
 import pytest
-from command import environment, refused, start, train_in_fork
+from command import fork_to, refused, start, train_in_fork
 from runs import SMALL, contents, finished, same_result, small_run, wait_for
 from test_processes import group
 
@@ -53,6 +53,13 @@ def test_jobs_and_scheduler_do_not_go_together(capsys) -> None:
     assert "--jobs does not go with --scheduler" in said
 
 
+def _dask(words: list[str]) -> None:
+    from dask.__main__ import main as dask  # here, as Dask may be missing
+
+    sys.argv[1:] = words
+    dask()
+
+
 class Cluster:
     """A scheduler on the loopback address, and its workers by process id."""
 
@@ -63,16 +70,10 @@ class Cluster:
         wait_for(lambda: self._address() is not None)
         self.address = self._address()
 
-    def _dask(self, *words: object) -> subprocess.Popen:
-        log = (self.folder / "dask.log").open("ab")
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *map(str, words), "--host", "127.0.0.1"],
-            cwd=self.folder,
-            env=environment(),
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    def _dask(self, *words: object) -> BaseProcess:
+        """``python -m dask`` in a fork: each worker would import torch for seconds."""
+        name = f"dask {len(self.workers)} {time.monotonic_ns()} "
+        return fork_to(_dask, self.folder, [*map(str, words), "--host", "127.0.0.1"], log=name)
 
     def _address(self) -> str | None:
         """The scheduler's address, once it has written it down."""
@@ -80,7 +81,7 @@ class Cluster:
         found = re.search(r"tcp://[\d.]+:\d+", text)
         return found[0] if found else None
 
-    def add_worker(self, threads: int = 1) -> subprocess.Popen:
+    def add_worker(self, threads: int = 1) -> BaseProcess:
         """Start a worker, without the nanny that would start it again."""
         options = ("--no-nanny", "--no-dashboard", "--nthreads", threads)
         worker = self._dask("worker", self.address, *options)
@@ -104,7 +105,7 @@ class Cluster:
         """Kill a worker as ``kill -9`` does."""
         worker = self.workers.pop(pid)
         worker.kill()
-        worker.wait()
+        worker.join()
 
     def kill_all(self) -> None:
         """Kill every worker, until the scheduler knows of none."""
@@ -116,7 +117,7 @@ class Cluster:
         """Leave no process behind."""
         for process in (*self.workers.values(), self.scheduler):
             process.kill()
-            process.wait()
+            process.join()
 
 
 @pytest.fixture(scope="module")
