@@ -43,9 +43,22 @@ def real_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_data(real_folder: Path) -> datasets.Dataset:
-    """CIFAR-10, decoded once: it takes seconds."""
-    return datasets.load(str(real_folder))
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def real_data(real_folder: Path, shared: Path) -> datasets.Dataset:
+    """CIFAR-10, decoded once by whichever worker is first: it takes seconds."""
+    folder = shared / "cifar10"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            for path in real_folder.iterdir():
+                (folder / path.name).symlink_to(path.resolve())
+        return datasets.load(str(folder))
 
 
 def copy_project(target: Path) -> Path:
@@ -98,11 +111,8 @@ EDITIONS = [
 
 
 @pytest.fixture(scope="session", params=EDITIONS)
-def book(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def book(request: pytest.FixtureRequest, shared: Path) -> Path:
     """The folder of the whole book, rendered once for each edition by whichever worker is first."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
     project = shared / f"book-{request.param}"
     with FileLock(f"{project}.lock"):
         if not (project / "_book" / "index.html").exists():

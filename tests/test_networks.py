@@ -52,17 +52,15 @@ def tab(visit_from: Callable):  # noqa: F811
 
 @pytest.mark.browser
 @pytest.mark.real_data
-def test_a_thousand_test_pictures_get_the_answers_of_pytorch(
-    tab, real_data: datasets.Dataset
-) -> None:
-    images = real_data.test_images[::10]
-    assert len(images) == 1_000
+def test_test_pictures_get_the_answers_of_pytorch(tab, real_data: datasets.Dataset) -> None:
+    images = real_data.test_images[::40]  # they are in the order of their classes
+    assert len(images) == 250
     for number in STAGES:
         expected = in_torch(number, images)
-        given = np.concatenate([in_browser(tab, number, part) for part in np.split(images, 4)])
+        given = in_browser(tab, number, images)
         print(number, np.abs(given - expected).max(), (given.argmax(1) != expected.argmax(1)).sum())
         assert np.abs(given - expected).max() < WITHIN, number
-        assert (given.argmax(1) != expected.argmax(1)).sum() <= 2, number
+        assert (given.argmax(1) != expected.argmax(1)).sum() <= 1, number
 
 
 @pytest.mark.browser
