@@ -20,7 +20,7 @@ from pathlib import Path
 from cifar_study.errors import StudyError
 
 PROJECT = Path(__file__).parent.parent
-DATA = os.environ.get("CIFAR_STUDY_DATA", str(PROJECT / "data"))  # as for training
+DATA = os.environ.get("CIFAR_STUDY_DATA") or str(PROJECT / "data")  # as for training
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 
 

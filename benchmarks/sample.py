@@ -24,7 +24,7 @@ def write_sample(path: Path, data: Dataset, images: int) -> None:
 def read_sample(path: Path) -> Dataset:
     """What :func:`write_sample` wrote."""
     with np.load(path) as arrays:
-        return Dataset("sample", str(path), *arrays.values(), fingerprint="")
+        return Dataset("sample", *arrays.values(), fingerprint="")
 
 
 def first(sample: Dataset, images: int) -> Dataset:

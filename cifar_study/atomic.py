@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 
 UNFINISHED = ".unfinished"  # ends the name of what is being written; git ignores it
 
@@ -47,13 +47,6 @@ def present(path: Path) -> bool:
         raise StudyError(
             f"{path}: can't be looked at ({reason(error)}); allow reading there, or choose another"
         ) from None
-
-
-def reason(error: Exception) -> str:
-    """Why, in one line: of the operating system without the path, else the error's own text."""
-    return (
-        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    )
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:

@@ -20,6 +20,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {one_line(message)} (--help shows the options)\n")
 
 
+def reason(error: Exception) -> str:
+    """Why, in one line: of the operating system without the path, else the error's own text."""
+    return (
+        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    )
+
+
 def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str:
     """What to run where an import failed; a module of our own that is missing is raised again."""
     name = (error.name or "that was asked for").partition(".")[0]
@@ -27,7 +34,7 @@ def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str
         raise error
     what = "is not installed"
     if not isinstance(error, ModuleNotFoundError):
-        what = f"can't be used ({(str(error).split(chr(10)) or [''])[0].strip()})"
+        what = f"can't be used ({reason(error)})"
     return f"the package {name} {what}; run: {make} (or: pip install -r requirements.txt)"
 
 

@@ -113,7 +113,7 @@ def _is_drawn(result: Result, run: Run, folder: Path) -> bool:
 
 @style.context(STYLE)
 def _draw_result(folder: Path) -> None:
-    """The chart of all stages, for the README; one that would lack a stage is not drawn."""
+    """The chart of all stages, for the README; not drawn where a damaged one would be left out."""
     path = folder / "result.png"
     statuses = [status for number in STAGES for status in replicates(number).statuses]
     if not any(status.result for status in statuses):

@@ -12,7 +12,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -22,6 +22,7 @@ if not __package__:
     raise SystemExit(2)
 
 from cifar_study.atomic import present
+from cifar_study.cifar10 import TRAIN
 from cifar_study.errors import StudyError, missing_package, one_line
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.options import parser, refuse_idle_options
@@ -30,8 +31,6 @@ from cifar_study.stages import PEERS, STAGES, get_stage, scale_width
 
 TRIAL, FIGURES, DATA = CACHE / "trial", Path("figures"), Path("data")
 FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
-# Held meanwhile: what is noted of others' pictures is read, then written.
-DRAWING = f"{FIGURES}/ is being drawn"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,7 +81,6 @@ def _data(options: argparse.Namespace) -> tuple[str, bool]:
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train every run, the longest first, then draw what is not drawn yet."""
     from cifar_study import datasets
-    from cifar_study.results.lock import hold
     from cifar_study.training import local
     from cifar_study.training.progress import show
     from cifar_study.training.trainer import Hardware
@@ -121,7 +119,7 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         from cifar_study import illustrations  # here, as it loads matplotlib
 
         trained = [run for run in runs if run not in failed]
-        with hold(CACHE, DRAWING, timeout=-1):
+        with _drawing():
             undrawn = _said(illustrations.draw(trained, data, FIGURES))
     if failed and len(runs) > 1:
         print(f"failed: {', '.join(run.name for run in failed)}", file=sys.stderr)
@@ -209,7 +207,6 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _runs(options: argparse.Namespace) -> list[Run]:
     """The runs that the options name, those of trials with what makes them one."""
-    from cifar_study.cifar10 import TRAIN
     from cifar_study.datasets import shapes
 
     pictures = shapes.TRAIN if options.data == "synthetic" else TRAIN
@@ -241,7 +238,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         Run(scale_width(stage, options.width), limit=options.limit, data=data, root=CACHE)
         for stage in stages
     ]
-    trial, root = any(run.trial for run in runs), options.cache
+    trial, root = any(run.trial for run in runs), options.cache and Path(options.cache)
     if root and os.path.realpath(root) == os.path.realpath(CACHE):  # however it is spelt
         root = CACHE
     if trial and root == CACHE:
@@ -283,7 +280,6 @@ def _show_status(runs: list[Run]) -> int:
 
 def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
     from cifar_study import datasets, illustrations
-    from cifar_study.results.lock import hold
 
     if other := [run for run in runs if run.trial or run.seed or run.root != CACHE]:
         raise StudyError(
@@ -291,8 +287,16 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
             "leave the options of trials, --seed and --cache out"
         )
     data = datasets.load(*_data(options))
-    with hold(CACHE, DRAWING, timeout=-1):
+    with _drawing():
         return 2 if _said(illustrations.draw(runs, data, FIGURES, anew=True)) else 0
+
+
+def _drawing() -> AbstractContextManager:
+    """Holds figures/, where what is noted of others' pictures is read, then written."""
+    from cifar_study.results.lock import hold
+
+    os.environ.pop("CIFAR_STUDY_CACHE", None)  # what the report is pointed at: this shows the study
+    return hold(CACHE, f"{FIGURES}/ is being drawn", timeout=-1)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,11 @@ def leave(
         pd.DataFrame(rows, columns=COLUMNS),
         {"a": np.zeros(1, dtype=np.float32)} if model is None else model,
         {},
-        np.eye(10, dtype=np.float16)[(np.arange(10) + shift) % 10],
-        np.arange(10, dtype=np.uint8),
-        list(sessions or [MACHINE | {"first_epoch": 1, "precision": precision}]),
     ).save(
         run,
-        run.configuration(fingerprint, precision),
-        {"name": run.data, "fingerprint": fingerprint, "channel_means": [0.1, 0.2, 0.3]},
+        np.eye(10, dtype=np.float16)[(np.arange(10) + shift) % 10],
+        np.arange(10, dtype=np.uint8),
+        configuration=run.configuration(fingerprint, precision),
+        sessions=list(sessions or [MACHINE | {"first_epoch": 1, "precision": precision}]),
+        data={"name": run.data, "fingerprint": fingerprint, "channel_means": [0.1, 0.2, 0.3]},
     )

@@ -34,10 +34,14 @@ def publish(number: int, seed: int, test_accuracies: list[float]) -> None:
         pd.DataFrame(rows, columns=store.COLUMNS),
         {"a": np.zeros(1)},
         {},
+    ).save(
+        run,
         np.ones((1, 10), dtype=np.float16) / 10,
         np.zeros(1, dtype=np.uint8),
-        [results.MACHINE | {"first_epoch": 1}],
-    ).save(run, run.configuration("", "float32"), {"fingerprint": ""})
+        configuration=run.configuration("", "float32"),
+        sessions=[results.MACHINE | {"first_epoch": 1}],
+        data={"fingerprint": ""},
+    )
 
 
 class Chart:

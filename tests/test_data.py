@@ -379,12 +379,12 @@ def test_a_folder_is_filled_where_it_may_be_and_holds_nothing(
     monkeypatch.setattr(datasets, "download", fill)
     with pytest.raises(StudyError, match="data: no such data folder"):
         datasets.load("data")
-    assert datasets.load("data", fill=True).source == "data"
+    assert datasets.load("data", fill=True).name == "cifar10"
     assert filled == [Path("data")]
     for path in Path("data").glob("*.parquet"):
         path.unlink()
-    assert datasets.load("data", fill=True).source == "data"  # decoded
-    assert datasets.load(str(source), fill=True).source == str(source)
+    assert datasets.load("data", fill=True).name == "cifar10"  # decoded
+    assert datasets.load(str(source), fill=True).name == "cifar10"
     assert filled == [Path("data")]
 
 
@@ -486,7 +486,7 @@ def test_the_real_pictures_are_all_there_in_their_order_and_no_bar_is_drawn_into
     rows, count = decode(real_folder)
     assert "\r" not in re.sub("\r\n", "\n", "".join(capfd.readouterr()))
     assert (rows.shape, count) == ((60_000, 3073), 50_000)
-    data = dataset.dataset_from("cifar10", real_folder, rows, count)
+    data = dataset.dataset_from("cifar10", rows, count)
     assert (len(data.train_labels), len(data.test_labels)) == (50_000, 10_000)
     assert data.channel_means() == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=5e-9)
     train, test = sorted_rows(data)

@@ -324,16 +324,17 @@ def test_states_carried_over_go_on_bit_for_bit(data: Dataset) -> None:
     for name, array in straight.model_state().items():
         assert array.tobytes() == taken_up.model_state()[name].tobytes(), name
     without = fresh()
-    without.load_state(model)
+    without.load_state(model, {name: 0 * array for name, array in momentum.items()})
     assert without.train_epoch(2) != figures
 
 
 def test_a_state_of_another_network_is_refused(data: Dataset) -> None:
-    state = minimal(data).model_state()
+    engine = minimal(data)
+    state, momentum = engine.model_state(), engine.momentum_state()
     with pytest.raises(ValueError, match="size mismatch"):
-        Engine(STAGES[1].network, Recipe(), data).load_state(state)
+        Engine(STAGES[1].network, Recipe(), data).load_state(state, momentum)
     with pytest.raises(ValueError, match="Missing key"):
-        minimal(data).load_state({name: state[name] for name in list(state)[1:]})
+        engine.load_state({name: state[name] for name in list(state)[1:]}, momentum)
 
 
 # --- hardware ---------------------------------------------------------------------------------

@@ -218,6 +218,7 @@ def test_a_checkpoint_of_another_network_is_named(tmp_path: Path) -> None:
     record = store.read_record(run.folder / store.RECORD)
     state = Checkpoint.load(run.folder, record)
     state.momentum.popitem()
-    state.save(run, record["configuration"], record["data"])
+    about = {name: record[name] for name in ("configuration", "sessions", "data")}
+    state.save(run, *store.read_result(run.folder).predictions(), **about)
     with pytest.raises(StudyError, match=r"not fit the network \(no momentum.*; --restart trains "):
         train_here(run)

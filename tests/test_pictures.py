@@ -55,7 +55,7 @@ def test_photos_keep_their_proportions_at_about_the_training_size() -> None:
 
 def test_cuts_take_the_middle_and_padding_repeats_the_edge() -> None:
     picture = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    cut = robustness._cut([Image.fromarray(picture)], 2, 4)
+    cut = robustness._cut(picture[None], 2, 4)
     assert np.array_equal(cut[0], picture[:, 1:3])
     padded = robustness._padded(picture[None, :3, :2], multiple=4)
     assert padded.shape == (1, 4, 4, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,8 @@ def five_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
         given[row, most], given[row, next_most] = 0.6, 0.3
     given[4, TRUCK] = 0.8
-    monkeypatch.setattr(Replicates, "predictions", (given, np.array(labels)))
+    result = SimpleNamespace(predictions=lambda: (given, np.array(labels)))
+    monkeypatch.setattr(Replicates, "counted", [result])
 
 
 def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
@@ -49,8 +52,7 @@ def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
 
 
 def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = np.empty((0, 10)), np.empty(0, dtype=int)
-    monkeypatch.setattr(Replicates, "predictions", nothing)
+    monkeypatch.setattr(Replicates, "counted", [])
     assert predictions.top_k_accuracy(8, 3) == predictions.confidence(8) == ABSENT
     assert predictions.confident_errors(8) == ABSENT
     assert predictions.mistakes_within(8, "animals") == predictions.most_confused(8) == ABSENT

@@ -251,9 +251,8 @@ def test_a_run_that_moved_shows_the_machine_of_most_epochs() -> None:
     results.leave(run, COMPLETE[0], seconds=10, sessions=sessions)
     result = store.read_result(run.folder)
     history = result.history.assign(seconds=[10.0, 100.0, 30.0])
-    store.Checkpoint(history, result.model(), {}, *result.predictions(), sessions).save(
-        run, result.record["configuration"], {"fingerprint": "f"}
-    )
+    about = {name: result.record[name] for name in ("configuration", "sessions", "data")}
+    store.Checkpoint(history, result.model(), {}).save(run, *result.predictions(), **about)
     found = summary.stage(4)
     assert found.seconds == "20 s (the middle half 15 s to 25 s)"  # 10 and 30
     assert found.trained_on == "a chip, 1 thread, float32"

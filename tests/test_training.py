@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +25,7 @@ from runs import (
     stopped_after,
     train_here,
 )
+from tqdm import tqdm
 
 from cifar_study import datasets
 from cifar_study.errors import StudyError
@@ -354,7 +357,7 @@ def test_news_that_begin_with_the_end_of_an_epoch_are_lines_with_the_time_left(
     now = [1000.0]
     monkeypatch.setattr("cifar_study.training.progress.time.monotonic", lambda: now[0])
     for first, left in ((1, "03:00"), (4, "02:00")):
-        reporter = Reporter(small_run(1, 10, tmp_path), 0)
+        reporter = Reporter(small_run(1, 10, tmp_path))
         now[0] += 20
         reporter(told(first))  # one epoch in 20 seconds: nine or six are left
         said = capsys.readouterr().err
@@ -362,7 +365,7 @@ def test_news_that_begin_with_the_end_of_an_epoch_are_lines_with_the_time_left(
             f"stage 1, seed 0: epoch {first}/10, train loss 0.2500 accuracy 25.0%, "
             f"test loss 0.2500 accuracy 25.0%, 7.0 s, {left} left\n"
         )
-    reporter = Reporter(small_run(1, 10, tmp_path), 0)
+    reporter = Reporter(small_run(1, 10, tmp_path))
     reporter(trainer.Event(3.2, 0.25, 0.25))
     assert capsys.readouterr().err == "stage 1, seed 0: at work on epoch 4 of 10\n"
     now[0] += 10
@@ -396,15 +399,15 @@ def test_a_bar_that_ended_leaves_its_line_to_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bars of runs side by side never share a line of the terminal."""
-    lines: dict[Run, int] = {}
+    lines: dict[str, int] = {}
 
-    class Lines(Reporter):
-        def __init__(self, run: Run, position: int) -> None:
-            super().__init__(run, position)
-            lines[run] = position
+    class Bar(tqdm):
+        def __init__(self, **more: Any) -> None:
+            super().__init__(**more | {"disable": False, "file": io.StringIO()})
+            lines[more["desc"]] = abs(self.pos)
 
-    monkeypatch.setattr(progress, "Reporter", Lines)
+    monkeypatch.setattr(progress, "tqdm", Bar)
     one, two, three, four = (small_run(stage, 3, tmp_path) for stage in (1, 2, 3, 4))
     messages = [(one, told(1)), (two, told(1)), (one, True), (three, told(1)), (four, told(1))]
     assert show(iter([*messages, (two, True), (three, True), (four, True)])) == []
-    assert lines == {one: 0, two: 1, three: 0, four: 2}
+    assert list(lines.values()) == [0, 1, 0, 2]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_study.atomic import present, reason, write_whole
+from cifar_study.atomic import present, write_whole
 from cifar_study.cifar10 import SIDE, TEST, TRAIN
 from cifar_study.datasets.formats import ROW, decode
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 
 FINGERPRINT = "ef8c44da315580899423e5630347b520bf5028438fe629f2c56e43dec1b25471"
 DECODED = "cifar10-decoded.npy"
@@ -31,7 +31,6 @@ class Dataset:
     """
 
     name: str
-    source: str
     train_images: np.ndarray
     train_labels: np.ndarray
     test_images: np.ndarray
@@ -46,13 +45,12 @@ class Dataset:
         )
 
 
-def dataset_from(name: str, source: Path | str, rows: np.ndarray, train: int) -> Dataset:
+def dataset_from(name: str, rows: np.ndarray, train: int) -> Dataset:
     """The data set of rows as :func:`~cifar_study.datasets.formats.decode` gives them."""
     images = rows[:, 1:].reshape(-1, SIDE, SIDE, 3)  # a view: nothing is copied
     labels = np.ascontiguousarray(rows[:, 0])
     return Dataset(
         name,
-        str(source),
         images[:train],
         labels[:train],
         images[train:],
@@ -84,11 +82,11 @@ def load_folder(folder: Path) -> Dataset:
 def _load(folder: Path) -> Dataset:
     next(folder.iterdir(), None)  # without permission, glob would find nothing and say nothing
     decoded = folder / DECODED
-    if present(decoded) and (data := _read_decoded(decoded, folder)):
+    if present(decoded) and (data := _read_decoded(decoded)):
         return data
     print(f"decoding the pictures in {folder}, some ten seconds", file=sys.stderr, flush=True)
     rows, train = decode(folder)
-    data = dataset_from("cifar10", folder, rows, train)
+    data = dataset_from("cifar10", rows, train)
     if data.fingerprint != FINGERPRINT:
         raise StudyError(
             f"{folder}: not the whole of CIFAR-10, unchanged (its fingerprint differs from that "
@@ -102,7 +100,7 @@ def _load(folder: Path) -> Dataset:
     return data
 
 
-def _read_decoded(path: Path, source: Path) -> Dataset | None:
+def _read_decoded(path: Path) -> Dataset | None:
     """The data set from ``path``, or None where the file is not whole and must be made again."""
     try:
         rows = np.load(path, mmap_mode="c", allow_pickle=False)
@@ -114,5 +112,5 @@ def _read_decoded(path: Path, source: Path) -> Dataset | None:
         or rows.dtype != np.uint8
     ):
         return None
-    data = dataset_from("cifar10", source, rows, TRAIN)
+    data = dataset_from("cifar10", rows, TRAIN)
     return data if data.fingerprint == FINGERPRINT else None

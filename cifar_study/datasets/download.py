@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from cifar_study.atomic import reason, writing
+from cifar_study.atomic import writing
 from cifar_study.datasets.dataset import load_folder
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 
 REPOSITORY = "uoft-cs/cifar10"
 PARQUET = ("plain_text/train-00000-of-00001.parquet", "plain_text/test-00000-of-00001.parquet")

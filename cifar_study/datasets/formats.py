@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cifar_study.atomic import reason
 from cifar_study.cifar10 import CLASSES, SIDE
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 
 BATCHES = "cifar-10-batches-py"
 ROW = 1 + SIDE * SIDE * 3  # a label, then the pixels: height, width, channel

@@ -40,4 +40,4 @@ def synthetic(train: int = TRAIN, test: int = TEST) -> Dataset:
         picture = np.where(shapes[label][..., None], paint, ground)
         noise = random.randint(-20, 21, size=picture.shape)
         row[1:] = np.clip(picture + noise, 0, 255).astype(np.uint8).ravel()
-    return dataset_from("synthetic", "drawn", rows, train)
+    return dataset_from("synthetic", rows, train)

@@ -39,7 +39,13 @@ def _history(samples: list[Replicates], scale: style.Scale) -> Figure:
     _by_epoch(axes, scale, scale.label)
     if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
         _inset(axes, samples, scale)
-    handles = _legend(samples)
+    grey = {"color": style.GREY}
+    handles = [
+        *_stage_keys(samples, note=True),
+        Line2D([], [], **grey, linestyle=(0, style.TRAINING_DASHES), label="training"),
+        Line2D([], [], **grey, label="test"),
+        *_band_key(samples),
+    ]
     # The longest labels leave no room beside them.
     long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
     columns = 1 if long else 2
@@ -126,15 +132,6 @@ def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
         )
         for one in samples
         for stage, said in [(one.run.stage, progress(one) if note else "")]
-    ]
-
-
-def _legend(samples: list[Replicates]) -> list[Artist]:
-    return [
-        *_stage_keys(samples, note=True),
-        Line2D([], [], color=style.GREY, linestyle=(0, style.TRAINING_DASHES), label="training"),
-        Line2D([], [], color=style.GREY, label="test"),
-        *_band_key(samples),
     ]
 
 

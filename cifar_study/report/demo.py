@@ -44,7 +44,7 @@ def photo(number: int) -> Markdown:
     start, most = SIDES
     page = Template(chapter_file("photo.html")).substitute(
         epochs=summary.stage(number).epochs,
-        samples="\n".join(map(choice, *zip(*samples(), strict=True))),
+        samples="\n".join(choice(**sample) for sample in samples()),
         start=start,
         most=most,
     )
@@ -161,18 +161,17 @@ def _convolution(
     return weight * scale, (bias - mean) * scale + shift
 
 
-def samples() -> Iterator[tuple[str, str, str]]:
+def samples() -> Iterator[dict[str, str]]:
     """The free pictures: the name of each, its class or nothing, and its address."""
     for name, of_class in SAMPLES.items():
         content = (study.figures() / f"sample-{name}.jpg").read_bytes()
-        yield name, of_class, f"data:image/jpeg;base64,{in_base64(content)}"
+        address = f"data:image/jpeg;base64,{in_base64(content)}"
+        yield {"name": name, "truth": of_class, "address": address}
 
 
-def choice(name: str, of_class: str, address: str) -> str:
+def choice(name: str, truth: str, address: str) -> str:
     """A button that takes a picture; without a class it shows none of the ten."""
-    return (
-        f'<button type="button" data-class="{of_class}"><img src="{address}" alt="">{name}</button>'
-    )
+    return f'<button type="button" data-class="{truth}"><img src="{address}" alt="">{name}</button>'
 
 
 def in_base64(content: bytes) -> str:

@@ -69,10 +69,7 @@ def watch(figure: str) -> Markdown:
     ]
     if not (stages and present(study.figures() / SHOWN_PICTURES)):
         return Markdown("")
-    choices = [
-        {"name": name, "truth": of_class, "address": address}
-        for name, of_class, address in (*_test_pictures(), *demo.samples())
-    ]
+    choices = [*_test_pictures(), *demo.samples()]
     data = {"figure": figure, "classes": CLASSES, "side": SIDE, "start": _start(stages)}
     return demo.widget("growth", data | {"stages": stages, "choices": choices})
 
@@ -113,7 +110,8 @@ def notice(number: int, before: int | None) -> str:
     if same_epochs and (gain := summary.gain(number, before)) != ABSENT:
         said.append(f"Test accuracy against stage {before}: {gain}.")
     # Of one network, as the pictures show it: another seed has another favourite.
-    given = one.counted[0].predictions()[0] if one.counted else np.empty((0, 1))
+    first = one.statuses[0].result
+    given = first.predictions()[0] if first else np.empty((0, 1))
     if len(np.unique(given.argmax(1))) == 1:
         said.append("Try several pictures: what does it say of each?")
     train = one.final("train_accuracy")
@@ -124,14 +122,15 @@ def notice(number: int, before: int | None) -> str:
     return " ".join(said)
 
 
-def _test_pictures() -> Iterator[tuple[str, str, str]]:
+def _test_pictures() -> Iterator[dict[str, str]]:
     """The pictures of SHOWN: the name of each, its class, and its address."""
     strip = open_picture(study.figures() / SHOWN_PICTURES)
     for column, place in enumerate(SHOWN):
         buffer = io.BytesIO()
         strip.crop((SIDE * column, 0, SIDE * (column + 1), SIDE)).save(buffer, "PNG")
         address = f"data:image/png;base64,{demo.in_base64(buffer.getvalue())}"
-        yield f"{_truth(place)}, test picture", _truth(place), address
+        truth = _truth(place)
+        yield {"name": f"{truth}, test picture", "truth": truth, "address": address}
 
 
 def _truth(place: int) -> str:

@@ -62,8 +62,8 @@ def _by_class(label: str) -> tuple[Figure, Axes]:
 
 
 def _given(number: int) -> np.ndarray:
-    """The probabilities of the test pictures, of the first seed that counts."""
-    for result in replicates(number).counted:
+    """The probabilities of the test pictures, of the first seed."""
+    if result := replicates(number).statuses[0].result:
         return result.predictions()[0]
     raise AbsentError(not_yet(number))
 

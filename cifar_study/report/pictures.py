@@ -11,9 +11,9 @@ from IPython.display import SVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from cifar_study.atomic import present, read_json, reason
+from cifar_study.atomic import present, read_json
 from cifar_study.cifar10 import CLASSES, SIDE
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.report import study
 from cifar_study.report.replicates import replicates
 from cifar_study.report.study import AbsentError

@@ -24,7 +24,9 @@ def guesses(number: int) -> pd.DataFrame:
     ``truth`` and ``guess`` are classes, ``probability`` is that of the guess, ``right`` says
     whether they agree, and ``rank`` is the place of the truth among the probabilities, from 1.
     """
-    probabilities, labels = replicates(number).predictions
+    none = np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
+    given = [none, *(result.predictions() for result in replicates(number).counted)]
+    probabilities, labels = map(np.concatenate, zip(*given, strict=True))
     classes = np.array(CLASSES)
     of_truth = probabilities[np.arange(len(labels)), labels]
     frame = pd.DataFrame(

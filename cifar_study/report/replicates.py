@@ -8,10 +8,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cifar_study.cifar10 import CLASSES
 from cifar_study.report.study import reported_run
 from cifar_study.results.run import Run
 from cifar_study.results.status import Status, seeds, status
@@ -67,22 +65,14 @@ class Replicates:
             result.history.assign(seed=result.seed, machine=of_epochs(result, hardware))
             for result in self.counted
         ]
-        return pd.concat(parts) if parts else pd.DataFrame(columns=[*COLUMNS, "seed", "machine"])
+        none = pd.DataFrame(columns=[*COLUMNS, "seed", "machine"])
+        return pd.concat(parts, ignore_index=True) if parts else none
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """The mean over the seeds that count, epoch by epoch; no row where none is trained."""
         numbers = self.histories.drop(columns=["seed", "machine"])
         return numbers.groupby("epoch", as_index=False).mean()
-
-    @cached_property
-    def predictions(self) -> tuple[np.ndarray, np.ndarray]:
-        """The test set's probabilities (N, classes) and labels (N,), one seed after the other."""
-        given = [result.predictions() for result in self.counted]
-        if not given:
-            return np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
-        probabilities, labels = zip(*given, strict=True)
-        return np.concatenate(probabilities), np.concatenate(labels)
 
     @cached_property
     def seconds(self) -> pd.Series:
@@ -121,12 +111,12 @@ def processor(record: Mapping[str, Any]) -> str:
 
 
 def hardware(record: Mapping[str, Any]) -> str:
-    """What computed, as it was recorded: processor, its threads unless it is a GPU, precision.
+    """What computed, as it was recorded: processor, of a CPU its threads, precision.
 
     And how many runs shared it, where it was not one alone: times of epochs depend on it.
     """
     words = [record["processor"]]
-    if (threads := record.get("threads")) and record.get("device") != "cuda":
+    if (threads := record.get("threads")) and record.get("device", "cpu") == "cpu":
         words.append(f"{threads} thread{'s' if threads > 1 else ''}")
     words.append(record["precision"])
     if (runs := record.get("side_by_side", 1)) > 1:

@@ -13,8 +13,7 @@ from typing import Any
 
 from IPython.display import Markdown
 
-from cifar_study.atomic import reason
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.results.run import Run
 from cifar_study.results.status import as_recorded
 from cifar_study.stages import get_stage

@@ -1,8 +1,7 @@
 """The report's numbers as text: what each stage gave, and how stages differ.
 
-Every number in the prose is made here, once, and none is typed by hand. What
-is not there yet is an en dash. Where a stage has several seeds, its numbers are
-those of their mean history.
+What is not there yet is an en dash. Where a stage has several seeds, its numbers
+are those of their mean history unless they say otherwise.
 """
 
 import math
@@ -10,8 +9,6 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
-
-import numpy as np
 
 from cifar_study.cifar10 import CLASSES, SIDE, TEST, TRAIN, TRAIN_SAMPLE
 from cifar_study.layers import count_layers, count_macs, count_parameters
@@ -77,17 +74,17 @@ class Summary:
         self.test_accuracy_interval = self.test_accuracy + _plus_minus(one, "test_accuracy")
         self.gap_interval = self.gap.removesuffix(" points") + _plus_minus(one, "gap")
 
-        self._curves = [curve.set_index("epoch") for _, curve in one.histories.groupby("seed")]
-        best = [curve["test_accuracy"].idxmax() for curve in self._curves]
-        best_epoch = _span(best, count)
-        self.best_epoch = _epochs(best)
-        self.best_accuracy = percent(self._mean_at(best, "test_accuracy"))
+        by_seed = one.histories.groupby("seed")
+        best = one.histories.loc[by_seed["test_accuracy"].idxmax()]
+        best_epoch = _span(best["epoch"], count)
+        self.best_epoch = _epochs(best["epoch"])
+        self.best_accuracy = percent(best["test_accuracy"].mean())
         self.best = f"{self.best_accuracy}\N{NO-BREAK SPACE}({best_epoch})" if done else ABSENT
-        least = [curve["test_loss"].idxmin() for curve in self._curves]
-        self.least_loss_epoch = _epochs(least)
-        self.least_loss = loss(self._mean_at(least, "test_loss"))
-        self.least_loss_accuracy = percent(self._mean_at(least, "test_accuracy"))
-        smooth = [running_mean(curve["test_accuracy"]) for curve in self._curves]
+        least = one.histories.loc[by_seed["test_loss"].idxmin()]
+        self.least_loss_epoch = _epochs(least["epoch"])
+        self.least_loss = loss(least["test_loss"].mean())
+        self.least_loss_accuracy = percent(least["test_accuracy"].mean())
+        smooth = [running_mean(values) for _, values in by_seed["test_accuracy"]]
         gains = [curve[-1] - curve[-11] for curve in smooth] if done > 10 else []
         self.last_gain = _span(gains, points)
         self.ends = listed(map(percent, one.final("test_accuracy")))
@@ -107,13 +104,6 @@ class Summary:
         low, middle, high = map(seconds, taken.quantile((0.25, 0.5, 0.75)))
         return middle if low == high else f"{middle} (the middle half {low} to {high})"
 
-    def _mean_at(self, epochs: list[int], column: str) -> float:
-        """The mean of a column over the seeds, each at an epoch of its own."""
-        values = [
-            curve.loc[epoch, column] for curve, epoch in zip(self._curves, epochs, strict=True)
-        ]
-        return float(np.mean(values)) if values else math.nan
-
     def smoothed_at(self, epoch: int) -> str:
         """Test accuracy as the mean of the ten epochs up to one of them, over the seeds."""
         smooth = running_mean(self.replicates.history["test_accuracy"])
@@ -121,13 +111,16 @@ class Summary:
 
     def memorised(self) -> str:
         """When the loop first named every training picture correctly, if ever: a sentence."""
+        if self.test_accuracy == ABSENT:
+            return "It is not trained yet."
         whole = self.replicates.histories.query("running_accuracy >= 1")
         first = whole.groupby("seed")[["epoch", "test_loss"]].first()
         if not len(first):
             return "In no epoch did the loop name every training picture correctly."
-        some = f" with {len(first)} of {len(self._curves)} seeds" * (len(first) < len(self._curves))
+        seeds = len(self.replicates.counted)
+        some = f" with {len(first)} of {seeds} seeds" * (len(first) < seeds)
         return (
-            f"In {_epochs(first['epoch'].tolist())} the loop{some} for the first time named every "
+            f"In {_epochs(first['epoch'])} the loop{some} for the first time named every "
             f"training picture correctly, at a test loss of {_span(first['test_loss'], loss)}."
         )
 
@@ -136,8 +129,9 @@ class Summary:
         return _epochs(self._first_above(accuracy))
 
     def _first_above(self, accuracy: float) -> list[float]:
-        above = [curve["test_accuracy"] >= accuracy for curve in self._curves]
-        return [found.idxmax() if found.any() else math.nan for found in above]
+        above = self.replicates.histories.query("test_accuracy >= @accuracy")
+        first = above.groupby("seed")["epoch"].min()
+        return first.reindex([result.seed for result in self.replicates.counted]).tolist()
 
     def first_epoch_past(self, other: "Summary") -> str:
         """The first epoch of each seed past the highest end of the seeds of ``other``."""
@@ -181,7 +175,7 @@ def _span(values: Iterable[float], say: Callable[[float], str]) -> str:
     return most if least == most else f"{least.removesuffix(' points')} to {most}"
 
 
-def _epochs(epochs: list[float]) -> str:
+def _epochs(epochs: Iterable[float]) -> str:
     """Epochs of the seeds with their noun: epoch 6, epochs 7 to 9."""
     span = _span(epochs, count)
     return f"epochs {span}" if " to " in span else f"epoch {span}"

@@ -1,6 +1,7 @@
 """A run: one stage trained from one seed, and what tells it from every other."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,7 +16,6 @@ from cifar_study.stages import (
     ResNet,
     Stage,
     get_stage,
-    width_of,
 )
 
 # Raised when the engine computes something else from the same stage and seed
@@ -63,11 +63,12 @@ class Run:
         """The command that trains this run, for messages that name a remedy."""
         usual = {"seed": 0, "epochs": get_stage(self.stage.number).recipe.epochs, "limit": None}
         usual |= {"width": 1, "data": "cifar10", "cache": CACHE}
-        values = (self.seed, self.planned, self.limit, width_of(self.stage), self.data, self.root)
-        options = dict(zip(usual, values, strict=True)).items()
-        words = [f"--{name} {value}" for name, value in options if value != usual[name]]
-        words.insert(0, f"--stage {self.stage.number}")
-        return " ".join(["python -m cifar_study.train", *words, *more])
+        values = (self.seed, self.planned, self.limit, self.stage.width, self.data, self.root)
+        words = ["python -m cifar_study.train", f"--stage {self.stage.number}"]
+        for (name, default), value in zip(usual.items(), values, strict=True):
+            if value != default:
+                words.append(f"--{name} {shlex.quote(str(value))}")
+        return " ".join([*words, *more])
 
     def configuration(self, fingerprint: str, precision: str) -> dict[str, Any]:
         """All that decides what comes out, the hardware aside; JSON types only."""
@@ -95,9 +96,9 @@ def recorded_run(record: Mapping[str, Any], root: Path) -> Run:
         built: Network | ResNet = Network(blocks, **network)
     else:
         built = ResNet(**network | {"filters": tuple(network["filters"])})
-    recipe = Recipe(**configuration["recipe"])
+    recipe, width = Recipe(**configuration["recipe"]), record.get("width", 1)
     return Run(
-        Stage(record["stage"], record["title"], built, recipe),
+        Stage(record["stage"], record["title"], built, recipe, width),
         configuration["seed"],
         configuration["limit"],
         record["data"]["name"],

@@ -27,10 +27,10 @@ def differences(old: Any, new: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix} {old} → {new}"
 
 
-def stale(run: Run, record: Mapping[str, Any], fingerprint: str = "", precision: str = "") -> str:
+def stale(run: Run, record: Mapping[str, Any], precision: str = "", fingerprint: str = "") -> str:
     """Why a record is not of what ``run`` would give now; empty where it is.
 
-    Without a ``fingerprint`` or ``precision`` those are taken as recorded.
+    Without a ``precision`` or ``fingerprint`` those are taken as recorded.
     """
     recorded = record["configuration"]
     wanted = run.configuration(
@@ -43,7 +43,7 @@ def refuse_stale(
     run: Run, record: Mapping[str, Any], precision: str = "auto", fingerprint: str = ""
 ) -> None:
     """Raise a :class:`StudyError` where a record is not of what ``run`` would give now."""
-    if reason := stale(run, record, fingerprint, precision if precision != "auto" else ""):
+    if reason := stale(run, record, precision if precision != "auto" else "", fingerprint):
         raise StudyError(
             f"{run.folder}: stale: {reason}; --restart trains it anew, another --cache keeps it"
         )

@@ -29,12 +29,11 @@ from cifar_study.atomic import (
     present,
     read_json,
     read_whole,
-    reason,
     remove,
     write_json,
     write_whole,
 )
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.layers import count_parameters
 from cifar_study.results.run import Run
 
@@ -99,29 +98,26 @@ class Result:
 
 @dataclass
 class Checkpoint:
-    """All that going on needs, and all that the files for the report are made of."""
+    """All that going on after an epoch needs, its record aside."""
 
     history: pd.DataFrame
     model: dict[str, np.ndarray]
     momentum: dict[str, np.ndarray]
-    probabilities: np.ndarray
-    labels: np.ndarray
-    sessions: list[dict[str, Any]]
-    restart: str = ""  # which command began it anew; that one goes on with it
 
-    def save(self, run: Run, configuration: dict[str, Any], data: dict[str, Any]) -> None:
-        """Write every file of the run, ``result.json`` last; an older checkpoint goes then."""
+    def save(self, run: Run, probabilities: np.ndarray, labels: np.ndarray, **about: Any) -> None:
+        """Write every file of the run, ``result.json`` last; an older checkpoint goes then.
+
+        ``about`` goes into the record as it is: configuration, sessions, restart and data.
+        """
         done, folder = len(self.history), run.folder
         contents = {
             HISTORY: self.history.to_csv(index=False, lineterminator="\n").encode(),
-            PREDICTIONS: _tensors(probabilities=self.probabilities, labels=self.labels),
+            PREDICTIONS: _tensors(probabilities=probabilities, labels=labels),
             MODEL: _tensors(**self.model),
         }
         if done < run.planned:
             contents[checkpoint_name(done)] = _tensors(
                 history=self.history.to_numpy(dtype=np.float64),
-                probabilities=self.probabilities,
-                labels=self.labels,
                 **{f"model.{name}": array for name, array in self.model.items()},
                 **{f"momentum.{name}": array for name, array in self.momentum.items()},
             )
@@ -131,12 +127,10 @@ class Checkpoint:
             "format": FORMAT,
             "stage": run.stage.number,
             "title": run.stage.title,
-            "configuration": configuration,
+            "width": run.stage.width,
             "parameters": count_parameters(run.stage.network),
             "epochs_done": done,
-            "sessions": self.sessions,
-            "restart": self.restart,
-            "data": data,
+            **about,
             "files": {
                 name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
             },
@@ -161,10 +155,6 @@ class Checkpoint:
             pd.DataFrame(tensors["history"], columns=COLUMNS).astype({"epoch": int}),
             part("model."),
             part("momentum."),
-            tensors["probabilities"],
-            tensors["labels"],
-            record["sessions"],
-            record.get("restart", ""),
         )
 
 

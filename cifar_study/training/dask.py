@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from cifar_study import datasets
-from cifar_study.atomic import reason
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.results.run import Run
 from cifar_study.training.trainer import Event, Hardware, Message, train
 
@@ -123,10 +122,10 @@ def look_for_scheduler(address: str) -> None:
     host, _, port = address.rpartition("://")[2].rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+    except (OSError, ValueError, OverflowError) as error:  # the latter two of no host or port
         raise StudyError(
             f"--scheduler {address}: no scheduler answers there ({reason(error)}); "
-            "start one with: dask scheduler"
+            "start one with: dask scheduler, and give the address that it names"
         ) from None
 
 

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_study.atomic import reason
 from cifar_study.cifar10 import TRAIN_SAMPLE
 from cifar_study.datasets import Dataset
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.stages import Network, Recipe, ResNet
 from cifar_study.training.model import build_model
 
@@ -218,17 +217,13 @@ class Engine:
             for name, buffer in self._momentum().items()
         }
 
-    def load_state(
-        self, model: dict[str, np.ndarray], momentum: dict[str, np.ndarray] | None = None
-    ) -> None:
+    def load_state(self, model: dict[str, np.ndarray], momentum: dict[str, np.ndarray]) -> None:
         """Take up the states of an earlier engine; a network of other shapes is a ValueError."""
         load_weights(self.model, model)
         for name, buffer in self._momentum().items():
-            if momentum:
-                array = momentum.get(name)
-                if array is None or array.shape != buffer.shape:
-                    raise ValueError(f"no momentum of that shape for {name}")
-                buffer.copy_(torch.from_numpy(array))
+            if name not in momentum or momentum[name].shape != buffer.shape:
+                raise ValueError(f"no momentum of that shape for {name}")
+            buffer.copy_(torch.from_numpy(momentum[name]))
 
 
 def choose_limited(labels: np.ndarray, limit: int | None) -> slice | np.ndarray:

@@ -18,32 +18,31 @@ def show(messages: Iterable[tuple[Run, Message]]) -> list[Run]:
     failed = []
     for run, message in messages:
         if run not in reporters:
-            taken = {reporter.position for reporter in reporters.values()}
-            free = next(line for line in range(len(taken) + 1) if line not in taken)
-            reporters[run] = Reporter(run, free)
+            reporters[run] = Reporter(run)
         if isinstance(message, Event):
             reporters[run](message)
             continue
-        reporter = reporters.pop(run)
+        reporters.pop(run).bar.close()
         if isinstance(message, str):
-            reporter.fail(message)
+            _print(f"error: {message}")
             failed.append(run)
         else:
-            reporter.finish(message)
+            done = "complete" if message else "already complete"
+            epochs = f"{run.planned} epoch{'s' if run.planned > 1 else ''}"
+            _print(f"{run.name}: {done}, {epochs} in {run.folder}")
     return failed
 
 
 class Reporter:
     """Shows one run: a bar in its own line of the terminal, else a line an epoch."""
 
-    def __init__(self, run: Run, position: int) -> None:
-        self.run, self.position = run, position
+    def __init__(self, run: Run) -> None:
+        self.run = run
         self.start: float | None = None
         self.began = time.monotonic()
         self.bar = tqdm(
             total=run.planned,
             desc=run.name,
-            position=position,
             disable=None,
             bar_format="{desc}: {percentage:3.0f}% {bar} {n:.1f}/{total} epochs "
             "[{elapsed}<{remaining}{postfix}]",
@@ -70,18 +69,6 @@ class Reporter:
                 f"test loss {row['test_loss']:.4f} accuracy {row['test_accuracy']:.1%}, "
                 f"{row['seconds']:.1f} s, {left} left"
             )
-
-    def finish(self, trained: bool) -> None:
-        """Close the bar and say that the run is complete."""
-        self.bar.close()
-        done = "complete" if trained else "already complete"
-        epochs = f"{self.run.planned} epoch{'s' if self.run.planned > 1 else ''}"
-        self._say(f"{done}, {epochs} in {self.run.folder}")
-
-    def fail(self, message: str) -> None:
-        """Close the bar and say why the run stopped."""
-        self.bar.close()
-        _print(f"error: {message}")
 
     def _say(self, text: str) -> None:
         _print(f"{self.run.name}: {text}")

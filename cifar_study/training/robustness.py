@@ -10,10 +10,9 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from cifar_study.atomic import reason
 from cifar_study.cifar10 import SIDE
 from cifar_study.datasets import Dataset
-from cifar_study.errors import StudyError
+from cifar_study.errors import StudyError, reason
 from cifar_study.training.predict import probabilities
 
 PHOTOS_REMEDY = "restore it with: git checkout -- figures/photos"
@@ -54,8 +53,11 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
     """
     originals = [Image.fromarray(picture) for picture in data.test_images]
     named = {}
-    for width, height, how in _progress(SHAPES, "shapes"):
-        changed = (_cut if how == "cut" else resized)(originals, width, height)
+    for width, height, how in tqdm(SHAPES, "other shapes", leave=False, disable=None):
+        if how == "cut":
+            changed = _cut(data.test_images, width, height)
+        else:
+            changed = resized(originals, width, height)
         named[f"{width}×{height} {how}"] = (
             probabilities(model, changed).argmax(1) == data.test_labels
         )
@@ -71,7 +73,7 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
     }
     some, labels = originals[::every], data.test_labels[::every]
     widths: dict[str, dict[str, float]] = {}
-    for side in _progress(TEST_SIDES, "sizes"):
+    for side in tqdm(TEST_SIDES, "other sizes", leave=False, disable=None):
         flat = resized(some, side, flattened(side))
         square = resized(some, side, side)
         changes = {"square": square, "flattened": flat, "padded": _padded(flat)}
@@ -82,11 +84,6 @@ def measure_sizes(model: nn.Module, data: Dataset, every: int = 5) -> dict[str, 
             share = float((probabilities(model, pictures).argmax(1) == labels).mean())
             widths.setdefault(name, {})[str(side)] = share
     return {"shapes": shapes, "widths": widths}
-
-
-def _progress(what: Sequence[Any], name: str) -> tqdm:
-    """A bar while they are gone through; none where no terminal shows it."""
-    return tqdm(what, desc=f"test pictures in other {name}", leave=False, disable=None)
 
 
 def flattened(width: int) -> int:
@@ -123,10 +120,10 @@ def resized(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndar
     return np.stack([np.asarray(one.resize(size, Image.Resampling.LANCZOS)) for one in pictures])
 
 
-def _cut(pictures: Sequence[Image.Image], width: int, height: int) -> np.ndarray:
+def _cut(pictures: np.ndarray, width: int, height: int) -> np.ndarray:
     """The middle of each, ``uint8`` (N, height, width, 3)."""
-    left, top = (pictures[0].width - width) // 2, (pictures[0].height - height) // 2
-    return np.stack([np.asarray(one)[top : top + height, left : left + width] for one in pictures])
+    top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
+    return pictures[:, top : top + height, left : left + width]
 
 
 def _padded(pictures: np.ndarray, multiple: int = 8) -> np.ndarray:

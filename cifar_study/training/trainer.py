@@ -131,7 +131,7 @@ def _train(
     history, sessions = pd.DataFrame(columns=COLUMNS), []
     if record:
         checkpoint = Checkpoint.load(run.folder, record)
-        history, sessions = checkpoint.history, checkpoint.sessions
+        history, sessions = checkpoint.history, record["sessions"]
         try:
             engine.load_state(checkpoint.model, checkpoint.momentum)
         except ValueError as error:
@@ -141,10 +141,13 @@ def _train(
     description = describe(device, precision) | {"side_by_side": hardware.side_by_side}
     if hardware.compiled:
         description["compiled"] = True
-    configuration = run.configuration(data.fingerprint, description["precision"])
     means = [round(mean, 8) for mean in data.channel_means()]
-    pictures = {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means}
-    sessions = _with_session(sessions, len(history) + 1, description)
+    about = {
+        "configuration": run.configuration(data.fingerprint, description["precision"]),
+        "sessions": _with_session(sessions, len(history) + 1, description),
+        "restart": restart,
+        "data": {"name": data.name, "fingerprint": data.fingerprint, "channel_means": means},
+    }
     for epoch in range(len(history) + 1, run.planned + 1):
         start = time.perf_counter()
         for share, loss, accuracy in engine.train_in_parts(epoch):
@@ -164,15 +167,9 @@ def _train(
         history = pd.concat([history, added], ignore_index=True) if len(history) else added
         if restart and epoch == 1:  # not before there is something to take its place
             remove(path for path in run.folder.iterdir() if path.name != LOCK)
-        Checkpoint(
-            history,
-            engine.model_state(),
-            engine.momentum_state(),
-            probabilities,
-            data.test_labels,
-            sessions,
-            restart,
-        ).save(run, configuration, pictures)
+        Checkpoint(history, engine.model_state(), engine.momentum_state()).save(
+            run, probabilities, data.test_labels, **about
+        )
         yield Event(epoch, loss, accuracy, row)
 
 
