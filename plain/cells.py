@@ -71,8 +71,9 @@ def split(text: str, path: str) -> list[str | Cell]:
 def _block(block: list[str], last: str, info: str, path: str, line: int) -> str | Cell:
     """Turn a fenced block into a Cell, or give it back as Markdown."""
     language = re.match(r"\{(\w+)[ ,}]", info)
-    if not language:
-        return "".join(block) + last
+    if not language:  # `{{python}}` is how Quarto writes a cell that is only shown
+        shown = [re.sub(r"^(\s*[`~]{3,})\{\{(\w+)\}\}", r"\1{\2}", text) for text in block]
+        return "".join(shown) + last
     if language[1] != "python":
         raise StudyError(f"{path}, line {line}: a {language[1]} cell; only python cells can be run")
     body = block[1:]
@@ -167,16 +168,21 @@ def _join(book: Book, pieces: list[str | Cell], outputs: Any, stem: Path) -> str
 class _ThisPython(KernelSpecManager):
     """Offers one kernel: the interpreter that runs the build, whatever is installed elsewhere."""
 
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self._settings = settings
+
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Describe that kernel, with Quarto's defaults for figures."""
+        size = (self._settings.get("fig-width", 7), self._settings.get("fig-height", 5))
         arguments = [
             "-m",
             "ipykernel_launcher",
             "-f",
             "{connection_file}",
             "--HistoryManager.enabled=False",
-            "--InlineBackend.figure_formats=retina",
-            "--InlineBackend.rc={'figure.figsize': (7, 5), 'figure.dpi': 96}",
+            f"--InlineBackend.figure_formats={self._settings.get('fig-format', 'retina')}",
+            f"--InlineBackend.rc={{'figure.figsize': {size}, 'figure.dpi': 96}}",
         ]
         environment = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # silences a debugger's warning
         return KernelSpec(argv=[sys.executable, *arguments], language="python", env=environment)
@@ -187,7 +193,7 @@ async def _kernel(book: Book, connection: Path) -> AsyncIterator[Callable[..., A
     """A kernel, as what runs a chapter's cells in it and returns the outputs of each."""
     # Sockets in the file system, so that nothing listens on a port (Windows has only ports).
     manager = AsyncKernelManager(
-        kernel_spec_manager=_ThisPython(),
+        kernel_spec_manager=_ThisPython(book.settings),
         transport="tcp" if os.name == "nt" else "ipc",
         connection_file=str(connection),
     )

@@ -12,7 +12,7 @@ OPTIONS = {
     *("label", "echo", "include", "warning", "code-fold", "layout-ncol"),
     *("fig-cap", "fig-alt", "fig-subcap", "tbl-cap"),
 }
-PICTURES = {"image/svg+xml": ".svg", "image/png": ".png"}
+PICTURES = {"image/svg+xml": ".svg", "image/png": ".png", "image/jpeg": ".jpg"}
 
 
 def cell_markdown(code: str, options: dict[str, Any], outputs: list[Any], picture: Path) -> str:
