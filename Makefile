@@ -31,25 +31,24 @@ export QUARTO_PYTHON := $(abspath $(BIN)/python)
 # By another name, as `make -n` runs what names MAKE itself.
 AGAIN = $(MAKE) --no-print-directory
 
-.PHONY: report plain preview pdf quarto train asked test browser test-fast lint bench clean
+.PHONY: report plain preview pdf train asked test browser test-fast lint bench clean
 .DEFAULT_GOAL := report
+
+GET_QUARTO = [ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
+  && { $(PIP) --constraint requirements.txt quarto-cli >$(LOG).part 2>&1 && rm $(LOG).part \
+  || { mv $(LOG).part $(LOG); false; }; }
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
 report: $(VENV)/.report
 	@$(CHECK); found=$$?; [ $$found -lt 2 ] || exit 2; \
 	if [ $$found = 0 ]; then echo "_book is up to date"; \
-	elif command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || $(AGAIN) quarto; \
+	elif command -v quarto >/dev/null || [ -x $(BIN)/quarto ] || { $(GET_QUARTO); }; \
 	then $(QUARTO) render; \
 	else \
 	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
 	    "making the plain edition"; \
 	  $(AGAIN) plain; \
 	fi
-
-quarto:
-	@[ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
-	  && { $(PIP) --constraint requirements.txt quarto-cli >$(LOG).part 2>&1 && rm $(LOG).part \
-	  || { mv $(LOG).part $(LOG); false; }; }
 
 plain: $(VENV)/.report
 	@$(BIN)/python -m plain

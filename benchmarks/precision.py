@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.protocol import DATA
 from cifar_study import datasets
-from cifar_study.errors import Parser, StudyError
+from cifar_study.command import Parser, run_command, say
 from cifar_study.options import seed_list
 from cifar_study.report.comparison import half_width
 from cifar_study.results import store
@@ -31,6 +31,12 @@ PRECISIONS = ("bfloat16", "float32")
 
 def main(arguments: list[str] | None = None) -> int:
     """Train and compare; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
+    return run_command(
+        lambda: _command(arguments), "stopped; the same command goes on", "make bench"
+    )
+
+
+def _command(arguments: list[str] | None) -> int:
     parse = Parser(prog="python -m benchmarks.precision", description=__doc__)
     add = parse.add_argument
     add("--seeds", type=seed_list, default="0-2", metavar="LIST", help="default 0-2")
@@ -38,18 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     add("--folder", type=Path, default=FOLDER, help=f"where runs are kept (default {FOLDER})")
     options = parse.parse_args(arguments)
     figures: dict[str, list[tuple[float, float]]] = {precision: [] for precision in PRECISIONS}
-    try:
-        pictures = datasets.load(options.data)
-        for seed in options.seeds:
-            for precision in PRECISIONS:  # in turn, so that what is done is done for both
-                root = options.folder / precision
-                figures[precision].append(_trained(root, seed, precision, pictures))
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on", file=sys.stderr)
-        return 130
+    pictures = datasets.load(options.data)
+    for seed in options.seeds:
+        for precision in PRECISIONS:  # in turn, so that what is done is done for both
+            say(f"{precision}, seed {seed}")
+            root = options.folder / f"{pictures.name}-{precision}"
+            figures[precision].append(_trained(root, seed, precision, pictures))
     print(table(figures))
     return 0
 

@@ -24,10 +24,10 @@ from benchmarks.sample import TEST_SHARE, write_sample
 from cifar_study import datasets
 from cifar_study.atomic import check_writable, write_json
 from cifar_study.cifar10 import TEST, TRAIN
-from cifar_study.errors import Parser, StudyError
+from cifar_study.command import Parser, run_command
+from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
 from cifar_study.options import positive
-from cifar_study.report.benchmark import ratios
 from cifar_study.results.speed import FORMAT, read_speed, speed_file
 from cifar_study.stages import PEERS, STAGES, get_stage
 
@@ -47,40 +47,47 @@ def parser() -> Parser:
     add("--scaling", action="store_true", help="measure how the cost grows instead")
     add("--jobs", type=positive, default=cores, help="processes side by side (default one a core)")
     add("--data", default=DATA, help="synthetic, or a folder with CIFAR-10 (default %(default)s)")
-    add("--keras-python", type=Path, default=KERAS_PYTHON, help="default: .venv-bench's")
+    add("--keras-python", type=Path, help="default: that of .venv-bench")
     add("--output", type=Path, help="default: cache/speed-….json, named after the processor")
     return parse
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error named on one line, 130 stopped."""
+    return run_command(
+        lambda: _command(arguments), "stopped; finished stages are kept", "make bench"
+    )
+
+
+def _command(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
-    try:
-        machine = _machine()
-        remedy = {"remedy": "give another --output"} if options.output else {}
-        options.output = options.output or speed_file(PROJECT / "cache", machine["processor"])
-        check_writable(options.output)
-        results = _earlier(options.output, machine, **remedy)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "sample.npz"
-            _draw(path, options)
-            start = partial(_start, path, results["machine"]["precision"], options.keras_python)
-            with Crew(options.jobs, start) as crew:
-                measure = measure_scaling if options.scaling else measure_stages
-                measure(crew, options, results)
-        print(ratios(results).to_markdown(index=False, disable_numparse=True))
-        return 0
-    except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the stages that were finished are kept", file=sys.stderr)
-        return 130
+    machine = _machine()
+    remedy = {"remedy": "give another --output"} if options.output else {}
+    options.output = options.output or speed_file(PROJECT / "cache", machine["processor"])
+    check_writable(options.output)
+    keras = options.keras_python or KERAS_PYTHON
+    if options.keras_python and not keras.exists():
+        raise StudyError(f"--keras-python {keras}: no such file; name a Python that has Keras")
+    results = _earlier(options.output, machine, **remedy)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.npz"
+        _draw(path, options)
+        start = partial(_start, path, results["machine"]["precision"], keras)
+        with Crew(options.jobs, start) as crew:
+            if options.scaling:
+                measure_scaling(crew, options, results)
+            else:
+                measure_stages(crew, options, results, _contenders(keras))
+    from cifar_study.report.benchmark import ratios  # here, as it loads matplotlib
+
+    print(ratios(results).to_markdown(index=False, disable_numparse=True))
+    return 0
 
 
-def measure_stages(crew: Crew, options: argparse.Namespace, results: dict[str, Any]) -> None:
+def measure_stages(
+    crew: Crew, options: argparse.Namespace, results: dict[str, Any], names: list[str]
+) -> None:
     """Every contender on every stage; seconds scaled to a whole epoch."""
-    names = _contenders(options.keras_python)
     stages = options.stages or STAGES | PEERS
     plan = {stage: names if stage in FULLY else ["engine"] for stage in stages}
     with _bar(sum(map(len, plan.values())), options) as bar:
@@ -114,7 +121,7 @@ def _sizes(options: argparse.Namespace) -> list[int]:
 
 
 def _bar(turns: int, options: argparse.Namespace) -> tqdm:
-    shown = "{desc}: {n} of {total} turns, {remaining} left"
+    shown = "{desc}{n} of {total} turns, {remaining} left"
     interval = 0.1 if sys.stderr.isatty() else 10
     return tqdm(total=turns * (options.repeats + 1), bar_format=shown, mininterval=interval)
 

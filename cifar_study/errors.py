@@ -1,8 +1,5 @@
 """The one kind of error that a user can cause, and how errors are said."""
 
-import argparse
-from typing import NoReturn
-
 
 class StudyError(Exception):
     """A message of one line that names the file or option and the remedy.
@@ -10,14 +7,6 @@ class StudyError(Exception):
     The command line prints it and exits with status 2; a chapter of the report
     shows it in place of the result it could not read.
     """
-
-
-class Parser(argparse.ArgumentParser):
-    """Reads options, and says what is wrong with them in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """End the command with status 2."""
-        self.exit(2, f"error: {one_line(message)} (--help shows the options)\n")
 
 
 def reason(error: Exception) -> str:

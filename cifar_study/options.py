@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from cifar_study.errors import Parser
+from cifar_study.command import Parser
 from cifar_study.stages import PEERS, STAGES, Stage
 
 MOST_SEEDS = 10_000  # a slip of the keyboard asks for more

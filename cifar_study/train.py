@@ -11,22 +11,22 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 if not __package__:
     sys.stderr.write("error: run it in the project's folder as: python -m cifar_study.train\n")
     raise SystemExit(2)
 
-from cifar_study.atomic import present
+from cifar_study.atomic import check_writable, present
 from cifar_study.cifar10 import TRAIN
-from cifar_study.errors import StudyError, missing_package, one_line
+from cifar_study.command import run_command, say
+from cifar_study.errors import StudyError, one_line
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.options import parser, refuse_idle_options
-from cifar_study.results.run import CACHE, Run
+from cifar_study.results.run import CACHE, LOCK, Run
 from cifar_study.stages import PEERS, STAGES, get_stage, scale_width
 
 TRIAL, FIGURES, DATA = CACHE / "trial", Path("figures"), Path("data")
@@ -35,24 +35,8 @@ FOLDER_VARIABLE = "CIFAR_STUDY_DATA"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status: 0 done, 2 an error on one line, 130 stopped."""
-    try:
-        with _streams():
-            return _command(arguments)
-    except StudyError as error:
-        said = str(error)
-    except ImportError as error:
-        said = missing_package(error)
-    except BrokenPipeError:  # whoever read what was said has enough, as `head` has
-        _silence(sys.stdout)
-        _silence(sys.stderr)
-        return 128 + 13  # as for any command that SIGPIPE ends
-    except OSError as error:  # of a file that nobody expected to fail
-        said = f"{error.filename or 'input or output'}: {error.strerror or error}"
-    except KeyboardInterrupt:
-        _say("\nstopped; all that was finished is kept, the same command goes on")
-        return 130
-    _say(f"error: {one_line(said)}")
-    return 2
+    stopped = "stopped; all that was finished is kept, the same command goes on"
+    return run_command(lambda: _command(arguments), stopped, "make train STAGE=1")
 
 
 def _command(arguments: list[str] | None) -> int:
@@ -80,6 +64,9 @@ def _data(options: argparse.Namespace) -> tuple[str, bool]:
 
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train every run, the longest first, then draw what is not drawn yet."""
+    # Threads spin less than a millisecond before they sleep: as fast on an idle machine, and
+    # 2.5 times as fast beside another busy process, which spinning would keep from the cores.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     from cifar_study import datasets
     from cifar_study.training import local
     from cifar_study.training.progress import show
@@ -93,6 +80,7 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         look_for_scheduler(options.scheduler)
     elif options.device in ("cuda", "mps") or options.compile or options.precision == "bfloat16":
         _on_gpu(options)  # where it lacks what was asked for, that is said now
+    check_writable(runs[0].root / LOCK)
     name, fill = _data(options)
     data = datasets.load(name, fill)  # decoded and checked once, before any job starts
     cores = (
@@ -105,6 +93,8 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         threads = max(1, cores // jobs)
     hardware = Hardware(options.device, options.precision, threads, jobs, options.compile)
     restart = uuid.uuid4().hex if options.restart else ""
+    if not options.scheduler:
+        say("starting: the first news takes some seconds")
     if options.scheduler:
         from cifar_study.training.dask import train_on_cluster
 
@@ -130,7 +120,7 @@ def _said(errors: Iterable[str]) -> bool:
     """Print errors as they come; whether there was one."""
     said = False
     for error in errors:
-        _say(f"error: {one_line(error)}")
+        say(f"error: {one_line(error)}")
         said = True
     return said
 
@@ -155,42 +145,6 @@ def _refuse_stale(runs: list[Run], precision: str) -> None:
         except StudyError:  # missing, or damaged, which is said in its turn
             continue
         refuse_stale(run, record, precision)
-
-
-@contextmanager
-def _streams() -> Iterator[None]:
-    """Write what the terminal's encoding lacks as "?", and all that was said before the end."""
-    if sys.stderr is None:  # closed by whoever started this
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None and stream.errors == "strict":
-            stream.reconfigure(errors="replace")
-    try:
-        yield
-    finally:
-        if sys.stdout is not None:
-            try:
-                sys.stdout.flush()
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                _silence(sys.stdout)
-                raise StudyError(
-                    f"standard output: {error.strerror}; make room or write elsewhere"
-                ) from None
-
-
-def _say(text: str) -> None:
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:  # a closed terminal, a full disk: nobody is there to be told
-        _silence(sys.stderr)
-
-
-def _silence(stream: IO[str] | None) -> None:
-    """Let what is still in a stream's buffer go nowhere, or Python complains as it ends."""
-    with suppress(OSError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # SIGHUP is not on Windows.
@@ -286,6 +240,7 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
             f"--figures: {other[0].folder} is not of the study that {FIGURES}/ shows; "
             "leave the options of trials, --seed and --cache out"
         )
+    check_writable(FIGURES / LOCK)
     data = datasets.load(*_data(options))
     with _drawing():
         return 2 if _said(illustrations.draw(runs, data, FIGURES, anew=True)) else 0

@@ -3,11 +3,15 @@
 import sys
 from pathlib import Path
 
-from cifar_study.errors import Parser, StudyError, missing_package
+from cifar_study.command import Parser, run_command, say
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the page; return 0, or 2 after one line that says what to mend."""
+    return run_command(lambda: _build(arguments), "stopped; nothing was written", "make plain")
+
+
+def _build(arguments: list[str] | None) -> int:
     parser = Parser(
         prog="python -m plain",
         description="Build the book as one self-contained HTML page, without Quarto.",
@@ -27,25 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     output = options.output or options.project / "_book" / "index.html"
-    try:
-        from .build import build  # here, as it needs packages that may be missing
+    from .build import build  # here, as it needs packages that may be missing
 
-        build(options.project, output)
-        size = output.stat().st_size
-    except ImportError as error:
-        said = missing_package(error, "make plain")
-    except StudyError as error:
-        said = str(error)
-    except (OSError, ValueError) as error:  # of a path that can't be looked at, or be one
-        said = f"{getattr(error, 'filename', None) or output}: {error}"
-    except KeyboardInterrupt:
-        print("plain: stopped; nothing was written", file=sys.stderr)
-        return 130
-    else:
-        print(f"plain: wrote {output} ({size / 1e6:.1f} MB)", file=sys.stderr)
-        return 0
-    print(f"plain: {said}", file=sys.stderr)
-    return 2
+    build(options.project, output)
+    say(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    return 0
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ def build(project: Path, output: Path) -> None:
 
     Raises StudyError when something in the sources has to be mended first.
     """
-    check_writable(output)
-    study.cache()  # the results that it is pointed at are there, or that is said now
     book = read_book(project)
+    study.cache()  # the results that it is pointed at are there, or that is said now
+    check_writable(output)
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
         texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))

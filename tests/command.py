@@ -27,7 +27,7 @@ PROJECT = Path(__file__).parent.parent
 # torch's first optimizer imports its dynamo.
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
-    ["torch", "torch._dynamo", "pandas", "safetensors.numpy", "filelock", "tqdm"]
+    ["torch", "torch._dynamo", "pandas", "safetensors.numpy", "filelock", "tqdm", "plain.build"]
 )
 
 

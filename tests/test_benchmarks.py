@@ -349,6 +349,7 @@ def test_results_of_other_versions_are_not_mixed(tmp_path: Path) -> None:
         (["--repeats", "0"], "--repeats: 0 is not 1 or more"),
         (["--output", str(PROJECT / "README.md")], "README.md: unreadable (Expecting value"),
         (["--output", str(PROJECT / "tests")], "tests: is there and no file; choose another"),
+        (["--keras-python", "nowhere"], "--keras-python nowhere: no such file; name a Python"),
         (["--images", "60000"], "it has to be 5 to 50,000"),
         (["--images", "20000", "--scaling"], "trains on 10,000 to 80,000 pictures"),
     ],
@@ -369,11 +370,12 @@ def test_a_wrong_option_is_one_line_and_status_2(
 
 @pytest.mark.long
 def test_a_tiny_run_measures_writes_and_shows(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(speed, "KERAS_PYTHON", tmp_path / "none")
     output = tmp_path / "speed.json"
     command = ["--images", "128", "--repeats", "1", "--data", "synthetic", "--stages", "1"]
-    command += ["--jobs", "1", "--output", str(output), "--keras-python", str(tmp_path / "none")]
+    command += ["--jobs", "1", "--output", str(output)]
 
     def run(*arguments: str) -> str:
         assert speed.main([*command, *arguments]) == 0

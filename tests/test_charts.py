@@ -107,7 +107,7 @@ def test_a_trial_is_named_whichever_stage_comes_first(
 
 def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(study.VARIABLE, "cache/trail")
-    with pytest.raises(StudyError, match=r"CIFAR_STUDY_CACHE=cache/trail: no such folder"):
+    with pytest.raises(StudyError, match=r"CIFAR_STUDY_CACHE=cache/trail: No such file"):
         tables.compare()
 
 

@@ -53,7 +53,9 @@ def test_output_to_a_log_is_lines(straight) -> None:
     assert done.stdout == ""
     assert "\r" not in done.stderr
     assert "\x1b" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if "at work on" not in line]
+    starting, *lines = done.stderr.splitlines()
+    assert starting == "starting: the first news takes some seconds"
+    lines = [line for line in lines if "at work on" not in line]
     assert len(lines) == 26
     assert re.fullmatch(
         r"stage 8, seed 0: epoch 7/25, train loss \d\.\d{4} accuracy \d+\.\d%, "

@@ -1,5 +1,6 @@
 """All results as tidy pandas frames, for notebooks."""
 
+import warnings
 from collections.abc import Iterator
 
 import pandas as pd
@@ -67,6 +68,8 @@ def results() -> pd.DataFrame:
 def _runs() -> Iterator[tuple[dict[str, str | int], Status]]:
     for number, stage in (STAGES | PEERS).items():
         for status in replicates(number).statuses:
+            if status.state == "damaged":
+                warnings.warn(f"left out: {status.text}", stacklevel=3)
             if result := status.result:
                 named = (number, stage.title, result.seed, result.precision, status.state)
                 yield dict(zip(RUN, named, strict=True)), status

@@ -36,8 +36,12 @@ def cache() -> Path:
     named = os.environ.get(VARIABLE)
     if not named:
         return project_path("cache")
-    if not os.path.isdir(named):  # noqa: PTH112, which raises for names that can't be
-        raise StudyError(f"{VARIABLE}={named[:100]}: no such folder; name one that holds results")
+    try:
+        os.scandir(named).close()
+    except (OSError, ValueError) as error:
+        raise StudyError(
+            f"{VARIABLE}={named[:100]}: {reason(error)}; name a folder that holds results"
+        ) from None
     if not next(Path(named).glob("stage-*/seed-*"), None):
         raise StudyError(f"{VARIABLE}={named[:100]}: holds no results; name a folder that does")
     return Path(named)

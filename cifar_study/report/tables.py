@@ -232,7 +232,11 @@ def incomplete_note(*numbers: int) -> Markdown:
         for line in _incomplete(one)
     ]
     if any(one.run.trial for one in samples.values()):
-        lines.insert(0, f"Shown here is the trial in `{study.cache()}`, not the study.")
+        lines.insert(
+            0,
+            f"Shown here is the trial in `{study.cache()}`, not the study: numbers and charts are "
+            "the trial's, all that is said in words alone is of the study.",
+        )
     try:
         read_speeds(study.cache())
     except StudyError as error:

@@ -12,8 +12,7 @@ import filelock
 
 from cifar_study.atomic import writing
 from cifar_study.errors import StudyError
-
-LOCK = "lock"
+from cifar_study.results.run import LOCK
 
 
 @contextmanager

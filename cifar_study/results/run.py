@@ -22,6 +22,7 @@ from cifar_study.stages import (
 # (another order of batches, other starting weights), not when it gets faster.
 ARITHMETIC = 2
 CACHE = Path("cache")  # where the study lies, seen from the project
+LOCK = "lock"  # of a folder, while something is written there
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def seeds(run: Run) -> list[int]:
 def as_recorded(run: Run) -> Run:
     """The run as its own record describes it; as it is where no record can be read."""
     try:
-        return recorded_run(read_record(run.folder / RECORD), run.root)
+        recorded = recorded_run(read_record(run.folder / RECORD), run.root)
     except (StudyError, KeyError, TypeError, ValueError):  # whoever reads the run says so
         return run
+    return recorded if recorded.folder == run.folder else run  # likewise, of a misplaced one

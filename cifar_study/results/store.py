@@ -88,7 +88,10 @@ class Result:
 
     def model(self) -> dict[str, np.ndarray]:
         """The network's parameters and buffers by name."""
-        return read_tensors(self.folder / MODEL, self.record["files"].get(MODEL, ""))
+        path = self.folder / MODEL
+        if self.seed and not path.exists():
+            raise StudyError(f"{path}: missing; git keeps that of seed 0 alone: train from seed 0")
+        return read_tensors(path, self.record["files"].get(MODEL, ""))
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """The test pictures' class probabilities, ``float32`` (N, classes), and labels (N,)."""

@@ -12,8 +12,8 @@ import pandas as pd
 from cifar_study.atomic import UNFINISHED, present, remove
 from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.results.lock import LOCK, hold
-from cifar_study.results.run import Run
+from cifar_study.results.lock import hold
+from cifar_study.results.run import LOCK, Run
 from cifar_study.results.status import refuse_stale
 from cifar_study.results.store import (
     COLUMNS,
