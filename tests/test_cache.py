@@ -757,6 +757,11 @@ def test_a_run_is_read_back_from_its_record(tmp_path: Path) -> None:
         assert as_recorded(replace(run, stage=get_stage(number), limit=None)) == run
     absent = Run(STAGES[2], root=tmp_path)
     assert as_recorded(absent) == absent
+    misplaced = replace(run, seed=8)
+    shutil.copytree(run.folder, misplaced.folder)
+    assert as_recorded(misplaced) == misplaced
+    said = f"{misplaced.folder / store.RECORD}: is of stage 11, seed 7, and does not belong here"
+    assert status(misplaced).text.startswith(said)
     (run.folder / store.RECORD).write_text("{")
     registered = replace(run, stage=get_stage(11), limit=None)
     assert as_recorded(registered) == registered

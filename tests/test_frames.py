@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import results
 
 from cifar_study import report
+from cifar_study.errors import StudyError
 from cifar_study.report import study
 from cifar_study.results.run import Run
+from cifar_study.results.store import read_result
 from cifar_study.stages import STAGES
 
 
@@ -47,6 +50,23 @@ def test_results_have_a_row_for_each_run() -> None:
     assert (row.epochs, row.seconds, row.machine) == (2, 9.0, "a chip, 1 thread, float32")
     # (9·3·20 + 20) + (9·20·20 + 20) + (9·20·40 + 40) + (9·40·40 + 40) + (8·8·40·10 + 10)
     assert row.parameters == 560 + 3_620 + 7_240 + 14_440 + 25_610
+
+
+def test_a_damaged_run_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    record = tmp_path / "stage-4" / "seed-0" / "result.json"
+    record.write_text("{")
+    with pytest.warns(UserWarning, match=f"^left out: {re.escape(str(record))}: unreadable "):
+        frame = report.results()
+    assert list(zip(frame.stage, frame.seed, strict=True)) == [(1, 0), (4, 7)]
+
+
+def test_the_network_of_another_seed_is_not_said_to_be_in_git(tmp_path: Path) -> None:
+    for seed, remedy in ((0, "restore it from git"), (7, "git keeps that of seed 0 alone: train")):
+        folder = tmp_path / "stage-4" / f"seed-{seed}"
+        (folder / "model.safetensors").unlink()
+        with pytest.raises(StudyError, match=remedy) as caught:
+            read_result(folder).model()
+        assert ("delete" in str(caught.value)) == (seed == 0)
 
 
 def test_an_empty_folder_gives_empty_frames_with_the_same_columns(
