@@ -54,7 +54,7 @@ def kill_once(folder: Path, options: tuple[str, ...], run: Run, chance: random.R
     before, moment = rows(), chance.choice(["any time", "an epoch", "a write", "a write"])
     process = fork(folder, *options, few=True)
     if moment == "any time":
-        end = time.monotonic() + chance.uniform(0, 2)
+        end = time.monotonic() + chance.uniform(0, 1)
         wait_for(lambda: time.monotonic() > end or rows() > before + 2)
     else:
         wait_for(lambda: rows() > before or not process.is_alive())
