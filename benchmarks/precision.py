@@ -13,6 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+if not __package__:
+    sys.stderr.write("error: run it in the project's folder as: python -m benchmarks.precision\n")
+    raise SystemExit(2)
+
 from benchmarks.protocol import DATA
 from cifar_study import datasets
 from cifar_study.command import Parser, run_command, say

@@ -18,6 +18,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+if not __package__:
+    sys.stderr.write("error: run it in the project's folder as: python -m benchmarks.speed\n")
+    raise SystemExit(2)
+
 from benchmarks.crew import CONTENDERS, Crew, Turn, alternate
 from benchmarks.protocol import DATA, PROJECT, Worker
 from benchmarks.sample import TEST_SHARE, write_sample

@@ -125,6 +125,8 @@ if __name__ == "__main__":
         refuse(f"say one of: chapters/fresh.py {', '.join(steps)}")
     try:
         steps[sys.argv[1]]()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except FileNotFoundError as gone:
         refuse(f"{gone.filename}: went missing meanwhile; render again")
     except OSError as failed:

@@ -3,6 +3,10 @@
 import sys
 from pathlib import Path
 
+if not __package__:
+    sys.stderr.write("error: run it in the project's folder as: python -m plain\n")
+    raise SystemExit(2)
+
 from cifar_study.command import Parser, run_command, say
 
 

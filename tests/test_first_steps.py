@@ -82,11 +82,18 @@ def test_the_options_are_shown_without_any_package() -> None:
     assert "--stage" in done.stdout
 
 
-def test_the_command_run_as_a_file_says_how_to_run_it() -> None:
-    done = run(PROJECT, sys.executable, "cifar_study/train.py", "--status")
-    assert one_error(done).endswith(
-        "run it in the project's folder as: python -m cifar_study.train"
-    )
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("cifar_study/train.py", "cifar_study.train"),
+        ("plain", "plain"),
+        ("benchmarks/speed.py", "benchmarks.speed"),
+        ("benchmarks/precision.py", "benchmarks.precision"),
+    ],
+)
+def test_a_command_run_as_a_file_says_how_to_run_it(file: str, module: str) -> None:
+    done = run(PROJECT, sys.executable, file, "--help", PYTHONPATH="")
+    assert one_error(done).endswith(f"project's folder as: python -m {module}")
 
 
 @pytest.mark.parametrize("module", COMMANDS.values(), ids=COMMANDS)
