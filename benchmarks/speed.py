@@ -32,7 +32,7 @@ from cifar_study.command import Parser, run_command
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs
 from cifar_study.options import positive
-from cifar_study.results.speed import FORMAT, read_speed, speed_file
+from cifar_study.results.speed import FORMAT, REMEDY, read_speed, speed_file
 from cifar_study.stages import PEERS, STAGES, get_stage
 
 FULLY = (1, 2, 4, 5, 6, 7, 8)  # 3 is 4 with sigmoids; of it and of the peers the engine alone
@@ -66,13 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     machine = _machine()
-    remedy = {"remedy": "give another --output"} if options.output else {}
+    remedy = "give another --output" if options.output else REMEDY
     options.output = options.output or speed_file(PROJECT / "cache", machine["processor"])
     check_writable(options.output)
     keras = options.keras_python or KERAS_PYTHON
     if options.keras_python and not keras.exists():
         raise StudyError(f"--keras-python {keras}: no such file; name a Python that has Keras")
-    results = _earlier(options.output, machine, **remedy)
+    results = _earlier(options.output, machine, remedy)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sample.npz"
         _draw(path, options)
@@ -188,10 +188,10 @@ def _start(path: Path, precision: str, keras: Path, kind: str, threads: int) -> 
     return Worker(kind, [str(word) for word in command], threads)
 
 
-def _earlier(path: Path, machine: dict[str, Any], **remedy: str) -> dict[str, Any]:
+def _earlier(path: Path, machine: dict[str, Any], remedy: str = REMEDY) -> dict[str, Any]:
     """What an earlier call measured, if it was on this machine with these versions."""
     if path.exists():
-        earlier = read_speed(path, **remedy)
+        earlier = read_speed(path, remedy)
         if earlier["machine"] == machine:
             return earlier
         print(f"{path.name} is of another machine or other versions: begun anew", file=sys.stderr)

@@ -96,12 +96,13 @@ def after() -> None:
 
 def refuse_what_no_render_can_use() -> None:
     """End with status 2 where results are to be shown that are not there, or no page can be."""
-    try:
-        os.scandir(SHOWN or ".").close()
-    except OSError as error:
-        refuse(f"CIFAR_STUDY_CACHE={SHOWN}: {error.strerror}; name a folder that holds results")
-    if SHOWN and not next(Path(SHOWN).glob("stage-*/seed-*"), None):
-        refuse(f"CIFAR_STUDY_CACHE={SHOWN}: holds no results; name a folder that does")
+    if SHOWN:
+        try:
+            os.scandir(SHOWN).close()
+        except OSError as error:
+            refuse(f"CIFAR_STUDY_CACHE={SHOWN}: {error.strerror}; name a folder that holds results")
+        if not next(Path(SHOWN).glob("stage-*/seed-*"), None):
+            refuse(f"CIFAR_STUDY_CACHE={SHOWN}: holds no results; name a folder that does")
     if not os.access(Path(), os.W_OK):
         refuse(f"{Path().absolute()}: can't be written; copy the project to where it can")
 

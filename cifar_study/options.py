@@ -36,7 +36,7 @@ def parser() -> Parser:
     )
     add(
         "--data",
-        type=_folder,
+        type=_given,
         default="auto",
         help="auto (default), synthetic, or a folder with CIFAR-10",
     )
@@ -60,7 +60,7 @@ def parser() -> Parser:
     )
     add(
         "--scheduler",
-        type=_folder,
+        type=_given,
         metavar="ADDRESS",
         help="train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786",
     )
@@ -72,7 +72,7 @@ def parser() -> Parser:
     add("--restart", action="store_true", help="discard what the stage has and train it anew")
     add(
         "--cache",
-        type=_folder,
+        type=_given,
         metavar="FOLDER",
         help="folder of the results (default cache, of a trial cache/trial)",
     )
@@ -120,9 +120,9 @@ def _fraction(text: str) -> float:
     return number
 
 
-def _folder(text: str) -> str:
+def _given(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("is empty; give a folder")
+        raise argparse.ArgumentTypeError("is empty; give a value, or leave the option out")
     return text
 
 

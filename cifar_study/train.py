@@ -89,12 +89,11 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
     runs = sorted(runs, key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
     jobs = threads = 1
     if not options.scheduler:  # whose workers have one job and one thread each
+        say("starting: the first news takes some seconds")
         jobs = min(options.jobs or (1 if _on_gpu(options) else cores), len(runs))
         threads = max(1, cores // jobs)
     hardware = Hardware(options.device, options.precision, threads, jobs, options.compile)
     restart = uuid.uuid4().hex if options.restart else ""
-    if not options.scheduler:
-        say("starting: the first news takes some seconds")
     if options.scheduler:
         from cifar_study.training.dask import train_on_cluster
 
@@ -248,9 +247,10 @@ def _draw_figures(runs: list[Run], options: argparse.Namespace) -> int:
 
 def _drawing() -> AbstractContextManager:
     """Holds figures/, where what is noted of others' pictures is read, then written."""
+    from cifar_study.report.study import VARIABLE
     from cifar_study.results.lock import hold
 
-    os.environ.pop("CIFAR_STUDY_CACHE", None)  # what the report is pointed at: this shows the study
+    os.environ.pop(VARIABLE, None)  # what the report is pointed at: this shows the study
     return hold(CACHE, f"{FIGURES}/ is being drawn", timeout=-1)
 
 

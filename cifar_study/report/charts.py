@@ -39,11 +39,10 @@ def _history(samples: list[Replicates], scale: style.Scale) -> Figure:
     _by_epoch(axes, scale, scale.label)
     if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
         _inset(axes, samples, scale)
-    grey = {"color": style.GREY}
     handles = [
         *_stage_keys(samples, note=True),
-        Line2D([], [], **grey, linestyle=(0, style.TRAINING_DASHES), label="training"),
-        Line2D([], [], **grey, label="test"),
+        Line2D([], [], color=style.GREY, linestyle=(0, style.TRAINING_DASHES), label="training"),
+        Line2D([], [], color=style.GREY, label="test"),
         *_band_key(samples),
     ]
     # The longest labels leave no room beside them.

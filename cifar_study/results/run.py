@@ -7,16 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cifar_study.stages import (
-    PEERS,
-    STAGES,
-    Block,
-    Network,
-    Recipe,
-    ResNet,
-    Stage,
-    get_stage,
-)
+from cifar_study.stages import PEERS, STAGES, Block, Network, Recipe, ResNet, Stage, get_stage
 
 # Raised when the engine computes something else from the same stage and seed
 # (another order of batches, other starting weights), not when it gets faster.
@@ -62,14 +53,22 @@ class Run:
 
     def command(self, *more: str) -> str:
         """The command that trains this run, for messages that name a remedy."""
-        usual = {"seed": 0, "epochs": get_stage(self.stage.number).recipe.epochs, "limit": None}
-        usual |= {"width": 1, "data": "cifar10", "cache": CACHE}
-        values = (self.seed, self.planned, self.limit, self.stage.width, self.data, self.root)
-        words = ["python -m cifar_study.train", f"--stage {self.stage.number}"]
-        for (name, default), value in zip(usual.items(), values, strict=True):
-            if value != default:
-                words.append(f"--{name} {shlex.quote(str(value))}")
-        return " ".join([*words, *more])
+        options = {  # by name, the run's own value and the usual one
+            "seed": (self.seed, 0),
+            "epochs": (self.planned, get_stage(self.stage.number).recipe.epochs),
+            "limit": (self.limit, None),
+            "width": (self.stage.width, 1),
+            "data": (self.data, "cifar10"),
+            "cache": (self.root, CACHE),
+        }
+        words = [
+            f"--{name} {shlex.quote(str(value))}"
+            for name, (value, usual) in options.items()
+            if value != usual
+        ]
+        return " ".join(
+            ["python -m cifar_study.train", f"--stage {self.stage.number}", *words, *more]
+        )
 
     def configuration(self, fingerprint: str, precision: str) -> dict[str, Any]:
         """All that decides what comes out, the hardware aside; JSON types only."""

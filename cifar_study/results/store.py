@@ -89,7 +89,7 @@ class Result:
     def model(self) -> dict[str, np.ndarray]:
         """The network's parameters and buffers by name."""
         path = self.folder / MODEL
-        if self.seed and not path.exists():
+        if self.seed and not present(path):
             raise StudyError(f"{path}: missing; git keeps that of seed 0 alone: train from seed 0")
         return read_tensors(path, self.record["files"].get(MODEL, ""))
 
