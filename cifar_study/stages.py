@@ -1,17 +1,27 @@
 """What is trained: the registry of stages, as data.
 
-A stage is a network and the recipe it is trained by. The assignment grows one
-network step by step, so each entry of :data:`STAGES` is one change away from
-the one before it. A new stage is one new entry here and a colour in
-``report/style.py``. Nothing here imports torch, so the registry is free to read from
-the command line and from every chapter of the report.
+The assignment grows one network step by step, so each entry of :data:`ENTRIES` is one
+change away from the one before it. A new stage is one new entry, and nothing else: it
+names the network, the recipe, the colour in charts and what is measured once it is
+trained. Nothing here imports torch, so the registry is free to read from everywhere.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from cifar_study.cifar10 import CLASSES
 from cifar_study.errors import StudyError
+
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+SIDE = 32  # pixels
+TRAIN, TEST = 50_000, 10_000  # pictures, as many of each class
+TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
+CHANNEL_MEANS = (0.49139968, 0.48215841, 0.44653091)  # published, of the training pixels
+MEASURES = ("pictures", "convolution", "gradients", "values", "maps", "photos", "shapes", "errors")
+# For stages that name no colour, after Paul Tol's schemes.
+SPARE_COLOURS = ("#666633", "#AA4499", "#225555", "#994F00", "#5566AA")
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Network:
     """
 
     blocks: tuple[Block, ...]
-    input_size: int | None = 32
+    input_size: int | None = SIDE
     classes: int = len(CLASSES)
 
 
@@ -68,24 +78,87 @@ class Recipe:
     """How a network is trained: stochastic gradient descent on cross-entropy.
 
     No augmentation, no weight decay and no schedule: what differs between two
-    stages is the network, and in stage 3 the number of epochs.
+    stages is the network, and in stage 3 the number of epochs. ``start`` says how the
+    first weights are drawn: ``"glorot"`` (Glorot and Bengio 2010), the default of Keras, or
+    ``"he"``, wider, for ReLU (He et al. 2015); uniform, biases zero.
     """
 
     epochs: int = 150
     batch_size: int = 64
     learning_rate: float = 0.001
     momentum: float = 0.9
+    start: Literal["glorot", "he"] = "glorot"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the study."""
+    """One step of the study; an entry that cannot be trained is a :class:`StudyError`.
+
+    ``measures`` names what is measured of the trained network, of :data:`MEASURES`;
+    ``peer`` sets it beside the study, for scale: ``--stage all`` leaves it out.
+    """
 
     number: int
     title: str
     network: Network | ResNet
-    recipe: Recipe = Recipe()
-    width: float = 1  # of a trial: times the filters that are registered
+    recipe: Recipe = field(default=Recipe())
+    colour: str = ""
+    measures: tuple[str, ...] = ()
+    peer: bool = False
+
+    def __post_init__(self) -> None:
+        for name, problem in _problems(self):
+            raise StudyError(f"cifar_study/stages.py, stage {self.number}: {name} {problem}")
+        if not self.colour:
+            spare = SPARE_COLOURS[self.number % len(SPARE_COLOURS)]
+            object.__setattr__(self, "colour", spare)
+
+
+def _problems(stage: Stage) -> Iterator[tuple[str, str]]:
+    """The fields of an entry that can't be trained, each with why."""
+
+    def whole(value: object, least: int = 1) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    if not whole(stage.number):
+        yield "number", f"{stage.number!r} is not a whole number from 1 on"
+    for name in stage.measures:
+        if name not in MEASURES:
+            yield "measures", f"{name!r} is none of {', '.join(MEASURES)}"
+    recipe, network = stage.recipe, stage.network
+    for name in ("epochs", "batch_size"):
+        if not whole(value := getattr(recipe, name)):
+            yield f"recipe.{name}", f"{value!r} is not a whole number from 1 on"
+    if not recipe.learning_rate > 0:
+        yield "recipe.learning_rate", f"{recipe.learning_rate!r} is not above zero"
+    if not 0 <= recipe.momentum < 1:
+        yield "recipe.momentum", f"{recipe.momentum!r} is not in [0, 1)"
+    if recipe.start not in ("glorot", "he"):
+        yield "recipe.start", f"{recipe.start!r} is neither 'glorot' nor 'he'"
+    if network.classes != len(CLASSES):
+        yield "network.classes", f"{network.classes!r} is not {len(CLASSES)}, as CIFAR-10 has"
+    if isinstance(network, ResNet):
+        return
+    side = network.input_size or SIDE
+    if network.input_size not in (SIDE, None):
+        yield "network.input_size", f"{network.input_size!r} is neither {SIDE} nor None"
+    for place, block in enumerate(network.blocks):
+        name = f"blocks[{place}]"
+        if not whole(block.filters):
+            yield f"{name}.filters", f"{block.filters!r} is not a whole number from 1 on"
+        if block.activation not in ("sigmoid", "relu"):
+            yield f"{name}.activation", f"{block.activation!r} is neither 'sigmoid' nor 'relu'"
+        if not 0 <= block.dropout < 1:
+            yield f"{name}.dropout", f"{block.dropout!r} is not in [0, 1)"
+        if block.pool != "global" and not whole(block.pool):
+            yield f"{name}.pool", f"{block.pool!r} is neither a whole number from 1 on nor 'global'"
+            return
+        side = 1 if block.pool == "global" else side // block.pool
+        if not side:
+            yield f"{name}.pool", f"{block.pool!r} leaves no pixel of a {SIDE}×{SIDE} picture"
+            return
+    if network.input_size is None and not any(b.pool == "global" for b in network.blocks):
+        yield "network.input_size", "None takes a last block with pool='global'"
 
 
 FOUR_BLOCKS = (Block(20), Block(40), Block(80), Block(160))
@@ -94,64 +167,101 @@ DROPPED = tuple(
     replace(block, dropout=rate)
     for block, rate in zip(NORMALISED, (0.1, 0.2, 0.3, 0.4), strict=True)
 )
+TWO_SIGMOID = Network(blocks=(Block(20, activation="sigmoid"), Block(40, activation="sigmoid")))
 
-STAGES: dict[int, Stage] = {
-    stage.number: stage
-    for stage in (
-        Stage(
-            number=1,
-            title="minimal, 5 filters",
-            network=Network(blocks=(Block(filters=5, activation="sigmoid", pool=8),)),
+# Colours after Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are
+# darker here, so that each has a contrast of three to one with white.
+ENTRIES = (
+    Stage(
+        number=1,
+        title="minimal, 5 filters",
+        network=Network(blocks=(Block(filters=5, activation="sigmoid", pool=8),)),
+        colour="#332288",
+        measures=("pictures", "convolution"),
+    ),
+    Stage(
+        number=2,
+        title="minimal, 20 filters",
+        network=Network(blocks=(Block(filters=20, activation="sigmoid", pool=8),)),
+        colour="#2B97C2",
+    ),
+    Stage(
+        number=3,
+        title="two blocks, sigmoid",
+        network=TWO_SIGMOID,
+        recipe=Recipe(epochs=15),
+        colour="#7A7A1E",
+        measures=("gradients",),
+    ),
+    Stage(
+        number=4,
+        title="two blocks, ReLU",
+        network=Network(blocks=(Block(filters=20), Block(filters=40))),
+        colour="#117733",
+        measures=("gradients",),
+    ),
+    Stage(
+        number=5,
+        title="four blocks",
+        network=Network(blocks=FOUR_BLOCKS),
+        colour="#C7830A",
+        measures=("values",),
+    ),
+    Stage(
+        number=6,
+        title="batch normalisation",
+        network=Network(blocks=NORMALISED),
+        colour="#CC6677",
+        measures=("values",),
+    ),
+    Stage(
+        number=7,
+        title="dropout",
+        network=Network(blocks=DROPPED),
+        colour="#2E9484",
+        measures=("maps",),
+    ),
+    Stage(
+        number=8,
+        title="global average pooling",
+        network=Network(
+            blocks=(*DROPPED[:-1], replace(DROPPED[-1], pool="global")), input_size=None
         ),
-        Stage(
-            number=2,
-            title="minimal, 20 filters",
-            network=Network(blocks=(Block(filters=20, activation="sigmoid", pool=8),)),
-        ),
-        Stage(
-            number=3,
-            title="two blocks, sigmoid",
-            network=Network(
-                blocks=(
-                    Block(filters=20, activation="sigmoid"),
-                    Block(filters=40, activation="sigmoid"),
-                )
-            ),
-            recipe=Recipe(epochs=15),
-        ),
-        Stage(
-            number=4,
-            title="two blocks, ReLU",
-            network=Network(blocks=(Block(filters=20), Block(filters=40))),
-        ),
-        Stage(number=5, title="four blocks", network=Network(blocks=FOUR_BLOCKS)),
-        Stage(number=6, title="batch normalisation", network=Network(blocks=NORMALISED)),
-        Stage(number=7, title="dropout", network=Network(blocks=DROPPED)),
-        Stage(
-            number=8,
-            title="global average pooling",
-            network=Network(
-                blocks=(*DROPPED[:-1], replace(DROPPED[-1], pool="global")),
-                input_size=None,
-            ),
-        ),
-    )
-}
+        colour="#882255",
+        measures=("photos", "shapes", "errors"),
+    ),
+    # For scale, by the same recipe: the least that a network can be, a question that stage 3
+    # leaves open, and a known network of others.
+    Stage(9, "linear softmax", Network(blocks=()), colour="#4477AA", peer=True),
+    Stage(10, "two blocks, sigmoid, 150 epochs", TWO_SIGMOID, colour="#D6452B", peer=True),
+    Stage(
+        number=11,
+        title="ResNet-20",
+        network=ResNet(parameters=272_474, macs=40_813_184),
+        colour="#808080",
+        peer=True,
+    ),
+)
 
-# For scale, by the same recipe: the least that a network can be, a question that stage 3
-# leaves open, and a known network of others. "all" leaves them out.
-PEERS: dict[int, Stage] = {
-    stage.number: stage
-    for stage in (
-        Stage(number=9, title="linear softmax", network=Network(blocks=())),
-        Stage(number=10, title="two blocks, sigmoid, 150 epochs", network=STAGES[3].network),
-        Stage(number=11, title="ResNet-20", network=ResNet(parameters=272_474, macs=40_813_184)),
-    )
-}
+
+def register(entries: tuple[Stage, ...]) -> tuple[dict[int, Stage], dict[int, Stage]]:
+    """Stages and peers by number; two entries of one number are a :class:`StudyError`."""
+    by_number: dict[int, Stage] = {}
+    for stage in entries:
+        if (other := by_number.setdefault(stage.number, stage)) is not stage:
+            raise StudyError(
+                f"cifar_study/stages.py: two entries have the number {stage.number}: "
+                f"{other.title!r} and {stage.title!r}"
+            )
+    stages = {number: stage for number, stage in by_number.items() if not stage.peer}
+    return stages, {number: stage for number, stage in by_number.items() if stage.peer}
+
+
+STAGES, PEERS = register(ENTRIES)
 
 
 def get_stage(number: int) -> Stage:
-    """The stage or peer of that number; one in neither registry is a :class:`StudyError`."""
+    """The stage or peer of that number; one that is not registered is a :class:`StudyError`."""
     try:
         return (STAGES | PEERS)[number]
     except KeyError:
@@ -162,13 +272,17 @@ def get_stage(number: int) -> Stage:
 def scale_width(stage: Stage, width: float) -> Stage:
     """The same stage with ``width`` times the filters in every block, at least one each.
 
-    A network without blocks of ours stays as it is.
+    A network without blocks of ours is a :class:`StudyError`, unless its width is to stay.
     """
-    if isinstance(stage.network, ResNet):
+    if width == 1:
         return stage
+    if isinstance(stage.network, ResNet) or not stage.network.blocks:
+        raise StudyError(
+            f"--width {width:g}: stage {stage.number} keeps its own width; "
+            "leave the option or the stage out"
+        )
     blocks = tuple(
         replace(block, filters=max(1, round(block.filters * width)))
         for block in stage.network.blocks
     )
-    network = replace(stage.network, blocks=blocks)
-    return replace(stage, network=network, width=width) if network != stage.network else stage
+    return replace(stage, network=replace(stage.network, blocks=blocks))
