@@ -25,6 +25,7 @@ from cifar_study.runs import (
     RECORD,
     Result,
     Run,
+    in_project,
     load_tensors,
     read,
     read_record,
@@ -97,16 +98,23 @@ def training(run: Run, restart: bool = False, fingerprint: str = "") -> Iterator
             with writing(run.before):
                 os.replace(run.folder, run.before)
         try:
-            result = read(run)
-            if result and (why := run.stale(result.record, fingerprint)):
-                study = run.root.resolve() == CACHE.resolve()  # which nothing advises to discard
-                anew = "" if study else ", --restart trains it anew"
-                raise StudyError(f"{run.folder}: stale: {why}; another --cache keeps it{anew}")
-            if result:
+            if result := current(run, fingerprint):
                 _drop_checkpoints(run.folder, keep=result.record["files"])
             yield result
         finally:
             _settle(run)
+
+
+def current(run: Run, fingerprint: str = "") -> Result | None:
+    """What there is of a run, None before its first epoch; of something else it is a StudyError."""
+    result = read(run)
+    if result and (why := run.stale(result.record, fingerprint)):
+        study = (
+            run.root.resolve() == in_project(CACHE).resolve()
+        )  # which nothing advises to discard
+        anew = "" if study else ", --restart trains it anew"
+        raise StudyError(f"{run.folder}: stale: {why}; another --cache keeps it{anew}")
+    return result
 
 
 def settle(run: Run) -> None:

@@ -50,7 +50,7 @@ RESTORE = "restore it from git, or move the folder away and train the run again"
 
 def cache() -> Path:
     """The folder of results, of every command and of the report: CIFAR_STUDY_CACHE, else cache/."""
-    return Path(os.environ.get(VARIABLE) or CACHE)
+    return in_project(os.environ.get(VARIABLE) or CACHE)
 
 
 def in_project(name: str | Path) -> Path:
@@ -215,6 +215,12 @@ def read(run: Run) -> Result | None:
         if len(history) < done:
             raise ValueError(f"{len(history)} rows of {done}")
     return Result(run, record, history)
+
+
+def unmeasured(run: Run) -> bool:
+    """Whether a run is complete and lacks what its stage is to have measured; git keeps seed 0's."""
+    result = read(run) if run.stage.measures and not run.seed else None
+    return bool(result and result.complete and set(run.stage.measures) - set(result.measured()))
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_study.cifar10 import TRAIN_SAMPLE
-from cifar_study.datasets import Dataset
+from cifar_study.data import Dataset
 from cifar_study.errors import StudyError, reason
-from cifar_study.stages import Network, Recipe, ResNet
+from cifar_study.stages import TRAIN_SAMPLE, Network, Recipe, ResNet
 from cifar_study.training.model import build_model
 
 EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills a GPU
@@ -67,7 +66,8 @@ class Engine:
         self.recipe, self.seed = recipe, seed
         self.device = device or torch.device("cpu")
         self.precision = precision
-        self.model = build_model(network, seed).to(self.device, memory_format=torch.channels_last)
+        model = build_model(network, seed, recipe.start)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
         self.trained = torch.compile(self.model, dynamic=False) if compiled else self.model
         on_gpu = self.device.type == "cuda"
         self.optimizer = torch.optim.SGD(

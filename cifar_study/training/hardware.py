@@ -74,18 +74,26 @@ def _flags(device: torch.device) -> set[str]:
         return set()
 
 
-def set_up_process(device: torch.device, threads: int | None = None) -> None:
+def set_up_process(device: torch.device) -> None:
     """Set what holds for the whole process: threads, memory, deterministic and exact convolutions.
 
-    Without the settings for CUDA the same run twice gives other bits, and
-    convolutions in float32 are computed in TF32, which has 10 bits of mantissa.
+    A thread a core, unless OMP_NUM_THREADS says how many. Without the settings for CUDA the same
+    run twice gives other bits, and convolutions in float32 are computed in TF32, which has 10
+    bits of mantissa.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(cores())
     if device.type == "cpu":
         keep_freed_memory()
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

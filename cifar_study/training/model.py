@@ -41,8 +41,8 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def build_model(network: Network | ResNet, seed: int = 0) -> nn.Sequential:
-    """The network with its starting weights: Glorot-uniform, biases zero, drawn from ``seed``.
+def build_model(network: Network | ResNet, seed: int = 0, start: str = "glorot") -> nn.Sequential:
+    """The network with its starting weights, drawn from ``seed`` as ``Recipe.start`` says.
 
     Takes pictures (N, 3, H, W) with values 0…255 and returns logits
     (N, classes); H = W = ``network.input_size``, or any size the poolings
@@ -63,8 +63,10 @@ def build_model(network: Network | ResNet, seed: int = 0) -> nn.Sequential:
     generator = torch.Generator().manual_seed(seed)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            # Glorot and Bengio 2010
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            if start == "he":
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            else:
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
     return model
 
