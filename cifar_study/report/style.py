@@ -1,163 +1,124 @@
-"""How charts look: colours, axes, and figures that a page shows as SVG.
+"""How charts look, and how a page shows them: colours, sizes, file formats, notes in their place.
 
-Colours of stages and of classes are assigned here, and nowhere else.
+Charts follow the dark theme by a CSS filter that the page sets on SVG; figures with photographs,
+which must keep their colours, reach pages as PNG.
 """
 
 import functools
 import io
+import json
+import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.transforms import offset_copy
 
-from cifar_study.report.study import noted
+from cifar_study.errors import StudyError, reason
 
-# After Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are darker
-# here, so that each has a contrast of three to one with white.
-COLOURS = {
-    1: "#332288",
-    2: "#2B97C2",
-    3: "#7A7A1E",
-    4: "#117733",
-    5: "#C7830A",
-    6: "#CC6677",
-    7: "#2E9484",
-    8: "#882255",
-    9: "#4477AA",
-    10: "#D6452B",
-    11: "#808080",
-}
-RIGHT, WRONG, OTHER = "#117733", "#882255", "#868D96"  # classes, among bars and under photos
+# Of classes, among bars and below photographs; a stage's colour is in its entry in stages.py.
+RIGHT, WRONG, OTHER = "#117733", "#9B2FAE", "#868D96"
 GREY = "#555555"
-ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # over pictures and shades: the same in both themes
-GROUND = "#1d2126"  # of charts in the dark theme
-# What the greys of report.mplstyle become there; colours only get lighter where they must.
-DARK = {
-    "#ffffff": GROUND,
-    "#222222": "#e3e7eb",
-    "#333333": "#d5dade",
-    "#555555": "#a9b2bb",
-    "#888888": "#8a949e",
-    "#bbbbbb": "#6b747d",
-    "#e4e4e4": "#3b434c",
-}
-# Stages whose colours would come too near to others when they are merely made lighter.
-DARK |= {
-    COLOURS[1].lower(): "#9a8cf0",
-    COLOURS[4].lower(): "#3aa765",
-    COLOURS[6].lower(): "#f0a3a8",
-    COLOURS[8].lower(): "#d45cc0",
-}
-BAND = 0.25  # how opaque a band from the least to the greatest seed is
-TRAINING_DASHES = (4, 2)  # dash and gap in line widths; test lines are solid
-SMOOTHING = 10
+ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # words over pictures and shades
 # Inches, the widest chart: a phone shows any in about three and a half, the smallest text,
 # of eight points, then with nine pixels.
 WIDE = 4.3
-STYLE = Path(__file__).with_name("report.mplstyle")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A vertical axis from zero; ``form`` writes the value ``x`` of a tick.
-
-    It ends at its last tick; without ticks where the greatest of all values does.
-    """
-
-    title: str
-    label: str
-    ticks: tuple[float, ...]
-    form: str
-
-
-LOSS = Scale("Loss", "cross-entropy, nats", (), "{x:g}")
-ACCURACY = Scale("Accuracy", "share of pictures", (0, 0.2, 0.4, 0.6, 0.8, 1), "{x:.0%}")
+# Matplotlib's own defaults first, so that nobody's matplotlibrc changes a chart.
+LOOK = ["default", Path(__file__).with_name("report.mplstyle")]
+TAKE_SVG = ("html", "epub", "typst", "revealjs", "gfm")  # as Quarto calls formats
 
 
 class Chart:
-    """A figure that a notebook shows as SVG, the same bytes each time."""
+    """A figure that pages show as SVG, or as PNG where they must; the same bytes each time."""
 
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
+    def __init__(self, figure: Figure, photographs: bool = False) -> None:
+        self.figure, self.photographs = figure, photographs
 
-    def _repr_svg_(self) -> str:
-        buffer = io.StringIO()
-        with style.context(STYLE):
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-        return with_dark_theme(buffer.getvalue())
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        form = target_format()
+        takes_svg = not form or form.startswith(TAKE_SVG)
+        if takes_svg and (form == "typst" or not self.photographs):  # paper has no dark theme
+            return {"image/svg+xml": self.svg()}, {}
+        width, height = (round(96 * inches) for inches in self.figure.get_size_inches())
+        return {"image/png": self.png()}, {"image/png": {"width": width, "height": height}}
 
+    def svg(self) -> str:
+        """The figure as the text of an SVG file."""
+        return self._saved("svg", Date=None, Creator=None).decode()
 
-def chart(draw: Callable[..., Figure]) -> Callable[..., Chart | Markdown]:
-    """A function that draws, made to do so in this style, or to leave a note if it cannot yet."""
+    def png(self) -> bytes:
+        """The figure as the content of a PNG file."""
+        return self._saved("png", Software=None)
 
-    @noted
-    @functools.wraps(draw)
-    @style.context(STYLE)
-    def drawn(*about: Any, **options: Any) -> Chart:
-        return Chart(draw(*about, **options))
-
-    return drawn
+    def _saved(self, kind: str, **metadata: None) -> bytes:
+        buffer = io.BytesIO()
+        with style.context(LOOK):
+            self.figure.savefig(buffer, format=kind, metadata=metadata)
+        return buffer.getvalue()
 
 
 class Charts(tuple[Chart | Markdown, ...]):
     """Charts that a notebook shows one after the other; the page decides on rows and columns."""
 
     def _ipython_display_(self) -> None:
-        for chart in self:
-            display(chart)
+        for each in self:
+            display(each)
 
 
-def with_dark_theme(svg: str) -> str:
-    """The same chart with colours for a dark page, which the browser chooses by ``color-scheme``.
+def target_format() -> str:
+    """The format that Quarto renders, such as ``html`` or ``docx``; empty elsewhere."""
+    try:
+        about = json.loads(Path(os.environ["QUARTO_EXECUTE_INFO"]).read_text(encoding="utf-8"))
+        return str(about["format"]["identifier"]["target-format"])
+    except (KeyError, TypeError, OSError, ValueError):
+        return ""
 
-    A chart is an image of its own that no style of the page reaches; of the page's
-    ``color-scheme`` it is told.
+
+def noted(show: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function of chapters, which says in one line of Markdown what it can't read."""
+
+    @functools.wraps(show)
+    def shown(*given: Any, **named: Any) -> Any:
+        try:
+            return show(*given, **named)
+        except StudyError as error:
+            return note(str(error))
+        except OSError as error:  # of a file that came with the project
+            return note(f"{error.filename}: {reason(error)}; restore it from git")
+
+    return shown
+
+
+def note(text: str) -> Markdown:
+    """Plain text as one line of Markdown, in italics; no sign of it is markup."""
+    plain = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    return Markdown(f"*{plain}*")
+
+
+@overload
+def chart(draw: Callable[..., Figure]) -> Callable[..., Any]: ...
+@overload
+def chart(*, photographs: bool) -> Callable[[Callable[..., Figure]], Callable[..., Any]]: ...
+def chart(draw: Callable[..., Figure] | None = None, *, photographs: bool = False) -> Any:
+    """A function that draws a figure, made to return a :class:`Chart`, or a note if it can't.
+
+    Written ``@chart``, or ``@chart(photographs=True)`` where a figure's colours must stay.
     """
-    rules = []
-    for colour in sorted(set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", svg))):
-        if (dark := on_ground(colour)) != colour:
-            rules += [
-                f'[style*="{what}: {colour}"] {{ {what}: {dark} !important }}'
-                for what in ("fill", "stroke")
-            ]
-    style = "@media (prefers-color-scheme: dark) {\n" + "\n".join(rules) + "\n}\n"
-    return svg.replace("</style>", f"{style}</style>", 1)
+    if draw is None:
+        return functools.partial(chart, photographs=photographs)
 
+    @noted
+    @functools.wraps(draw)
+    def drawn(*about: Any, **options: Any) -> Chart:
+        with style.context(LOOK):
+            return Chart(draw(*about, **options), photographs)
 
-def on_ground(colour: str) -> str:
-    """What a colour becomes in the dark theme: mixed with white to a contrast of three to one."""
-    colour = colour.lower()
-    if colour in (ON_DARK, ON_LIGHT):
-        return colour
-    if colour in DARK:
-        return DARK[colour]
-    red_green_blue = np.array(to_rgb(colour))
-    for white in np.arange(0, 1, 0.05):
-        mixed = to_hex(red_green_blue * (1 - white) + white)
-        if contrast(mixed, GROUND) >= 3:
-            return mixed
-    return "#ffffff"
-
-
-def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
-    light = []
-    for colour in (one, other):
-        values = np.array(to_rgb(colour))
-        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-        light.append(float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05)
-    return max(light) / min(light)
+    return drawn
 
 
 def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -171,38 +132,3 @@ def show_image(axes: Axes, values: np.ndarray, **colours: object) -> None:
     axes.imshow(values, **colours)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-
-
-def running_mean(values: Sequence[float], window: int = SMOOTHING) -> np.ndarray:
-    """The mean over the ``window`` values up to each one, not a number before there are as many.
-
-    Fewer than three windows of values are too few to smooth and come back as they are.
-    """
-    values = pd.Series(values, dtype=float)
-    if len(values) < 3 * window:
-        return values.to_numpy()
-    return values.rolling(window).mean().to_numpy()
-
-
-def spread(heights: list[float], gap: float = 0.045) -> list[float]:
-    """Heights for labels near ``heights`` but at least ``gap`` apart."""
-    order = sorted(range(len(heights)), key=heights.__getitem__)
-    placed = list(heights)
-    for below, above in pairwise(order):
-        placed[above] = max(placed[above], placed[below] + gap)
-    return placed
-
-
-def label_points(axes: Axes, points: dict[str, tuple[float, float]]) -> None:
-    """Names to the right of points, apart where points lie close; for axes that are set up."""
-    axes.autoscale_view()
-    to_share = axes.transData + axes.transAxes.inverted()  # of the axes' width and height
-    places = {name: to_share.transform(point) for name, point in points.items()}
-    columns: dict[float, list[str]] = {}
-    for name, (x, _) in sorted(places.items(), key=lambda item: tuple(item[1])):
-        near = next((other for other in columns if x - other < 0.03), x)
-        columns.setdefault(near, []).append(name)
-    beside = offset_copy(axes.transAxes, axes.figure, 6, 0, units="points")
-    for names in columns.values():
-        for name, height in zip(names, spread([places[n][1] for n in names], 0.055), strict=True):
-            axes.text(places[name][0], height, name, transform=beside, va="center", fontsize=8)
