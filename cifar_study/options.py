@@ -1,13 +1,12 @@
 """The options of the command line: what each does, and which values it takes."""
 
 import argparse
-import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 from cifar_study.errors import Parser, StudyError
-from cifar_study.runs import CACHE, PROJECT, VARIABLE, Run, cache, in_project
+from cifar_study.runs import CACHE, PROJECT, VARIABLE, Run, cache, in_project, setting
 from cifar_study.stages import PEERS, STAGES, Stage
 
 MOST = 10_000  # seeds, epochs and jobs: a slip of the keyboard asks for more
@@ -70,7 +69,7 @@ def chosen_runs(options: argparse.Namespace) -> list[Run]:
     ]  # fmt: skip
     study = in_project(CACHE).resolve()
     if any(run.trial for run in runs):
-        if runs[0].root.resolve() == study and (options.cache or os.environ.get(VARIABLE)):
+        if runs[0].root.resolve() == study and (options.cache or setting(VARIABLE)):
             raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
         if runs[0].root.resolve() == study:
             runs = [replace(run, root=in_project(CACHE / "trial")) for run in runs]
@@ -89,7 +88,7 @@ def folder(options: argparse.Namespace) -> Path:
 
 def data_name(options: argparse.Namespace) -> str:
     """``synthetic``, a folder with CIFAR-10, or ``auto``."""
-    return options.data or os.environ.get(DATA_VARIABLE) or "auto"
+    return options.data or setting(DATA_VARIABLE) or "auto"
 
 
 def seed_list(text: str) -> list[int]:

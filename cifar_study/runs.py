@@ -50,7 +50,16 @@ RESTORE = "restore it from git, or move the folder away and train the run again"
 
 def cache() -> Path:
     """The folder of results, of every command and of the report: CIFAR_STUDY_CACHE, else cache/."""
-    return in_project(os.environ.get(VARIABLE) or CACHE)
+    return in_project(setting(VARIABLE) or CACHE)
+
+
+def setting(name: str) -> str:
+    """A variable of the environment, else of ``_environment.local``, as for Quarto; or empty."""
+    if name not in os.environ:
+        with suppress(OSError):
+            lines = (PROJECT / "_environment.local").read_text(encoding="utf-8").splitlines()
+            return dict(line.split("=", 1) for line in lines if "=" in line).get(name, "").strip()
+    return os.environ.get(name, "")
 
 
 def in_project(name: str | Path) -> Path:
@@ -218,7 +227,7 @@ def read(run: Run) -> Result | None:
 
 
 def unmeasured(run: Run) -> bool:
-    """Whether a run is complete and lacks what its stage is to have measured; git keeps seed 0's."""
+    """Whether a complete run of seed 0, whose model git keeps, lacks what its stage measures."""
     result = read(run) if run.stage.measures and not run.seed else None
     return bool(result and result.complete and set(run.stage.measures) - set(result.measured()))
 

@@ -137,6 +137,11 @@ def _problems(stage: Stage) -> Iterator[tuple[str, str]]:
         yield "recipe.start", f"{recipe.start!r} is neither 'glorot' nor 'he'"
     if network.classes != len(CLASSES):
         yield "network.classes", f"{network.classes!r} is not {len(CLASSES)}, as CIFAR-10 has"
+    blocks = () if isinstance(network, ResNet) else network.blocks
+    if not blocks and {"convolution", "maps", "values"} & {*stage.measures}:
+        yield "measures", "'convolution', 'maps' and 'values' take a network of blocks"
+    if {"photos", "shapes"} & {*stage.measures} and getattr(network, "input_size", None):
+        yield "measures", "'photos' and 'shapes' take a network for any size (input_size=None)"
     if isinstance(network, ResNet):
         return
     side = network.input_size or SIDE

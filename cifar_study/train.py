@@ -17,7 +17,7 @@ if not __package__:
 
 from cifar_study.errors import StudyError, one_line, run_command, say
 
-# What a shutdown, a scheduler or a closed terminal sends is treated as Ctrl-C; no SIGHUP on Windows.
+# What a shutdown or a closed terminal sends is treated as Ctrl-C; Windows has no SIGHUP.
 ENDINGS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
@@ -142,8 +142,9 @@ def _outcome(run) -> str:
 
     history = read(run).history
     accuracy = f"test accuracy {history.test_accuracy.iloc[-1]:.1%} after {len(history)} epochs"
-    point = "" if run.root == CACHE else f"{VARIABLE}={run.root} "
-    return f"{accuracy}; {point}make report shows it, --restart trains it anew"
+    if run.root == CACHE:
+        return f"{accuracy}; make report shows it, and --cache mine trains one of your own"
+    return f"{accuracy}; {VARIABLE}={run.root} make report shows it, --epochs goes on for longer"
 
 
 def _show_status(runs: list, options: argparse.Namespace) -> int:
