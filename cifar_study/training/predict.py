@@ -5,20 +5,19 @@ import torch
 from torch import Tensor, nn
 
 from cifar_study.errors import StudyError
-from cifar_study.results.run import Run
-from cifar_study.results.store import MODEL, read_result
+from cifar_study.runs import MODEL, Run, read
 from cifar_study.training.engine import load_weights
 from cifar_study.training.model import build_model
 
 
 def fresh_network(run: Run) -> nn.Sequential:
     """The network of a run as it was before its first step."""
-    return build_model(run.stage.network, run.seed).eval()
+    return build_model(run.stage.network, run.seed, run.stage.recipe.start).eval()
 
 
 def trained_network(run: Run) -> nn.Sequential:
     """The network of a run as it was last saved; a file that does not fit is a StudyError."""
-    result = read_result(run.folder)
+    result = read(run)
     if result is None:
         raise StudyError(f"{run.folder}: holds no result; train it with: {run.command()}")
     model = fresh_network(run)
@@ -26,7 +25,7 @@ def trained_network(run: Run) -> nn.Sequential:
         load_weights(model, result.model())
     except ValueError as error:
         raise StudyError(
-            f"{run.folder / MODEL}: does not fit the network ({error}); train the stage again"
+            f"{run.folder / MODEL}: does not fit the network ({error}); train the run again"
         ) from None
     return model
 
