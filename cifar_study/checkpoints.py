@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
-from cifar_study.errors import StudyError, writing
+from cifar_study.errors import StudyError, reason, writing
 from cifar_study.runs import (
     CACHE,
     FORMAT,
@@ -151,6 +151,11 @@ def held(run: Run, wait: float | None = None) -> Iterator[None]:
             wait = 120 if holder and not holder.endswith(f" on {node}") else 5
         try:
             lock.acquire(timeout=wait)
+        except OSError as error:
+            raise StudyError(
+                f"{path}: this file system has no locks ({reason(error)}), which keep two "
+                "processes off one run; choose a folder elsewhere with --cache"
+            ) from None
         except filelock.Timeout:
             who = holder or "another process"
             raise StudyError(f"{run} is held by {who}; wait for it or stop it") from None

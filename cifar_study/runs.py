@@ -220,7 +220,7 @@ def read(run: Run) -> Result | None:
         return None
     path, done = run.folder / HISTORY, record["epochs_done"]
     with reading(path, RESTORE):
-        history = pd.read_csv(path, float_precision="round_trip")[:done]
+        history = pd.read_csv(path)[:done]
         if len(history) < done:
             raise ValueError(f"{len(history)} rows of {done}")
     return Result(run, record, history)

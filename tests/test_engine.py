@@ -10,15 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from runs import needs_bfloat16
+from cifar_study.data import Dataset, synthetic
+from command import needs_bfloat16
 from torch import nn
 
-from cifar_study import cifar10, datasets
-from cifar_study.datasets import Dataset
 from cifar_study.errors import StudyError
 from cifar_study.stages import STAGES, Network, Recipe, scale_width
 from cifar_study.training import engine as engines
-from cifar_study.training import hardware, predict
+from cifar_study.training import hardware
 from cifar_study.training.engine import Engine, choose_balanced, choose_limited
 from cifar_study.training.hardware import (
     choose_device,
@@ -27,14 +26,13 @@ from cifar_study.training.hardware import (
     has_bfloat16,
     set_up_process,
 )
-from cifar_study.training.model import build_model
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return datasets.synthetic(train=1_400, test=510)
+    return synthetic(train=1_400, test=510)
 
 
 def without_dropout(network: Network) -> Network:
@@ -198,10 +196,6 @@ def test_limited_and_balanced_choices_by_hand() -> None:
     assert choose_balanced(labels, 100).tolist() == list(range(10))
 
 
-def test_a_limit_beyond_the_set_takes_all_of_it(data: Dataset) -> None:
-    assert len(minimal(data, limit=5_000).train_labels) == 1_400
-
-
 @pytest.mark.parametrize("pictures", [100, 64, 5])
 def test_how_an_epoch_goes_is_said_twice_a_second_and_at_its_end(
     pictures: int, data: Dataset, monkeypatch: pytest.MonkeyPatch
@@ -273,23 +267,6 @@ def test_training_is_evaluated_as_test_is_on_as_many_of_each_class(
     assert all(np.array_equal(state[name], array) for name, array in engine.model_state().items())
 
 
-def test_the_training_sample_is_of_the_trained_pictures_and_the_same_at_each_call(
-    data: Dataset, sample_of_200: None
-) -> None:
-    engine = minimal(data, limit=700, seed=1)
-    first = engine.evaluate_training()
-    places = engine.sample.tolist()
-    assert len(set(places)) == 200
-    assert max(places) < 700
-    assert engine.evaluate_training() == first
-    torch.manual_seed(99)
-    np.random.seed(99)
-    engine.train_epoch(1)
-    assert engine.sample.tolist() == places
-    assert minimal(data, limit=700, seed=2).sample.tolist() == places
-    assert engine.evaluate_training() != first  # the network has changed
-
-
 def test_evaluating_leaves_the_next_epoch_as_it_is(data: Dataset, sample_of_200: None) -> None:
     ends = []
     for evaluated in (False, True):
@@ -301,10 +278,6 @@ def test_evaluating_leaves_the_next_epoch_as_it_is(data: Dataset, sample_of_200:
                 engine.evaluate()
         ends.append(engine.model_state())
     assert all(ends[0][name].tobytes() == ends[1][name].tobytes() for name in ends[0])
-
-
-def test_the_study_evaluates_as_many_training_pictures_as_test_ones() -> None:
-    assert engines.TRAIN_SAMPLE == cifar10.TEST == 10_000
 
 
 # --- states -----------------------------------------------------------------------------------
@@ -338,6 +311,24 @@ def test_a_state_of_another_network_is_refused(data: Dataset) -> None:
 
 
 # --- hardware ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("words", "threads"), [({}, 2), ({"OMP_NUM_THREADS": "1"}, 1)])
+def test_a_thread_a_core_unless_the_environment_says_how_many(
+    words: dict[str, str], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
+    set_counts = [1]
+    monkeypatch.setattr(torch, "set_num_threads", set_counts.append)
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, "deterministic", False)
+    monkeypatch.setattr(cudnn, "allow_tf32", True)
+    set_up_process(torch.device("cpu"))
+    assert set_counts[-1] == threads
+    assert (cudnn.deterministic, cudnn.allow_tf32) == (True, False)
 
 
 @pytest.mark.parametrize("name", ["cuda", "mps"])
@@ -397,23 +388,6 @@ def test_bfloat16_of_a_gpu_follows_from_its_generation(
     assert choose_precision("auto", gpu) is (torch.bfloat16 if there else torch.float32)
 
 
-def test_settings_of_the_process_are_made_in_one_place_and_not_by_an_engine(
-    data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-    monkeypatch.setattr(hardware, "keep_freed_memory", lambda: made.append("memory"))
-    monkeypatch.setattr(torch, "set_num_threads", lambda count: made.append(count))
-    cudnn = torch.backends.cudnn
-    monkeypatch.setattr(cudnn, "deterministic", False)
-    monkeypatch.setattr(cudnn, "allow_tf32", True)
-    minimal(data, limit=64).train_epoch(1)
-    assert (made, cudnn.deterministic, cudnn.allow_tf32) == ([], False, True)
-    set_up_process(torch.device("cpu"), 3)
-    assert (made, cudnn.deterministic, cudnn.allow_tf32) == ([3, "memory"], True, False)
-    set_up_process(torch.device("cuda"))
-    assert made == [3, "memory"]
-
-
 def test_the_compiled_network_takes_full_batches_and_no_others(
     data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,16 +442,6 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
     assert losses[torch.bfloat16] != losses[torch.float32]
 
 
-def test_probabilities_are_float32_whatever_a_network_computes_in(data: Dataset) -> None:
-    model = build_model(STAGES[1].network).eval()
-    exact = predict.probabilities(model, data.test_images[:4])
-    with torch.autocast("cpu", torch.bfloat16):
-        rough = predict.probabilities(model, data.test_images[:4])
-    assert exact.dtype == rough.dtype == np.float32
-    assert not np.array_equal(exact, rough)
-    np.testing.assert_allclose(rough, exact, atol=0.01)
-
-
 def test_the_record_names_device_precision_threads_and_versions() -> None:
     torch.set_num_threads(1)  # other tests set it as well
     facts = describe(torch.device("cpu"), torch.bfloat16)
@@ -506,6 +470,21 @@ def test_a_recorded_step_leaves_no_trace_of_its_warming_up(number: int, data: Da
     assert sizes == [48, 8]  # once for each size of batch: 200 = 4 · 48 + 8
     for plain, recorded in zip(*ends, strict=True):
         assert np.array_equal(plain, recorded)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("number", [1, 6])
+def test_a_step_recorded_on_a_gpu_is_the_eager_one(number: int, data: Dataset) -> None:
+    set_up_process(torch.device("cuda"))
+    ends = []
+    for record in (lambda step: step, None):  # eager, and as a CUDA graph
+        gpu = torch.device("cuda")
+        engine = Engine(
+            STAGES[number].network, Recipe(), data, limit=200, device=gpu, record=record
+        )
+        ends.append([*engine.train_epoch(1), *engine.model_state().values()])
+    for eager, recorded in zip(*ends, strict=True):
+        np.testing.assert_allclose(recorded, eager, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")

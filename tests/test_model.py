@@ -94,6 +94,20 @@ def test_weights_start_glorot_uniform_with_biases_at_zero(number: int) -> None:
     assert checked == 2 * len(get_stage(number).network.blocks) + 1
 
 
+def test_hes_start_draws_wider_from_the_same_seed() -> None:
+    glorot, he = (
+        [layer for layer in build_model(STAGES[5].network, 3, start).modules()
+         if isinstance(layer, nn.Conv2d | nn.Linear)]
+        for start in ("glorot", "he")
+    )  # fmt: skip
+    for plain, wide in zip(glorot, he, strict=True):
+        inputs = wide.weight[0].numel()  # 3·3·channels, or the values that go into the dense layer
+        assert 0.9 * math.sqrt(6 / inputs) < wide.weight.abs().max() <= math.sqrt(6 / inputs)
+        ratio = (wide.weight / plain.weight).detach()  # the same draws, on another scale
+        torch.testing.assert_close(ratio, torch.full_like(ratio, float(ratio.mean())))
+        assert not wide.bias.any()
+
+
 def test_the_first_bound_by_hand() -> None:
     weight = build_model(STAGES[1].network).get_submodule("block1.conv1").weight
     assert weight.abs().max() <= math.sqrt(6 / (27 + 45))

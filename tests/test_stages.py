@@ -8,7 +8,20 @@ import pytest
 
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_layers, count_macs, count_parameters
-from cifar_study.stages import CLASSES, PEERS, STAGES, Stage, get_stage, scale_width
+from cifar_study.stages import (
+    CLASSES,
+    ENTRIES,
+    PEERS,
+    STAGES,
+    Block,
+    Network,
+    Recipe,
+    ResNet,
+    Stage,
+    get_stage,
+    register,
+    scale_width,
+)  # fmt: skip
 
 # Counted by hand: a 3×3 convolution has 3·3·in·out weights and out biases.
 BLOCK_20 = (3 * 3 * 3 * 20 + 20) + (3 * 3 * 20 * 20 + 20)  # 560 + 3,620
@@ -96,6 +109,7 @@ def test_the_recipe_is_one_for_all_but_for_the_epochs_of_stage_3() -> None:
             "batch_size": 64,
             "learning_rate": 0.001,
             "momentum": 0.9,
+            "start": "glorot",
         }
 
 
@@ -165,8 +179,55 @@ def test_peers_are_apart_from_the_study_and_trained_by_its_recipe() -> None:
     assert (PEERS[11].network.depth, PEERS[11].network.filters) == (3, (16, 32, 64))
 
 
-def test_a_network_without_blocks_of_ours_keeps_its_width() -> None:
+def test_a_network_without_blocks_of_ours_has_one_width() -> None:
     for number in (9, 11):
-        assert scale_width(PEERS[number], 0.5) == PEERS[number]
+        assert scale_width(PEERS[number], 1) is PEERS[number]
+        with pytest.raises(StudyError, match=f"^--width 0.5: stage {number} keeps its own width"):
+            scale_width(PEERS[number], 0.5)
     tenth = scale_width(PEERS[10], 0.5)
     assert tenth == replace(tenth, network=scale_width(STAGES[3], 0.5).network)
+
+
+def entry(*blocks: Block, **fields: object) -> Stage:
+    fields = {"number": 12, "title": "mine", "network": Network(blocks or (Block(4),))} | fields
+    return Stage(**fields)
+
+
+@pytest.mark.parametrize(
+    ("build", "field"),
+    [
+        (lambda: entry(*[Block(4)] * 9), "blocks[5].pool"),  # 32 halved five times is one pixel
+        (lambda: entry(Block(4, pool=0)), "blocks[0].pool"),
+        (lambda: entry(Block(4, pool=2.5)), "blocks[0].pool"),
+        (lambda: entry(Block(4), Block(4, activation="tanh")), "blocks[1].activation"),
+        (lambda: entry(Block(4, dropout=1.5)), "blocks[0].dropout"),
+        (lambda: entry(Block(0)), "blocks[0].filters"),
+        (lambda: entry(Block(2.5)), "blocks[0].filters"),
+        (lambda: entry(Block(True)), "blocks[0].filters"),
+        (lambda: entry(recipe=Recipe(batch_size=0)), "recipe.batch_size"),
+        (lambda: entry(recipe=Recipe(epochs=0)), "recipe.epochs"),
+        (lambda: entry(recipe=Recipe(learning_rate=0)), "recipe.learning_rate"),
+        (lambda: entry(recipe=Recipe(momentum=1)), "recipe.momentum"),
+        (lambda: entry(recipe=Recipe(start="zeros")), "recipe.start"),
+        (lambda: entry(network=Network((Block(4),), classes=100)), "network.classes"),
+        (lambda: entry(network=Network((Block(4),), input_size=None)), "network.input_size"),
+        (lambda: entry(network=Network((Block(4),), input_size=64)), "network.input_size"),
+        (lambda: entry(network=Network(()), measures=("maps",)), "measures"),
+        (lambda: entry(measures=("photos",)), "measures"),
+        (lambda: entry(measures=("weather",)), "measures"),
+        (lambda: entry(number="12"), "number"),
+    ],
+)
+def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        build()
+    assert str(caught.value).startswith("cifar_study/stages.py, stage 12: " + field + " ")
+
+
+def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:
+    assert len({stage.colour for stage in (*ENTRIES, entry())}) == len(ENTRIES) + 1
+    with pytest.raises(StudyError, match="two entries have the number 4: 'two blocks, ReLU' and"):
+        register((*ENTRIES, entry(number=4)))
+    assert entry(network=ResNet(1, 1)).network.depth == 3
+    stages, peers = register((*ENTRIES, entry(), entry(number=13, peer=True)))
+    assert (12 in stages, 13 in stages, 13 in peers) == (True, False, True)
