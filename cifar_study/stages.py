@@ -195,14 +195,14 @@ ENTRIES = (
         title="two blocks, sigmoid",
         network=TWO_SIGMOID,
         recipe=Recipe(epochs=15),
-        colour="#7A7A1E",
+        colour="#748000",
         measures=("gradients",),
     ),
     Stage(
         number=4,
         title="two blocks, ReLU",
         network=Network(blocks=(Block(filters=20), Block(filters=40))),
-        colour="#117733",
+        colour="#4A3020",
         measures=("gradients",),
     ),
     Stage(
@@ -223,7 +223,7 @@ ENTRIES = (
         number=7,
         title="dropout",
         network=Network(blocks=DROPPED),
-        colour="#2E9484",
+        colour="#8B5CE0",
         measures=("maps",),
     ),
     Stage(

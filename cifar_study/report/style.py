@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from cifar_study.errors import StudyError, reason
 
 # Of classes, among bars and below photographs; a stage's colour is in its entry in stages.py.
-RIGHT, WRONG, OTHER = "#117733", "#9B2FAE", "#868D96"
+RIGHT, WRONG, OTHER = "#117733", "#B0309E", "#868D96"
 GREY = "#555555"
 ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # words over pictures and shades
 # Inches, the widest chart: a phone shows any in about three and a half, the smallest text,
