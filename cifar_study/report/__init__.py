@@ -4,6 +4,13 @@
 here needs torch, the pictures or the half that trains.
 """
 
+import os
+
+try:
+    import matplotlib  # noqa: F401
+except ValueError:  # of a backend in MPLBACKEND that it does not know; charts need none
+    os.environ.pop("MPLBACKEND", None)
+
 from cifar_study.report.frames import histories, results
 
 __all__ = ["histories", "results"]

@@ -2,12 +2,14 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
 
-from cifar_study.layers import count_macs
-from cifar_study.report.replicates import Replicates, replicates
-from cifar_study.results.status import Status
+from cifar_study.layers import count_macs, count_parameters
+from cifar_study.report.stage_results import stage
+from cifar_study.report.times import machine, sessions
+from cifar_study.runs import Result
 from cifar_study.stages import PEERS, STAGES
 
 RUN = ["stage", "title", "seed", "precision", "state"]
@@ -27,11 +29,10 @@ def histories() -> pd.DataFrame:
     as it is evaluated after the epoch, "running" the mean over its steps.
     """
     parts = []
-    for run, status in _runs():
-        history = status.result.history
+    for run, result in _runs():
         for split in ("train", "test", "running"):
             columns = {f"{split}_loss": "loss", f"{split}_accuracy": "accuracy"}
-            part = history[["epoch", *columns, "seconds"]].rename(columns=columns)
+            part = result.history[["epoch", *columns, "seconds"]].rename(columns=columns)
             parts.append(part.assign(split=split, **run))
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=HISTORY)
     return frame[HISTORY]
@@ -43,33 +44,30 @@ def results() -> pd.DataFrame:
     ``epochs`` are those done; ``macs`` are multiply-accumulates for one picture;
     losses in nats, accuracies in [0, 1], both as evaluated; ``gap`` is training
     minus test accuracy; ``seconds`` is the median over the epochs of what one
-    took on ``machine``, that of most epochs (processor, threads, precision).
+    took on ``machine``, that of most epochs.
     """
     rows = []
-    for run, status in _runs():
-        result = status.result
+    for run, result in _runs():
         last = result.history.iloc[-1].to_dict()
-        seconds = Replicates([status]).seconds
-        rows.append(
-            {
-                **last,
-                **run,
-                "epochs": result.epochs_done,
-                "parameters": result.record["parameters"],
-                "macs": count_macs(status.run.stage.network),
-                "gap": last["train_accuracy"] - last["test_accuracy"],
-                "seconds": seconds.iloc[0],
-                "machine": seconds.index[0],
-            }
-        )
+        session, part = max(sessions(result), key=lambda each: len(each[1]))
+        row = {
+            "epochs": result.epochs_done,
+            "parameters": count_parameters(result.run.stage.network),
+            "macs": count_macs(result.run.stage.network),
+            "gap": last["train_accuracy"] - last["test_accuracy"],
+            "seconds": part.seconds.median(),
+            "machine": machine(session),
+        }
+        rows.append({**last, **run, **row})
     return pd.DataFrame(rows, columns=RESULT)
 
 
-def _runs() -> Iterator[tuple[dict[str, str | int], Status]]:
-    for number, stage in (STAGES | PEERS).items():
-        for status in replicates(number).statuses:
-            if status.state == "damaged":
-                warnings.warn(f"left out: {status.text}", stacklevel=3)
-            if result := status.result:
-                named = (number, stage.title, result.seed, result.precision, status.state)
-                yield dict(zip(RUN, named, strict=True)), status
+def _runs() -> Iterator[tuple[dict[str, Any], Result]]:
+    for number in (*STAGES, *PEERS):
+        results = stage(number)
+        for damage in results.damage:
+            warnings.warn(f"left out: {damage}", stacklevel=3)
+        for result in results.all_results:
+            title, precision = result.run.stage.title, result.record["configuration"]["precision"]
+            named = (number, title, result.run.seed, precision, result.state)
+            yield dict(zip(RUN, named, strict=True)), result

@@ -1,96 +1,165 @@
-"""How numbers are written in the report, each kind in one way; one that is not there is a dash."""
+"""Numbers that know their unit: floats to compute with, and text in a sentence.
+
+How a number is written is decided here and nowhere else. What is not there is NaN, and a dash.
+"""
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from cifar_study.report.comparison import share_interval
-from cifar_study.report.replicates import hardware
-from cifar_study.report.study import AbsentError
+import pandas as pd
+from scipy.special import stdtrit
 
-ABSENT = "–"  # what is not there yet
+from cifar_study.errors import StudyError, one_line
+
+ABSENT = "–"
+WORDS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve",
+)  # fmt: skip
+# What Pandoc would take for markup, or for a dash, an ellipsis or a curly quote.
+MARKUP = re.compile(r"""[\\`*_{}\[\]<>|~^$@&"']|-(?=-)|\.(?=\.)|^[-+#:]""")
 
 
-def text(say: Callable[..., str]) -> Callable[..., str]:
-    """A function that gives text, made to give a dash where what it speaks of is absent."""
+class Number(float):
+    """A float that prints in its unit; one that is not there (NaN) prints as a dash.
 
-    @functools.wraps(say)
-    def said(*about: Any) -> str:
-        try:
-            return say(*about)
-        except AbsentError:
+    A whole number with its thousands set apart, 464,750, where a kind does not say otherwise.
+    """
+
+    form, scale, unit = ",.0f", 1.0, ""
+
+    def __str__(self) -> str:
+        return ABSENT if math.isnan(self) else self.bare + self.unit
+
+    @property
+    def bare(self) -> str:
+        """Its text without the unit, with a true minus."""
+        if math.isnan(self):
             return ABSENT
+        return f"{self.scale * float(self):z{self.form}}".replace("-", "\N{MINUS SIGN}")
 
-    return said
-
-
-def count(value: float) -> str:
-    """A whole number with its thousands set apart: 464,750."""
-    return ABSENT if math.isnan(value) else f"{value:,.0f}"
+    __repr__ = _repr_markdown_ = __str__
 
 
-def percent(share: float, digits: int = 1) -> str:
-    """A share in [0, 1] as a percentage: 73.4%."""
-    return ABSENT if math.isnan(share) else f"{100 * share:.{digits}f}%"
+class Percent(Number):
+    """A share in [0, 1]: 73.4%."""
+
+    form, scale, unit = ".1f", 100, "%"
 
 
-def points(share: float) -> str:
-    """A difference of two shares, in percentage points: 12.3 points."""
-    return ABSENT if math.isnan(share) else f"{signed(100 * share, 1)} points"
+class Points(Number):
+    """A difference of shares, in percentage points: 12.3 points."""
+
+    form, scale, unit = ".1f", 100, " points"
 
 
-def points_within(share: float, half: float) -> str:
-    """A difference of two shares and half its interval: 2.3 ± 0.6 points."""
-    return f"{signed(100 * share, 1)} ± {100 * half:.1f} points"
+class WholePoints(Number):
+    """A difference of shares, in whole percentage points, for sentences and tables: 12."""
+
+    form, scale = ".0f", 100
 
 
-def with_interval(right: int, of: int) -> str:
-    """A share that was counted, with Wilson's 95% interval: 28.6% (11.7% to 54.6%)."""
-    low, high = share_interval(right, of)
-    return f"{percent(right / of)} ({percent(low)} to {percent(high)})"
+class Loss(Number):
+    """In nats: 0.672."""
+
+    form = ".3f"
 
 
-def signed(value: float, digits: int) -> str:
-    """A number that may be negative, with so many decimals and a true minus: −0.79."""
-    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+class Millions(Number):
+    """A count: 20.8 million, 0.37 million."""
+
+    scale, unit = 1e-6, " million"
+    form = property(lambda self: ".1f" if self >= 1e7 else ".2f")
 
 
-def loss(value: float) -> str:
-    """A loss in nats with three decimals: 0.672."""
-    return ABSENT if math.isnan(value) else f"{value:.3f}"
+class Times(Number):
+    """A ratio: 6.3 times, 40 times."""
+
+    unit = " times"
+    form = property(lambda self: ".0f" if self >= 20 else ".1f")
 
 
-def seconds(value: float) -> str:
+class Seconds(Number):
     """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
-    if math.isnan(value):
+
+    unit = property(lambda self: " s" if self < 600 else " min" if self < 7200 else " h")
+    scale = property(lambda self: {" s": 1, " min": 1 / 60, " h": 1 / 3600}[self.unit])
+    form = property(lambda self: ".0f" if 10 <= self < 7200 else ".1f")
+
+
+def span(values: Iterable[Number]) -> str:
+    """From the least to the greatest: 7 to 9, 550 s to 11 min, or 6 where all print alike."""
+    values = list(values)
+    if not values or any(map(math.isnan, values)):
         return ABSENT
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 600:
-        return f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+    least, most = min(values), max(values)
+    if str(least) == str(most):
+        return str(most)
+    return f"{least.bare if least.unit == most.unit else least} to {most}"
 
 
-def times(ratio: float) -> str:
-    """A ratio: 6.3 times."""
-    if math.isnan(ratio):
-        return ABSENT
-    return f"{ratio:.0f} times" if ratio >= 20 else f"{ratio:.1f} times"
+def epochs(values: Iterable[float]) -> str:
+    """Epochs of the seeds with their noun: epoch 6, epochs 7 to 9."""
+    text = span(map(Number, values))
+    return f"epoch{'s' * (' to ' in text)} {text}"
 
 
-def millions(value: float) -> str:
-    """A count in millions: 20.8 million."""
-    return f"{value / 1e6:.1f} million"
-
-
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[object]) -> str:
     """Words as one phrase: 10, 5 and 2; a dash for none."""
-    *most, last = list(words) or [ABSENT]
+    *most, last = [str(word) for word in words] or [ABSENT]
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def machine(record: Mapping[str, Any]) -> str:
-    """A machine as a result records it: the hardware, PyTorch, and whether it compiled."""
-    compiled = ", compiled" if record.get("compiled") else ""
-    return f"{hardware(record)}, PyTorch {record['torch']}{compiled}"
+def word(count: int) -> str:
+    """A count of things as a word up to twelve, then in figures: eight."""
+    return WORDS[count] if count < len(WORDS) else str(Number(count))
+
+
+def half_width(values: pd.Series) -> float:
+    """Half of Student's 95% interval of a mean; NaN for fewer than two values."""
+    return float(stdtrit(len(values) - 1, 0.975) * pd.Series(values, dtype=float).sem())
+
+
+def half_width_of_share(share: float, of: int) -> float:
+    """Half of the 95% interval of a share counted on ``of`` pictures, by the normal distribution.
+
+    NaN where there are none.
+    """
+    return 1.96 * math.sqrt(share * (1 - share) / of) if of else math.nan
+
+
+def wilson(right: int, of: int) -> tuple[Percent, Percent]:
+    """Wilson's 95% interval of a counted share, which holds for few cases too (Wilson 1927)."""
+    share, z2 = right / of, 1.96**2
+    half = math.sqrt(z2 * (share * (1 - share) / of + z2 / (4 * of**2)))
+    low, high = ((share + z2 / (2 * of) + sign * half) / (1 + z2 / of) for sign in (-1, 1))
+    return Percent(low), Percent(high)
+
+
+def counted_share(right: int, of: int) -> str:
+    """A share that was counted, with Wilson's interval: 28.6% (11.7% to 54.6%); a dash of none."""
+    if not of:
+        return ABSENT
+    low, high = wilson(right, of)
+    return f"{Percent(right / of)} ({low} to {high})"
+
+
+def dashed(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function for sentences, with a dash where a file of results can't be read."""
+
+    @functools.wraps(call)
+    def tried(*given: Any, **named: Any) -> Any:
+        try:
+            return call(*given, **named)
+        except StudyError:  # tables, charts and notes say why
+            return Number("nan")
+
+    return tried
+
+
+def escaped(text: object) -> str:
+    """Text that comes from data, for Markdown: it is shown as it was typed, on one line."""
+    return MARKUP.sub(r"\\\g<0>", one_line(" ".join(str(text).split())))
