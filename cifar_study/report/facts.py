@@ -82,7 +82,8 @@ def epoch_seconds(number: int) -> Seconds:
 
 def epoch_ratio(number: int, before: int) -> Times:
     """How many times as long an epoch of one stage takes as that of another."""
-    return Times(epoch_seconds(number) / epoch_seconds(before))
+    times = epoch_times()
+    return Times(times[number] / times[before])
 
 
 def epoch_line(number: int, before: int | None = None) -> str:

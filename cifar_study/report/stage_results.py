@@ -1,7 +1,9 @@
 """The results of a stage, read once, and two stages side by side."""
 
 import math
+import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -214,11 +216,11 @@ def _right(result: Result) -> np.ndarray:
 def stage(number: int) -> StageResults:
     """The results of a stage, read once until one of its files changes."""
     root = cache()
-    return _read(number, root.resolve(), root, _stamp(root / f"stage-{number}"))
+    return _read(number, root, Path.cwd(), _stamp(root / f"stage-{number}"))
 
 
 @lru_cache(maxsize=128)
-def _read(number: int, place: Path, root: Path, stamp: tuple) -> StageResults:
+def _read(number: int, root: Path, seen_from: Path, stamp: tuple) -> StageResults:
     all_results, damage = [], []
     for run in runs_in(root):
         if run.number == number:
@@ -252,13 +254,12 @@ def _kind(result: Result) -> tuple:
 def _stamp(folder: Path) -> tuple:
     """What changes when a file of the stage does."""
     stamp = []
-    for path in sorted(folder.glob("seed-*/*.*")):
-        try:
-            about = path.stat()
-        except OSError:  # replaced just now, or not ours to look at, as reading it will say
-            continue
-        stamp.append((path, about.st_ino, about.st_mtime_ns, about.st_size))
-    return tuple(stamp)
+    with suppress(OSError):  # nothing is there, or not ours to look at, as reading it will say
+        for seed in os.scandir(folder):
+            for file in os.scandir(seed) if seed.is_dir() else ():
+                about = file.stat()
+                stamp.append((file.path, about.st_ino, about.st_mtime_ns, about.st_size))
+    return tuple(sorted(stamp))
 
 
 def measured(name: str, number: int | None = None) -> Any:

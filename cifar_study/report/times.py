@@ -6,13 +6,14 @@ import statistics
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
 
 from cifar_study.errors import StudyError, reading
 from cifar_study.report.numbers import Seconds, word
-from cifar_study.report.stage_results import other_results, stage
+from cifar_study.report.stage_results import StageResults, other_results, stage
 from cifar_study.runs import CACHE, Result, in_project
 from cifar_study.stages import PEERS, STAGES
 
@@ -49,7 +50,7 @@ def epoch_times() -> EpochTimes:
     with suppress(StudyError):  # tables.epoch_times says so
         if not other_results() and (times := measured()):
             return times
-    return _of_training()
+    return _of_training(tuple(stage(number) for number in (*STAGES, *PEERS)))
 
 
 def measured() -> EpochTimes | None:
@@ -64,17 +65,17 @@ def measured() -> EpochTimes | None:
         return EpochTimes({**times, "processor": times["machine"]}, medians)
 
 
-def _of_training() -> EpochTimes:
+@lru_cache(maxsize=8)
+def _of_training(stages: tuple[StageResults, ...]) -> EpochTimes:
     machines: dict[str, Mapping[str, Any]] = {}
     taken: dict[str, dict[int, list[float]]] = {}
-    for number in (*STAGES, *PEERS):
-        for result in stage(number).results:
-            for session, rows in sessions(result):
-                if session.get("side_by_side", 1) == 1:
-                    name = machine(session)
-                    machines.setdefault(name, session)
-                    seconds = taken.setdefault(name, {}).setdefault(number, [])
-                    seconds += rows.seconds.tolist()
+    for result in (result for results in stages for result in results.results):
+        for session, rows in sessions(result):
+            if session.get("side_by_side", 1) == 1:
+                name = machine(session)
+                machines.setdefault(name, session)
+                seconds = taken.setdefault(name, {}).setdefault(result.run.number, [])
+                seconds += rows.seconds.tolist()
     if not machines:
         return EpochTimes({}, {})
     most = max(taken, key=lambda name: len(taken[name]))
