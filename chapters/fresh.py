@@ -1,117 +1,150 @@
 """Keeps the report fresh: results of chapters are used again only while nothing they saw changed.
 
-Quarto keeps what a chapter's cells gave in ``_freeze/`` and uses it while the
-chapter's own text is the same (``freeze: auto``). The cells also see the
-package, the caches, the pictures and the installed libraries. So all of that is
-hashed before a render, and where the hash is another one than before, the kept
-results go. After a whole render, the hash of everything is left in the book, so
-that ``make report`` knows when there is nothing to do.
-
-Quarto runs this itself: ``pre-render`` and ``post-render`` in ``_quarto.yml``.
-The standard library is enough.
+Quarto keeps what a chapter's cells gave in ``_freeze/`` while the chapter's own text is the same.
+The cells also see the package, the caches, whatever else lies in the project, and the installed
+libraries. All of that is hashed before a render; where the hash is another one, the kept results
+go. A chapter that may read what lies elsewhere is executed each time. A book that was rendered
+whole keeps the hash: ``check`` ends with 0 where it is of what is here now.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-FROZEN = Path("_freeze")
-BOOK = Path("_book")
-STAMP = ".made-from"
-UNSEEN = {"__pycache__", "lock", "trial"}  # no cell looks at these, unless they are SHOWN
+FROZEN, BOOK = Path("_freeze"), Path("_book")
+STAMP = BOOK / ".made-from"
 SHOWN = os.environ.get("CIFAR_STUDY_CACHE", "")  # the results that are reported, if not cache/
+NEEDED = ("numpy", "scipy", "pandas", "matplotlib", "PIL", "safetensors", "tabulate", "ipykernel")
+OTHER_RESULTS = "other-results: true\n"  # hides the answers that are the study's alone
+
+ELSEWHERE = {"data", "tests", "plain", "benchmarks"}  # not looked at, so a cell that reads there is
+UNSEEN = re.compile(  # what a render writes, or no cell reads
+    r"(^|/)(\.|__pycache__/|checkpoint-)|^(_book|_freeze|_pdf|site_libs)/|^[^/]+\.(html|pdf|docx)$"
+    r"|_files/|\.(lock|quarto_ipynb)$"
+)
+CELL = re.compile(r"^```+ *\{python\}.*?\n(.*?)^```", re.M | re.S)
+SHOWN_ONLY = re.compile(r"^#\| *eval: *false", re.M)
+READS = re.compile(  # a call that may read a file, and the text that it begins with, if one
+    r"""(?:\b(?:open|read\w*|load\w*|\w*glob|\w+dir|url\w+|Path)\((?!\s*\))|^ *[!%]|sys\.path)"""
+    r"""(?:\s*["']([^"'\n]*)["'])?""",
+    re.M,
+)
 
 
-def read_by_cells() -> list[Path]:
-    """The files that can reach a cell, the chapters themselves left out: Quarto looks at those."""
-    files = [*Path().glob("_quarto*.yml")]
-    for folder in ("cifar_study", "cache", "figures", "chapters"):
-        files += [path for path in Path(folder).rglob("[!.]*") if not UNSEEN & set(path.parts)]
+def look() -> tuple[set[Path], set[Path], set[Path]]:
+    """The files that cells can see; of them the chapters, and those that may read others."""
+    tops = [top for top in Path().iterdir() if top.name not in ELSEWHERE]
+    tops = [top for top in tops if not (UNSEEN.search(f"{top}/") or (top / "pyvenv.cfg").exists())]
+    files = {path for top in tops for path in (top, *top.rglob("*")) if path.is_file()}
+    files = {path for path in files if not UNSEEN.search(path.as_posix())}
+    texts = {path: read(path) for path in files if path.suffix in (".qmd", ".md")}
+    book = "".join(map(read, Path().glob("_quarto*.yml")))
+    chapters = {path for path in texts if path.as_posix() in book}
+    unsure = {path for path, text in texts.items() if reads_elsewhere(text, files)}
+    unsure = unsure if unsure <= chapters else chapters  # any of them may include what is none
     if SHOWN:
-        files += [path for path in Path(SHOWN).rglob("[!.]*") if path.name != "lock"]
-    return sorted({path for path in files if path.is_file() and not _of_quarto(path)})
+        files |= {path for path in Path(SHOWN).rglob("[!.]*") if path.is_file()}
+    return files, chapters, unsure
 
 
-def _of_quarto(path: Path) -> bool:
-    """Whether it is a chapter, or what a render puts beside it and may leave when cut off."""
-    return path.suffix in (".qmd", ".quarto_ipynb") or any(
-        part.endswith("_files") for part in path.parts
-    )
+def read(path: Path) -> str:
+    """A file's text, as well as it can be read."""
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
-def digest(files: Iterable[Path]) -> str:
+def reads_elsewhere(text: str, files: set[Path]) -> bool:
+    """Whether a cell may read what is not among these files and folders of the project."""
+    cells = [cell for cell in CELL.findall(text) if not SHOWN_ONLY.search(cell)]
+    known = files | {folder for path in files for folder in path.parents} - {Path()}
+    return any(Path(name) not in known for name in READS.findall("\n".join(cells)))
+
+
+def digest(files: set[Path]) -> str:
     """A hash of the files' names and contents, of the libraries, and of the study's settings."""
-    total = hashlib.sha256(sys.version.encode())
-    for installed in sorted(f"{found.name} {found.version}" for found in distributions()):
-        total.update(installed.encode())
-    for name, value in sorted(os.environ.items()):
-        if name.startswith("CIFAR_STUDY_"):
-            total.update(f"{name}={value}".encode())
-    for path in files:
-        total.update(path.as_posix().encode())
-        try:
-            content = path.read_bytes()
-        except OSError as error:  # a page says so, where a cell can't read it either
-            content = str(error).encode()
-        total.update(hashlib.sha256(content).digest())
+    study = [f"{name}={value}" for name, value in os.environ.items() if "CIFAR_STUDY_" in name]
+    libraries = [f"{found.name} {found.version}" for found in distributions()]
+    total = hashlib.sha256("\n".join([sys.version, *sorted(study + libraries)]).encode())
+    for path in sorted(files):
+        total.update(path.as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
 def everything() -> str:
-    """The hash of all that the book is made of."""
-    chapters = sorted([*Path().glob("*.qmd"), *Path("chapters").rglob("*.qmd")])
-    return digest([*read_by_cells(), *chapters])
+    """The hash of all that the book is made of; never the same where that can't be known."""
+    files, _, unsure = look()
+    return digest(files) + (os.urandom(8).hex() if unsure else "")
 
 
 def before() -> None:
-    """Delete results that were made from something else, and note what they are made from now.
-
-    What a render that was killed left beside the chapters goes as well.
-    """
-    refuse_what_no_render_can_use()
+    """Delete results that were made from something else, and note what they are made from now."""
+    prepare()
     for chapter in (*Path().glob("*.qmd"), *Path("chapters").glob("*.qmd")):
-        chapter.with_suffix(".html").unlink(missing_ok=True)
-    inputs = digest(read_by_cells())
-    noted = FROZEN / "cells"
+        chapter.with_suffix(".html").unlink(missing_ok=True)  # of a render that was killed
+    files, chapters, unsure = look()
+    inputs, noted = digest(files - chapters), FROZEN / "cells"  # Quarto looks at chapters itself
     if not noted.exists() or noted.read_text() != inputs:
         shutil.rmtree(FROZEN, ignore_errors=True)
         FROZEN.mkdir()
         noted.write_text(inputs)
+    for chapter in unsure:
+        shutil.rmtree(FROZEN / chapter.with_suffix(""), ignore_errors=True)
     (FROZEN / "book").write_text(everything())
 
 
 def after() -> None:
-    """Leave in a book that was rendered whole what it was made from, as noted before."""
-    output = Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", BOOK))
-    if os.environ.get("QUARTO_PROJECT_RENDER_ALL") and output.name == BOOK.name:
-        shutil.copy(FROZEN / "book", output / STAMP)
-
-
-def refuse_what_no_render_can_use() -> None:
-    """End with status 2 where results are to be shown that are not there, or no page can be."""
-    if SHOWN:
-        try:
-            os.scandir(SHOWN).close()
-        except OSError as error:
-            refuse(f"CIFAR_STUDY_CACHE={SHOWN}: {error.strerror}; name a folder that holds results")
-        if not next(Path(SHOWN).glob("stage-*/seed-*"), None):
-            refuse(f"CIFAR_STUDY_CACHE={SHOWN}: holds no results; name a folder that does")
-    if not os.access(Path(), os.W_OK):
-        refuse(f"{Path().absolute()}: can't be written; copy the project to where it can")
+    """Leave in a book of pages that was rendered whole what it was made from, as noted before."""
+    made = map(Path, os.environ.get("QUARTO_PROJECT_OUTPUT_FILES", "").splitlines())
+    if os.environ.get("QUARTO_PROJECT_RENDER_ALL") and BOOK / "index.html" in made:
+        shutil.copy(FROZEN / "book", STAMP)
 
 
 def check() -> None:
     """End with status 0 where the book was rendered whole from what is here now, else with 1."""
     refuse_what_no_render_can_use()
-    stamp = BOOK / STAMP
-    sys.exit(not (stamp.exists() and stamp.read_text() == everything()))
+    sys.exit(not (STAMP.exists() and STAMP.read_text() == everything()))
+
+
+def show_digest() -> None:
+    """Print the hash of everything."""
+    prepare()
+    print(everything())
+
+
+def prepare() -> None:
+    """Tell the pages, in a file of Quarto's, whether results are shown that are not the study's."""
+    refuse_what_no_render_can_use()
+    sys.path.insert(0, str(Path.cwd()))
+    from cifar_study.errors import StudyError
+
+    try:
+        from cifar_study.report import facts  # here, as it takes a second
+
+        text = OTHER_RESULTS * facts.other_results()
+    except StudyError as error:  # of an entry among the stages
+        refuse(str(error))
+    for path in (Path("_metadata.yml"), Path("chapters", "_metadata.yml")):
+        there = read(path) if path.exists() else ""
+        if there in ("", OTHER_RESULTS) and there != text:  # of somebody else, it stays
+            path.write_text(text) if text else path.unlink()
+
+
+def refuse_what_no_render_can_use() -> None:
+    """End with status 2 where a package is missing, or the results that are to be shown."""
+    if missing := [package for package in NEEDED if not find_spec(package)]:
+        refuse(
+            f"{sys.executable} lacks {', '.join(missing)}; run: make report, or: "
+            "python -m pip install -r requirements.txt, and set QUARTO_PYTHON to that python"
+        )
+    if SHOWN and not next(Path(SHOWN).glob("stage-*/seed-*"), None):
+        refuse(f"CIFAR_STUDY_CACHE={SHOWN}: no results there; name a folder that holds some")
 
 
 def refuse(why: str) -> NoReturn:
@@ -121,14 +154,10 @@ def refuse(why: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    steps = {"before": before, "after": after, "check": check}
+    steps = {"before": before, "after": after, "check": check, "digest": show_digest}
     if len(sys.argv) != 2 or sys.argv[1] not in steps:
         refuse(f"say one of: chapters/fresh.py {', '.join(steps)}")
     try:
         steps[sys.argv[1]]()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except FileNotFoundError as gone:
-        refuse(f"{gone.filename}: went missing meanwhile; render again")
     except OSError as failed:
         refuse(f"{failed.filename}: {failed.strerror}; move it away, or allow writing there")

@@ -54,7 +54,10 @@ const networks = (() => {
     const names = ["", "-simd", "-threaded-simd"].map((kind) => `tfjs-backend-wasm${kind}.wasm`);
     tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
     tf.wasm.setWasmPaths(Object.fromEntries(names.map((name) => [name, binary])));
-    if (!await tf.setBackend("wasm")) throw new Error("no WebAssembly with SIMD");
+    if (!await tf.setBackend("wasm")) {
+      throw new Refusal("The networks can't run in this browser: they need WebAssembly with SIMD, " +
+        "which browsers of the last few years have.");
+    }
   }
 
   // --- the networks: a function for each layer of their descriptions --------------------------
@@ -73,7 +76,7 @@ const networks = (() => {
   };
 
   // The weights are 16-bit numbers times a scale for each filter or class; before them all stand
-  // the scales and biases (cifar_study/report/demo.py describes the bytes).
+  // the scales and biases (cifar_study/report/networks.py describes the bytes).
   async function build({ number, layers }) {
     const [{ buffer }] = await Promise.all([part(`stage-${number}`).then(bytes), started ??= library()]);
     const filters = layers.reduce((sum, { shape }) => sum + (shape?.at(-1) ?? 0), 0);
@@ -97,7 +100,7 @@ const networks = (() => {
   function load(stage) {
     if (!built.has(stage.number)) {
       built.set(stage.number, build(stage));
-      built.get(stage.number).catch(() => {
+      built.get(stage.number).catch(() => { // it may do next time
         built.delete(stage.number);
         started = undefined;
       });

@@ -1,5 +1,5 @@
 // Pictures for the networks of the report: how a reader gives one, how it is read and made small,
-// and how it is shown with what a network says of it.
+// and how it is shown with what a network makes of it.
 "use strict";
 const pictures = (() => {
   const { make, Refusal } = networks;
@@ -62,10 +62,11 @@ const pictures = (() => {
     return turned(narrow(narrow(turned(picture), height), width));
   }
 
-  // Width and height with about as many pixels as a square of that side, proportions kept.
-  function proportions({ width, height }, side) {
-    const scale = side / Math.sqrt(width * height);
-    return [width, height].map((length) => Math.max(1, Math.round(scale * length)));
+  // Width and height with about as many pixels as a square of that side, proportions kept; of a
+  // narrow picture as many more as its shorter side needs to have `least`.
+  function proportions({ width, height }, side, least) {
+    const scale = Math.max(side / Math.sqrt(width * height), least / Math.min(width, height));
+    return [width, height].map((length) => Math.round(scale * length));
   }
 
   // An image on white as ImageData.
@@ -99,7 +100,7 @@ const pictures = (() => {
       }
       if (Math.min(width, height) < SMALLEST) {
         throw new Refusal(`This picture has ${size(width, height)} pixels, too few for the ` +
-          `network: it needs at least ${size(SMALLEST, SMALLEST)}.`);
+          `networks: they need at least ${size(SMALLEST, SMALLEST)}.`);
       }
       bitmap = await createImageBitmap(image); // which refuses half a picture
       return pixels(bitmap);
@@ -111,6 +112,31 @@ const pictures = (() => {
     }
   }
 
+  // The picture in these parts of a file.
+  async function readParts(...parts) {
+    const address = URL.createObjectURL(new Blob(parts));
+    try {
+      return await read(address);
+    } finally {
+      URL.revokeObjectURL(address);
+    }
+  }
+
+  // A JPEG whose last two bytes are missing, as some cameras leave it. It is whole if all of it
+  // comes out the same, whatever follows where it ends.
+  async function readUnended(file) {
+    const end = [0xff, 0xd9];
+    const [one, other] = await Promise.all([end, [...Array(64).fill(0x55), ...end]].map(
+      (bytes) => readParts(file, Uint8Array.from(bytes))));
+    if (one.data.some((value, i) => value !== other.data[i])) throw new Error("half a picture");
+    return one;
+  }
+
+  // Whether a file that begins so shows more than one frame.
+  const moves = (head) => head.startsWith("GIF8") && head.split("\x21\xF9\x04").length > 2 ||
+    /^.PNG/.test(head) && head.split("IDAT")[0].includes("acTL") ||
+    /^RIFF[^]{4}WEBPVP8X/.test(head) && Boolean(head.charCodeAt(20) & 2);
+
   // The picture in a file; `moves` where only its first frame is seen.
   async function readFile(file) {
     let head = "";
@@ -120,17 +146,14 @@ const pictures = (() => {
     if (/^(\uFEFF|ï»¿)?\s*<(\?xml|!--|!doctype svg|svg)/i.test(head)) {
       throw new Refusal("This is a drawing (SVG), not a photo. JPEG, PNG and WebP files can be read.");
     }
-    const address = URL.createObjectURL(file);
     try {
-      const picture = await read(address);
-      const moves = head.startsWith("GIF8") && head.split("\x21\xF9\x04").length > 2 ||
-        /^.PNG[^]{0,200}acTL/.test(head) || /^RIFF[^]{4}WEBP[^]{0,100}ANIM/.test(head);
-      return Object.assign(picture, { moves });
+      return Object.assign(await readParts(file), { moves: moves(head) });
     } catch (error) {
-      if (!/^[^]{4}ftyp(hei|hev|mif1|msf1)/.test(head)) throw error;
-      throw new Refusal("This browser can't open HEIC pictures. Save it as JPEG and choose that.");
-    } finally {
-      URL.revokeObjectURL(address);
+      if (/^[^]{4}ftyp(hei|hev|mif1|msf1)/.test(head)) {
+        throw new Refusal("This browser can't open HEIC pictures. Save it as JPEG and choose that.");
+      }
+      return head.startsWith("ÿØ") ? readUnended(file).catch(() => { throw error; })
+        : Promise.reject(error);
     }
   }
 
@@ -143,7 +166,7 @@ const pictures = (() => {
     canvas.style.setProperty("--wide", Math.min(1, width / height));
   }
 
-  // A table of the classes with bars. `show` gives the classes back, the most probable first.
+  // A table of the classes with bars.
   function bars(classes) {
     const table = make("table", { className: "net-bars" });
     table.createCaption().textContent = "Probability of each class";
@@ -154,14 +177,13 @@ const pictures = (() => {
       return { row, bar, value: row.insertCell() };
     });
     const show = (shares, right) => {
-      const order = [...classes.keys()].sort((a, b) => shares[b] - shares[a]);
+      const most = Math.max(...shares);
       rows.forEach(({ row, bar, value }, label) => {
-        row.classList.toggle("first", label === order[0]);
+        row.classList.toggle("first", shares[label] === most);
         row.classList.toggle("right", classes[label] === right);
         bar.style.width = percent(shares[label]);
         value.textContent = percent(shares[label]);
       });
-      return order;
     };
     return { table, show };
   }
@@ -202,39 +224,32 @@ const pictures = (() => {
 
   // --- how a reader gives a picture ------------------------------------------------------------
 
-  const intakes = [];
-
   // Buttons, a file, a drop and a paste inside `root`. A picture that comes gets `use`d, with its
   // button where it came from one; what goes wrong is `refuse`d in one sentence.
   function intake(root, { use, refuse, begin, first }) {
     let turn = 0; // what is chosen later wins
 
-    async function attempt(step) {
+    async function take(reading, button) {
       const mine = ++turn;
       const current = () => mine === turn;
       try {
-        await step(current);
+        begin();
+        const picture = await reading();
+        if (current()) await use(picture, button, current);
       } catch (error) {
         if (!current()) return;
         if (!(error instanceof Refusal)) console.warn(error);
-        refuse(error instanceof Refusal ? error.message : "The network can't run in this browser: " +
-          "it needs WebAssembly with SIMD, which browsers of the last few years have.");
+        refuse(error instanceof Refusal ? error.message
+          : `This went wrong (${error.message}): load the page again.`);
       }
     }
-
-    const take = (reading, button) => attempt(async (current) => {
-      begin();
-      const picture = await reading();
-      if (current()) await use(picture, button, current);
-    });
     const takeFile = (file) => {
       if (file) return take(() => readFile(file));
       turn += 1;
       refuse("No file came with that. Save the picture first, then drop the file.");
     };
 
-    const buttons = [...root.querySelectorAll(".net-choices button")];
-    for (const button of buttons) {
+    for (const button of root.querySelectorAll(".net-choices button")) {
       button.addEventListener("click", () => take(() => read(button.querySelector("img").src), button));
     }
     root.querySelector("input[type=file]").addEventListener("change", ({ target }) => {
@@ -248,29 +263,22 @@ const pictures = (() => {
         if (name === "drop") takeFile(event.dataTransfer.files[0]);
       });
     }
-    intakes.push({ root, takeFile });
+    // A pasted picture is for what the reader sees.
+    document.addEventListener("paste", ({ clipboardData }) => {
+      const file = [...clipboardData?.files ?? []].find(({ type }) => type.startsWith("image/"));
+      const { top, bottom } = root.getBoundingClientRect();
+      if (file && (root.contains(document.activeElement) || top < innerHeight && bottom > 0)) {
+        takeFile(file);
+      }
+    });
 
-    // One of the choices is taken when the reader comes near.
+    // The first picture is taken when the reader comes near.
     new IntersectionObserver(([entry], observer) => {
       if (!entry.isIntersecting) return;
       observer.disconnect();
-      if (turn === 0) (first ?? buttons[0]).click();
+      if (turn === 0) first.click();
     }, { rootMargin: "300px" }).observe(root);
-
-    return { attempt };
   }
-
-  // A pasted picture goes where the reader is.
-  document.addEventListener("paste", ({ clipboardData }) => {
-    const file = [...clipboardData?.files ?? []].find(({ type }) => type.startsWith("image/"));
-    const distance = ({ root }) => {
-      const { top, bottom } = root.getBoundingClientRect();
-      return root.contains(document.activeElement) ? -1
-        : Math.max(0, top - innerHeight, -bottom);
-    };
-    const [nearest] = [...intakes].sort((one, other) => distance(one) - distance(other));
-    if (file && nearest && distance(nearest) <= 0) nearest.takeFile(file);
-  });
 
   return { bars, draw, grid, intake, percent, proportions, resize, size };
 })();

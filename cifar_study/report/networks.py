@@ -1,0 +1,280 @@
+"""What every stage's network makes of the same pictures: as a figure, and run in the page itself.
+
+``chapters/networks.js`` builds the networks again from the description of their layers, with
+TensorFlow.js, and runs them in the reader's browser. The library and the weights are parts that
+the page names: the edition as one file holds them, and ``chapters/works_from_file.py`` writes
+them to files beside Quarto's pages.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cifar_study.errors import StudyError, reading
+from cifar_study.layers import count_layers
+from cifar_study.report import facts
+from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, note, noted, show_image
+from cifar_study.runs import Result, in_project
+from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, Network, Stage
+
+SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures, side by side in figures/shown.png
+# The free photographs that a reader can try (figures/sample-….jpg), and the class of each.
+SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
+BAR = 0.46  # length of a bar at 100%, the place of a picture being 1 wide
+LIBRARY = {
+    "core": "tf-core.es2017.min.js",
+    "backend": "tf-backend-wasm.es2017.min.js",
+    "wasm": "tfjs-backend-wasm-simd.wasm",
+}
+LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
+EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
+
+
+@chart(photographs=True)
+def answers() -> Figure:
+    """Six test pictures and, stage by stage, the class that each was given with its probability.
+
+    A bar shows the probability, green where the class is right. The networks are of the first seed.
+    """
+    given = {number: result.predictions()[0] for number, result in _trained().items()}
+    if not given:
+        raise StudyError("Drawn once a stage is trained on CIFAR-10.")
+    figure = Figure(figsize=(WIDE, 1 + 0.36 * len(given)))
+    heights = [1.6, *[1] * len(given)]
+    grid = figure.subplots(len(given) + 1, len(SHOWN), height_ratios=heights, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, picture, place in zip(grid[0], _test_pictures(), SHOWN, strict=True):
+        show_image(axes, np.asarray(picture))
+        axes.set_title(_truth(place), fontsize=8, loc="center", weight="normal", pad=2)
+    for row, (number, probabilities) in zip(grid[1:], given.items(), strict=True):
+        row[0].text(-0.08, 0.6, str(number), ha="right", weight="bold", fontsize=9)
+        for axes, place in zip(row, SHOWN, strict=True):
+            guess = int(probabilities[place].argmax())
+            share = float(probabilities[place][guess])
+            colour = RIGHT if CLASSES[guess] == _truth(place) else WRONG
+            axes.set(xlim=(0, 1), ylim=(0, 1))
+            axes.barh(0.15, BAR, 0.2, color="#e4e4e4")
+            axes.barh(0.15, BAR * share, 0.2, color=colour)
+            axes.text(0, 0.5, CLASSES[guess], fontsize=8, color=colour)
+            axes.text(1, 0.15, f"{share:.0%}", fontsize=8, ha="right", va="center")
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.06, hspace=0.0)
+    return figure
+
+
+@noted
+def watch(label: str) -> Markdown:
+    """All trained stages, to be run in the page; on screens, in place of the figure so labelled.
+
+    It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
+    """
+    trained, stages, missing = _trained(), [], []
+    for before, result in pairwise([None, *trained.values()]):
+        try:
+            if isinstance(result.run.stage.network, Network):  # others can't be run there
+                stages.append(_described(result, before))
+        except StudyError as error:
+            missing.append(str(error))
+    if not stages:
+        return note(missing[0]) if missing else Markdown("")
+    data = {
+        "figure": label,
+        "classes": CLASSES,
+        "side": SIDE,
+        "stages": stages,
+        "choices": list(_choices()),
+        "start": _start(trained),
+        "missing": missing,
+    }
+    colours = f"--right-colour: {RIGHT}; --wrong-colour: {WRONG}; --other-colour: {OTHER}"
+    needed = [*LIBRARY, *(f"stage-{stage['number']}" for stage in stages)]
+    parts = "\n".join(f'<script type="text/plain" data-once="{part}"></script>' for part in needed)
+    scripts = "".join(chapter_file(f"{name}.js") for name in ("networks", "pictures", "growth"))
+    return Markdown(
+        f"```````{{=html}}\n<style>\n.net {{ {colours} }}\n{chapter_file('networks.css')}</style>\n"
+        f'{parts}\n<script type="application/json" id="growth-data">{in_script(data)}</script>\n'
+        f"<script>\n{scripts}</script>\n```````\n"
+    )
+
+
+def _trained() -> dict[int, Result]:
+    """The first seed's result of each stage, by number, where it is of CIFAR-10."""
+    results = {number: facts.stage(number).first for number in STAGES}
+    return {
+        number: result
+        for number, result in results.items()
+        if result and result.run.data == "cifar10" and not result.state.startswith("stale")
+    }
+
+
+def _described(result: Result, before: Result | None) -> dict[str, Any]:
+    """What the page has to know of a stage."""
+    stage = result.run.stage
+    return {
+        "number": stage.number,
+        "title": stage.title,
+        "side": stage.network.input_size,
+        "layers": [layer for layer, _ in layers(stage.network, result.model())],
+        "about": list(_about(result, before)),
+    }
+
+
+def _about(result: Result, before: Result | None) -> Iterator[str]:
+    """Sentences on a stage: how it ended, what was changed for it, and what to look for."""
+    stage, results = result.run.stage, facts.stage(result.run.number)
+    seeds = facts.seeds(stage.number)
+    yield (
+        f"{results.parameters} parameters. After {results.epochs} it classifies "
+        f"{results.test_accuracy} of the test pictures correctly"
+        + f" (mean of {seeds} seeds; this is the first)" * (len(results.results) > 1)
+        + "."
+    )
+    if before and (changed := "; ".join(changes(before.run.stage, stage))):
+        yield f"Changed from stage {before.run.number}: {changed}."
+    if len(np.unique(result.predictions()[0].argmax(1))) == 1:
+        yield "Try several pictures: what does it say of each?"
+    if stage.network.input_size is None:
+        yield "It takes pictures of any shape: give it one that is not square."
+
+
+def changes(before: Stage, stage: Stage) -> Iterator[str]:
+    """The settings that are others in a stage than in the one before, as ``filters 5 → 20``."""
+    old, new = _settings(before), _settings(stage)
+    yield from (f"{name} {old[name]} → {new[name]}" for name in new if old[name] != new[name])
+
+
+def _settings(stage: Stage) -> dict[str, str]:
+    """A stage's settings by name; what all blocks share is said once."""
+    blocks = getattr(stage.network, "blocks", ())
+    settings = {"filters": [block.filters for block in blocks]}
+    for name in ("activation", "pool", "batch_norm", "dropout"):
+        settings[name] = list(dict.fromkeys(getattr(block, name) for block in blocks))
+    settings["input_size"] = [getattr(stage.network, "input_size", SIDE)]
+    settings |= {name: [value] for name, value in vars(stage.recipe).items()}
+    return {name: ", ".join(map(str, values)) or "none" for name, values in settings.items()}
+
+
+def layers(
+    network: Network, weights: Mapping[str, np.ndarray]
+) -> Iterator[tuple[dict[str, Any], tuple[np.ndarray, ...]]]:
+    """The layers in order, each with its weights and bias where it has them.
+
+    They are laid out as TensorFlow wants them, for pictures (N, H, W, C): (3, 3, inputs, filters)
+    and (values, classes). Batch normalisation, which is linear once training is over, is part of
+    the convolution before it; dropout does nothing any more.
+    """
+    for number, block in enumerate(network.blocks, start=1):
+        for place in (1, 2):
+            weight, bias = _convolution(weights, f"block{number}", place, block.batch_norm)
+            about = {"kind": "convolution", "shape": weight.shape, "activation": block.activation}
+            yield about, (weight, bias)
+        average = block.pool == "global"
+        yield (
+            {"kind": "globalAverage"} if average else {"kind": "maxPooling", "size": block.pool},
+            (),
+        )
+    # PyTorch flattens channels first, TensorFlow last.
+    dense = weights["dense.weight"].reshape(-1, *count_layers(network)[-2].shape)
+    dense = dense.transpose(2, 3, 1, 0).reshape(-1, network.classes)
+    yield {"kind": "dense", "shape": dense.shape}, (dense, weights["dense.bias"])
+
+
+def _convolution(
+    weights: Mapping[str, np.ndarray], block: str, place: int, normalised: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Filters (3, 3, inputs, filters) and bias, the batch normalisation after them included."""
+    weight = weights[f"{block}.conv{place}.weight"].transpose(2, 3, 1, 0)
+    bias = weights[f"{block}.conv{place}.bias"]
+    if not normalised:
+        return weight, bias
+    gain, shift, mean, variance = (
+        weights[f"{block}.norm{place}.{name}"].astype(np.float64)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gain / np.sqrt(variance + EPSILON)
+    return weight * scale, (bias - mean) * scale + shift
+
+
+def packed(arrays: Iterable[tuple[np.ndarray, np.ndarray]]) -> bytes:
+    """Weights and biases as little-endian bytes.
+
+    First, for each layer, a scale and a bias for each filter or class, ``float32``; then the
+    weights of each as ``int16``, to be multiplied by those scales: of the same size as
+    ``float16``, and closer.
+    """
+    exact, rounded = b"", b""
+    for weight, bias in arrays:
+        largest = np.abs(weight).reshape(-1, weight.shape[-1]).max(0)
+        scale = np.maximum(largest, np.finfo("<f4").tiny) / LEVELS
+        exact += scale.astype("<f4").tobytes() + bias.astype("<f4").tobytes()
+        rounded += np.rint(weight / scale).astype("<i2").tobytes()
+    return exact + rounded
+
+
+def part(name: str) -> str:
+    """The text of what a page names: a file of the library, or a stage's weights in base64."""
+    if file := LIBRARY.get(name):
+        content = (in_project("chapters") / "tensorflow" / file).read_bytes()
+        return in_base64(content) if file.endswith(".wasm") else content.decode()
+    result = facts.stage(int(name.removeprefix("stage-"))).first
+    described = layers(result.run.stage.network, result.model())
+    return in_base64(packed(arrays for _, arrays in described if arrays))
+
+
+def _start(trained: dict[int, Result]) -> int:
+    """Which of SHOWN to begin with: one that the last network classifies correctly.
+
+    Of these it is the one of which the networks say most different things.
+    """
+    given = [result.predictions()[0][list(SHOWN)].argmax(1) for result in trained.values()]
+    right = [CLASSES[guess] == _truth(place) for guess, place in zip(given[-1], SHOWN, strict=True)]
+    different = [len(set(guesses)) for guesses in zip(*given, strict=True)]
+    return max(range(len(SHOWN)), key=lambda i: (right[i], different[i]))
+
+
+def _choices() -> Iterator[dict[str, str]]:
+    """The pictures to try: the name of each, its class or nothing, and its address."""
+    for picture, place in zip(_test_pictures(), SHOWN, strict=True):
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        address = f"data:image/png;base64,{in_base64(buffer.getvalue())}"
+        yield {"name": f"{_truth(place)}, test picture", "truth": _truth(place), "address": address}
+    for name, truth in SAMPLES.items():
+        content = (in_project("figures") / f"sample-{name}.jpg").read_bytes()
+        address = f"data:image/jpeg;base64,{in_base64(content)}"
+        yield {"name": name, "truth": truth, "address": address}
+
+
+def _test_pictures() -> list[Image.Image]:
+    """The pictures of SHOWN."""
+    path = in_project("figures") / "shown.png"
+    with reading(path, "restore it from git"):
+        strip = Image.open(path).convert("RGB")
+    return [strip.crop((left, 0, left + SIDE, SIDE)) for left in range(0, SIDE * len(SHOWN), SIDE)]
+
+
+def _truth(place: int) -> str:
+    return CLASSES[place * len(CLASSES) // TEST]  # test pictures are in the order of their classes
+
+
+def in_base64(content: bytes) -> str:
+    """Bytes as text, for a page."""
+    return base64.b64encode(content).decode()
+
+
+def in_script(data: Any) -> str:
+    """Data as JSON for a script element, which only "<" could end early."""
+    return json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
+
+
+def chapter_file(name: str) -> str:
+    """A script or style that lies with the chapters."""
+    return (in_project("chapters") / name).read_text(encoding="utf-8")

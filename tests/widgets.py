@@ -1,0 +1,191 @@
+"""A page that holds the report's widget and nothing else, and pictures to give to it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import random
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import PROJECT
+from PIL import Image, ImageDraw
+
+from cifar_study.checkpoints import Checkpoint
+from cifar_study.report import networks
+from cifar_study.runs import COLUMNS, Run
+from cifar_study.training import predict
+
+STEPS = ".growth-strip label"
+HEAD = "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Page</title>"
+STYLE = "<style>:root { color-scheme: light dark }</style>"
+FIGURE = '<figure id="fig-growth"><div id="static">static</div><figcaption>A</figcaption></figure>'
+PART = re.compile(r'(<script type="text/plain" data-once="([^"]+)">)</script>')
+ASK = """async ([number, height, width, coded]) => {
+    const { stages } = JSON.parse(document.getElementById("growth-data").textContent);
+    const stage = stages.find(stage => stage.number === number);
+    const bytes = Uint8ClampedArray.from(atob(coded), (letter) => letter.charCodeAt(0));
+    const size = 4 * width * height;
+    const pictures = Array.from({ length: bytes.length / size }, (_, i) =>
+        new ImageData(bytes.slice(size * i, size * (i + 1)), width, height));
+    return [...(await networks.ask(stage, pictures)).shares];
+}"""
+RESIZE = """([height, width, coded, newHeight, newWidth]) => {
+    const bytes = Uint8ClampedArray.from(atob(coded), (letter) => letter.charCodeAt(0));
+    return [...pictures.resize(new ImageData(bytes, width, height), newWidth, newHeight).data];
+}"""
+PIXELS = """canvas => {
+    const { width, height } = canvas;
+    const context = new OffscreenCanvas(width, height).getContext("2d");
+    context.drawImage(canvas, 0, 0);
+    return [height, width, [...context.getImageData(0, 0, width, height).data]];
+}"""
+
+
+def widget_page() -> str:
+    """A page with the widget, of the results that are reported."""
+    with contextlib.chdir(PROJECT):
+        widget = re.sub(r"^`{7}.*$", "", networks.watch("fig-growth").data, flags=re.MULTILINE)
+        widget = PART.sub(lambda found: f"{found[1]}{networks.part(found[2])}</script>", widget)
+    return f"{HEAD}{STYLE}<main><h1>Page</h1>{FIGURE}{widget}</main>"
+
+
+def leave(run: Run, model: dict[str, np.ndarray], data: str = "cifar10") -> None:
+    """Leave a run with two epochs, in which it is sure that every test picture is an airplane."""
+    rows = [[epoch, 2, 0.1, 2, 0.1, 2, 0.1, 1.0] for epoch in (1, 2)]
+    probabilities = np.zeros((10_000, 10), np.float16)
+    probabilities[:, 0] = 1
+    Checkpoint(pd.DataFrame(rows, columns=COLUMNS), model, {}).save(
+        run,
+        probabilities,
+        np.repeat(np.arange(10, dtype=np.uint8), 1000),
+        configuration=asdict(run.configuration("float32", "f")),
+        data={"name": data, "fingerprint": "f", "channel_means": [0.1, 0.2, 0.3]},
+        sessions=[{"first_epoch": 1, "processor": "a chip", "precision": "float32", "threads": 1}],
+    )
+
+
+@pytest.fixture(scope="module")
+def visit(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
+    """Open an address or a page's text, alone; requests elsewhere and messages fail the test."""
+    contexts, messages = [], []
+
+    def open_page(page: str | Path, **options):
+        if isinstance(page, str) and page.startswith("<"):
+            path = tmp_path_factory.mktemp("page") / "page.html"
+            path.write_text(page, encoding="utf-8")
+            page = path
+        address = page.as_uri() if isinstance(page, Path) else page
+        context = browser.new_context(**options)
+        contexts.append(context)
+
+        def only_here(route) -> None:
+            if route.request.url.startswith(address.rsplit("/", 1)[0]):
+                return route.continue_()
+            messages.append(f"asks for {route.request.url}")
+            return route.abort()
+
+        context.route(re.compile("^https?://"), only_here)
+        tab = context.new_page()
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("pageerror", lambda error: messages.append(str(error)))
+        tab.goto(address)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    messages = [text for text in messages if "favicon.ico" not in text]
+    assert not messages, messages
+
+
+def drawn(count: int, height: int, width: int) -> list[np.ndarray]:
+    """Coloured shapes on a gradient with some noise, ``uint8`` (H, W, 3)."""
+    pictures = []
+    for seed in range(count):
+        chance = random.Random(f"{seed} {height} {width}")
+
+        def colour(chance: random.Random = chance) -> tuple[int, ...]:
+            return tuple(chance.randrange(256) for _ in range(3))
+
+        ramp = Image.linear_gradient("L").rotate(90 * chance.randrange(4)).resize((width, height))
+        picture = Image.composite(*(Image.new("RGB", ramp.size, colour()) for _ in "ab"), ramp)
+        draw = ImageDraw.Draw(picture)
+        for shape in (draw.ellipse, draw.rectangle):
+            x, y = chance.randrange(width), chance.randrange(height)
+            shape((x - width // 4, y - height // 6, x, y), fill=colour())
+        noise = np.random.RandomState(seed).normal(0, 6 * seed, (height, width, 3))
+        pictures.append((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
+    return pictures
+
+
+def coded(pictures: np.ndarray) -> str:
+    """Pictures (N, H, W, 3) as the bytes of canvases, in base64."""
+    opaque = np.full((*pictures.shape[:-1], 1), 255, np.uint8)
+    return base64.b64encode(np.concatenate([pictures, opaque], -1).tobytes()).decode()
+
+
+def in_browser(tab, number: int, pictures: np.ndarray) -> np.ndarray:
+    """The probabilities (N, classes) that the page's network gives."""
+    given = tab.evaluate(ASK, [number, *pictures.shape[1:3], coded(pictures)])
+    return np.reshape(given, (len(pictures), -1))
+
+
+def in_torch(number: int, pictures: np.ndarray) -> np.ndarray:
+    """Those that PyTorch gives."""
+    torch.set_num_threads(1)
+    model = predict.trained_network(Run(number, root=PROJECT / "cache"))
+    return predict.probabilities(model, pictures)
+
+
+def resized_in_page(tab, picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The picture as the page scales it, (H, W, 3)."""
+    given = tab.evaluate(RESIZE, [*picture.shape[:2], coded(picture[None]), height, width])
+    return np.reshape(given, (height, width, 4))[..., :3]
+
+
+def content(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
+    """The bytes of a picture's file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def give(tab, data: bytes, name: str = "mine.png") -> str:
+    """Choose a file; what the widget says once it is through."""
+    file = {"name": name, "mimeType": "image/png", "buffer": data}
+    tab.locator(".growth input[type=file]").set_input_files(file)
+    return told(tab)
+
+
+def told(tab) -> str:
+    """What the widget says once it is through."""
+    status = ".growth [role=status]"
+    tab.wait_for_function(
+        "status => !/^$|…/.test(document.querySelector(status).textContent)", arg=status
+    )
+    return tab.locator(status).inner_text()
+
+
+def step(tab, number: int) -> None:
+    """Look at a stage."""
+    tab.locator(STEPS).nth(number - 1).click()
+
+
+def seen(tab) -> np.ndarray:
+    """The pixels that the stage in view sees, (H, W, 3)."""
+    height, width, values = tab.locator(".net-card canvas").evaluate(PIXELS)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def shown(tab) -> np.ndarray:
+    """The ten probabilities in the widget's table."""
+    cells = tab.locator(".net-bars td:last-child").all_inner_texts()
+    return np.array([float(cell.removesuffix("%")) / 100 for cell in cells])
