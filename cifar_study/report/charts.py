@@ -1,202 +1,256 @@
-"""Charts of histories and results.
+"""Charts of histories and of predictions.
 
-A line's style means a split: test solid, training dashed. Every history has the
-same two axes, so any two charts compare at a glance.
+A line's style means a split: test solid, training dashed. A line is the mean of a stage's seeds
+as it is, from the first epoch on; the band about it reaches from the lowest seed to the highest.
+All histories of a report have the same two axes, so any two charts compare at a glance.
 """
 
-from collections.abc import Iterable
+import re
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-from matplotlib.artist import Artist
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
-from cifar_study.cifar10 import CLASSES
-from cifar_study.report import predictions, style
-from cifar_study.report.comparison import epoch_times
-from cifar_study.report.pictures import not_yet
-from cifar_study.report.points import draw_points, enlarge_best
-from cifar_study.report.replicates import Replicates, how_many, replicates
-from cifar_study.report.study import AbsentError
-from cifar_study.stages import STAGES
+from cifar_study.errors import StudyError, writing
+from cifar_study.report import facts, predictions, style
+from cifar_study.report.facts import StageResults
+from cifar_study.report.numbers import Loss, Number, Percent, Points
+from cifar_study.runs import Run
+from cifar_study.stages import CLASSES, PEERS, STAGES
+
+LABELS = {"loss": "cross-entropy", "accuracy": "accuracy"}  # of the measures' axes
+KINDS: dict[str, type[Number]] = {"loss": Loss, "accuracy": Percent}  # how a value prints
+SPLITS = {"train": (0, (4, 2)), "test": "solid"}  # and their lines' dashes
+BAND = 0.22  # how opaque it is
+PLOT = (0.155, 0.155, 0.535, 0.75)  # of a history, in every figure the same
+WRAP = 15  # letters that have room beside a plot
+NEAR = 0.1  # of loss: closer curves lie on each other
+RISE = 0.01  # of the test loss, from its lowest value on, that is worth a mark
 
 
-def histories(*stages: int) -> style.Charts:
-    """Loss and accuracy by epoch, training and test: the mean of each stage's seeds, and a band."""
-    samples = [replicates(number) for number in stages]
-    return style.Charts(_history(samples, scale) for scale in (style.LOSS, style.ACCURACY))
+def histories(*stages: int, gap: int = 0) -> style.Charts:
+    """Loss and accuracy by epoch, training and test, of these stages.
+
+    The lowest test loss is marked with its epoch, the median of the seeds' own, where the loss
+    rises again; ``gap`` names the stage whose gap at the end gets a bracket.
+    """
+    return style.Charts(_history(measure, stages, gap) for measure in LABELS)
 
 
 @style.chart
-def _history(samples: list[Replicates], scale: style.Scale) -> Figure:
-    figure, axes = style.new_axes(3.8, 3.4)
-    for one in samples:
-        if one.counted:
-            _draw_history(axes, one, scale)
-    _by_epoch(axes, scale, scale.label)
-    if all(4 * one.epochs_done < epoch_ticks()[-1] for one in samples):
-        _inset(axes, samples, scale)
-    handles = [
-        *_stage_keys(samples, note=True),
-        Line2D([], [], color=style.GREY, linestyle=(0, style.TRAINING_DASHES), label="training"),
-        Line2D([], [], color=style.GREY, label="test"),
-        *_band_key(samples),
-    ]
-    # The longest labels leave no room beside them.
-    long = len(samples) > 2 or any(len(handle.get_label()) > 36 for handle in handles)
-    columns = 1 if long else 2
-    figure.set_figheight(2.8 + 0.19 * -(-len(handles) // columns))  # the plot keeps its height
-    figure.legend(handles=handles, loc="outside upper left", ncols=columns)
+def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
+    stages = trained(numbers)
+    figure = Figure(figsize=(4, 2.8), layout="none")
+    axes = figure.add_axes(PLOT)
+    set_up(axes, measure)
+    labels: list[style.Label] = []
+    for results in stages:
+        for split in SPLITS:
+            draw(axes, results, f"{split}_{measure}")
+        if measure == "accuracy" and results.stage.number == gap:
+            mark_gap(axes, results)
+    if measure == "loss":
+        mark_lowest(axes, stages)
+    for number in numbers:
+        if number not in (results.stage.number for results in stages):
+            text = f"{named(number)}\nnot trained"
+            labels.append(style.Label(text, last_epoch(), 0, style.GREY))
+    style.label_ends(axes, labels + end_labels(stages, measure, alone=len(numbers) == 1))
     return figure
 
 
-def _draw_history(axes: Axes, sample: Replicates, scale: style.Scale) -> None:
-    epochs = sample.history["epoch"].tolist()
-    colour = style.COLOURS[sample.run.stage.number]
-    for split, line in (("train", (0, style.TRAINING_DASHES)), ("test", "solid")):
-        field = f"{split}_{scale.title.lower()}"
-        values = sample.history[field].tolist()
-        smooth = style.running_mean(values)
-        axes.plot(epochs, values, color=colour, linewidth=0.7, alpha=0.5, linestyle=line)
-        axes.plot(epochs, smooth, color=colour, linestyle=line)
-        _draw_band(axes, sample, field)
+def trained(numbers: Iterable[int]) -> list[StageResults]:
+    """The stages that have results; a StudyError where none of these has."""
+    numbers = list(numbers)
+    stages = [results for results in map(facts.stage, numbers) if results.results]
+    if not stages:
+        command = Run(numbers[0]).command()
+        raise StudyError(f"Nothing of this is trained yet; run: {command}")
+    return stages
 
 
-def _inset(axes: Axes, samples: list[Replicates], scale: style.Scale) -> None:
-    """The same curves on a range of their own, where they fill little of the common axes."""
-    part = axes.inset_axes((0.4, 0.3, 0.58, 0.4))
-    for one in filter(lambda one: one.counted, samples):
-        _draw_history(part, one, scale)
-    part.set_title("on its own range", weight="normal", fontsize=8, pad=3)
-    part.yaxis.set_major_locator(MaxNLocator(3))
-    part.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-    if scale is style.ACCURACY:
-        part.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+def curve(results: StageResults, column: str) -> pd.DataFrame:
+    """A column by epoch: ``mean`` of a stage's seeds, ``low`` and ``high`` ends of its band."""
+    by_epoch = results.histories.groupby("epoch")[column]
+    return by_epoch.agg(mean="mean", low="min", high="max")
 
 
-def _draw_band(axes: Axes, sample: Replicates, field: str) -> None:
-    """From the least to the greatest of the seeds, each smoothed as their mean is."""
-    if sample.several:
-        by_seed = sample.histories.groupby("seed")[field]
-        curves = np.array([style.running_mean(values) for _, values in by_seed])
-        axes.fill_between(
-            range(1, curves.shape[1] + 1),
-            curves.min(0),
-            curves.max(0),
-            color=style.COLOURS[sample.run.stage.number],
-            alpha=style.BAND,
-            linewidth=0,
-        )
+def shown() -> list[StageResults]:
+    """The stages and peers whose results set the axes: those that have any."""
+    stages = [facts.stage(number) for number in (*STAGES, *PEERS)]
+    return [results for results in stages if results.results] or stages
 
 
-def _by_epoch(axes: Axes, scale: style.Scale, label: str) -> None:
-    """The axes of every chart by epoch."""
-    epochs, heights = epoch_ticks(), ticks(scale)
-    axes.set(xlim=(0, epochs[-1]), xlabel="epoch", ylim=(0, heights[-1]), ylabel=label)
-    axes.set_xticks(epochs)
+def last_epoch() -> int:
+    """Where every epoch axis ends: the longest run that is begun, as planned; two at least."""
+    return max(2, *(max(each.epochs_done, each.stage.recipe.epochs) for each in shown()))
+
+
+def epoch_ticks() -> list[int]:
+    """The first epoch and round ones, in all histories."""
+    last = last_epoch()
+    round_ones = MaxNLocator(3, integer=True, steps=[1, 2, 5, 10]).tick_values(0, last)
+    return [1, *(int(tick) for tick in round_ones if 1 < tick <= last)]
+
+
+def ticks(measure: str) -> list[float]:
+    """From zero to where the axis ends in all histories, so that no curve leaves it."""
+    if measure == "accuracy":
+        return [0, 0.2, 0.4, 0.6, 0.8, 1]
+    frames = [each.histories[["train_loss", "test_loss"]] for each in shown()]
+    most = max(frame.max(axis=None) for frame in frames)
+    return MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, float(most)).tolist()
+
+
+def set_up(axes: Axes, measure: str) -> None:
+    """Give a plot the axes that all histories share."""
+    heights = ticks(measure)
+    axes.set(xlim=(1, last_epoch()), xlabel="epoch", ylim=(0, heights[-1]), ylabel=LABELS[measure])
+    axes.set_xticks(epoch_ticks())
     axes.set_yticks(heights)
-    axes.yaxis.set_major_formatter(scale.form)
+    axes.yaxis.set_major_formatter("{x:.0%}" if measure == "accuracy" else "{x:g}")
 
 
-def begun() -> list[Replicates]:
-    """The stages that have results."""
-    return [one for one in map(replicates, STAGES) if one.counted]
+def draw(axes: Axes, results: StageResults, column: str) -> None:
+    """Draw a stage's curve and its band; a single epoch is a dot."""
+    values, colour = curve(results, column), results.stage.colour
+    dashes = SPLITS[column.partition("_")[0]]
+    dot = {"marker": "o", "markersize": 4} if len(values) == 1 else {}
+    axes.plot(values["mean"], color=colour, linestyle=dashes, linewidth=1.5, clip_on=False, **dot)
+    axes.fill_between(values.index, values.low, values.high, color=colour, alpha=BAND, linewidth=0)
 
 
-def epoch_ticks() -> tuple[int, ...]:
-    """From zero to the epochs of the longest stage that is begun, where all axes end."""
-    last = max(one.run.planned for one in begun() or map(replicates, STAGES))
-    step = max(1, last // 6)
-    return tuple(range(0, last + step, step))
+def named(number: int) -> str:
+    """A stage's number and title, in lines that have room beside a plot."""
+    title = f"{number} {facts.stage(number).stage.title}"
+    return textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), WRAP)
 
 
-def ticks(scale: style.Scale) -> tuple[float, ...]:
-    """The ticks of a scale in all charts, so that any two compare and no curve leaves them."""
-    if scale.ticks:
-        return scale.ticks
-    histories = [result.history for one in begun() for result in one.counted]
-    values = (history.filter(like=f"_{scale.title.lower()}") for history in histories)
-    greatest = max((float(each.max(axis=None)) for each in values), default=1)
-    return tuple(MaxNLocator(6, steps=(1, 2, 5, 10)).tick_values(0, greatest).tolist())
+def end_labels(stages: list[StageResults], measure: str, alone: bool) -> list[style.Label]:
+    """A name and the last value for each curve; training curves that end alike share theirs."""
+    labels: list[style.Label] = []
+    trainings: dict[tuple[str, int], list[style.Label]] = {}
+    for results in stages:
+        number, colour, done = results.stage.number, results.stage.colour, results.epochs_done
+        train, test = (float(results.final(f"{split}_{measure}").mean()) for split in SPLITS)
+        end = str(KINDS[measure](test))
+        if done < last_epoch():
+            end += f", {results.epochs}"
+        name = "test" if alone else named(number)
+        labels.append(style.Label(f"{name}\n{end}", done, test, colour, "bold"))
+        end = str(KINDS[measure](train))
+        name = "training" if alone else f"{number} training"
+        label = style.Label(f"{name} {end}", done, train, colour)
+        trainings.setdefault((end, done), []).append(label)
+    for (end, done), alike in trainings.items():
+        together = f"training, {'both' if len(alike) == 2 else 'all'}\n{end}"
+        value = max(label.y for label in alike)
+        labels += alike if len(alike) == 1 else [style.Label(together, done, value, style.GREY)]
+    return labels
 
 
-def _stage_keys(samples: list[Replicates], note: bool = False) -> list[Artist]:
-    """A line in the colour of each stage with its title, and with what is to be noted of it."""
-    return [
-        Line2D(
-            [], [], color=style.COLOURS[stage.number], label=f"{stage.number} {stage.title}{said}"
-        )
-        for one in samples
-        for stage, said in [(one.run.stage, progress(one) if note else "")]
-    ]
+def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
+    """Dots at the lowest test losses, each with its epoch where the other curves leave room."""
+    curves = [curve(each, f"{split}_loss")["mean"] for each in stages for split in SPLITS]
+    marked = False
+    for results in stages:
+        losses, epoch = curve(results, "test_loss")["mean"], int(results.lowest_loss_epoch)
+        loss = losses[epoch]
+        if losses.iloc[-1] - loss < RISE:
+            continue  # it is still falling
+        others = [each[epoch] - loss for each in curves if epoch in each]
+        above = min([each for each in others if each > NEAR], default=axes.get_ylim()[1] - loss)
+        below = min([-each for each in others if each < -NEAR], default=loss)
+        side, place = (1, "bottom") if above > below else (-1, "top")
+        colour = results.stage.colour
+        axes.plot(epoch, loss, "o", color=colour, mec="white", mew=0.8, markersize=6, zorder=5)
+        axes.annotate(
+            str(epoch), (epoch, loss), (0, 5 * side), textcoords="offset points", fontsize=8,
+            weight="bold", color=colour, ha="center", va=place,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+        marked = True
+    if marked:
+        beside = {"color": style.GREY, "transform": axes.transAxes}
+        axes.plot(0.02, 1.06, "o", markersize=5, clip_on=False, **beside)
+        axes.text(0.06, 1.06, "lowest test loss, and its epoch", fontsize=8, va="center", **beside)
 
 
-def _band_key(samples: Iterable[Replicates]) -> list[Artist]:
-    """The legend's entry for bands, where there are any."""
-    if not any(one.several for one in samples):
-        return []
-    return [Patch(color=style.GREY, alpha=style.BAND, linewidth=0, label="range of seeds")]
+def mark_gap(axes: Axes, results: StageResults) -> None:
+    """A bracket from the end of the test curve to that of the training curve."""
+    x = 1 + 0.965 * (results.epochs_done - 1)
+    train, test = float(results.train_accuracy), float(results.test_accuracy)
+    arrow = {"arrowstyle": "<->", "color": style.GREY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (x, train), (x, test), arrowprops=arrow)
+    axes.annotate(
+        f"gap {Points(train - test)}", (x, (train + test) / 2), (-4, 0), bbox=style.HALO,
+        textcoords="offset points", ha="right", va="center", fontsize=8, color=style.GREY,
+    )  # fmt: skip
 
 
-def progress(sample: Replicates) -> str:
-    """What a legend adds to the title of a stage that is not one whole run."""
-    if not sample.counted:
-        return " (not trained)"
-    parts = []
-    if not sample.complete:
-        parts.append(f"{sample.epochs_done} of {sample.run.planned} epochs")
-    elif sample.run.planned < epoch_ticks()[-1]:
-        parts.append(f"{sample.run.planned} epochs")
-    if sample.several:
-        parts.append(how_many([sample]))
-    return f" ({', '.join(parts)})" if parts else ""
+def save_overview(path: Path) -> None:
+    """Write :func:`all_test_curves` as PNG, where there are results; a StudyError if it can't."""
+    drawn = all_test_curves()
+    if isinstance(drawn, style.Chart):
+        with writing(path):
+            path.write_bytes(drawn.png())
 
 
 @style.chart
 def all_test_curves() -> Figure:
-    """Test accuracy by epoch of all stages in one chart, the raw values smoothed."""
-    samples = begun()
-    figure, axes = style.new_axes(style.WIDE, 4.2)
-    ends: list[tuple[float, float, int]] = []
-    for one in samples:
-        number = one.run.stage.number
-        values = style.running_mean(one.history["test_accuracy"])
-        axes.plot(range(1, len(values) + 1), values, color=style.COLOURS[number])
-        _draw_band(axes, one, "test_accuracy")
-        ends.append((float(values[-1]), float(len(values)), number))
-    _by_epoch(axes, style.ACCURACY, "test accuracy")
-    handles = [*_stage_keys(samples), *_band_key(samples)]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2)
-    for height, (value, epoch, number) in zip(
-        style.spread([e[0] for e in ends]), ends, strict=True
-    ):
-        axes.annotate(
-            str(number),
-            (epoch, value),
-            (epoch_ticks()[-1] * 1.02, height),
-            fontsize=8,
-            va="center",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "relpos": (0, 0.5),  # to the number's left side
-                "color": style.COLOURS[number],
-                "lw": 0.9,
-                "linestyle": (0, (1, 3)),
-            },
-        )
+    """Test accuracy by epoch of all stages, named at their ends."""
+    stages = trained(STAGES)
+    figure = Figure(figsize=(style.WIDE, 3.6), layout="none")
+    axes = figure.add_axes((0.145, 0.125, 0.535, 0.85))
+    set_up(axes, "accuracy")
+    axes.set_ylabel("test accuracy")
+    labels = []
+    for results in stages:
+        draw(axes, results, "test_accuracy")
+        done, value = results.epochs_done, float(results.test_accuracy)
+        text = named(results.stage.number)
+        if done < last_epoch():
+            text += f"\n{results.epochs}"
+        labels.append(style.Label(text, done, value, results.stage.colour, "bold"))
+    style.label_ends(axes, labels)
     return figure
 
 
 @style.chart
-def confusion(number: int = 8) -> Figure:
+def calibration(*numbers: int) -> Figure:
+    """Share of right guesses against the probability they were made with, by stage."""
+    stages = trained(numbers)
+    figure = Figure(figsize=(style.WIDE, 3.2), layout="none")
+    axes = figure.add_axes((0.145, 0.14, 0.535, 0.83))
+    axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, zorder=0)
+    labels = []
+    for results in stages:
+        bins, colour = predictions.reliability(results.stage.number), results.stage.colour
+        axes.plot(bins.confidence, bins.accuracy, color=colour)
+        area = 8 + 300 * bins.pictures / bins.pictures.sum()
+        axes.scatter(bins.confidence, bins.accuracy, area, color=colour, clip_on=False)
+        if len(bins):
+            text = named(results.stage.number)
+            labels.append(style.Label(text, 1, bins.accuracy.iloc[-1], colour, "bold"))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of right predictions")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks("accuracy"))
+        axis.set_major_formatter("{x:.0%}")
+    style.label_ends(axes, labels)
+    return figure
+
+
+@style.chart
+def confusion(number: int) -> Figure:
     """How often a test picture of each class (rows) is given each class (columns), in all seeds."""
+    trained([number])
     shares = predictions.confusion(number).to_numpy()
-    if not len(shares):
-        raise AbsentError(not_yet(number))
     figure, axes = style.new_axes(style.WIDE, 4.2)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
@@ -207,52 +261,8 @@ def confusion(number: int = 8) -> Figure:
     axes.spines[:].set_visible(False)
     for (row, column), share in np.ndenumerate(shares):
         axes.text(
-            column,
-            row,
-            f"{100 * share:.0f}" if share > 0.005 else "·",
-            ha="center",
-            va="center",
-            fontsize=8,
+            column, row, f"{100 * share:.0f}" if share > 0.005 else "·",
+            ha="center", va="center", fontsize=8,
             color=style.ON_DARK if share > 0.55 else style.ON_LIGHT,
-        )
-    return figure
-
-
-def trade_off() -> style.Charts:
-    """Final test accuracy against parameters and against the time of training, by stage."""
-    samples = begun()
-    parameters = {one.run.stage.number: one.counted[0].record["parameters"] for one in samples}
-    seconds = epoch_times(STAGES).seconds
-    hours = {
-        one.run.stage.number: one.epochs_done * seconds[one.run.stage.number] / 3600
-        for one in samples
-        if one.run.stage.number in seconds
-    }
-    return style.Charts(
-        (
-            _trade_off(parameters, "parameters", LogLocator()),
-            _trade_off(hours, "hours of training", LogLocator(subs=(1, 2, 5))),
-        )
-    )
-
-
-@style.chart
-def _trade_off(costs: dict[int, float], label: str, ticks: LogLocator) -> Figure:
-    figure, axes = style.new_axes(3.8, 3.6)
-    samples = [replicates(number) for number in costs]
-    ends = [float(one.final("test_accuracy").mean()) for one in samples]
-    points = dict(zip(map(str, costs), zip(costs.values(), ends, strict=True), strict=True))
-    draw_points(axes, samples, points)
-    axes.set(xscale="log", xlabel=label, ylim=(0, 1), ylabel="final test accuracy")
-    axes.margins(x=0.15)
-    style.label_points(axes, points)
-    axes.xaxis.set_major_locator(ticks)
-    axes.xaxis.set_major_formatter("{x:,.9g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(style.ACCURACY.form)
-    enlarge_best(axes, samples, points)
-    if any(one.several for one in samples):
-        key = "mean; bar: range of seeds"
-        axes.plot([], [], "o", color=style.GREY, label=key)
-        figure.legend(loc="outside upper left")
+        )  # fmt: skip
     return figure

@@ -8,10 +8,11 @@ import functools
 import io
 import json
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from IPython.display import Markdown, display
@@ -20,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cifar_study.errors import StudyError, reason
+from cifar_study.report.numbers import escaped
 
 # Of classes, among bars and below photographs; a stage's colour is in its entry in stages.py.
 RIGHT, WRONG, OTHER = "#117733", "#B0309E", "#868D96"
@@ -28,9 +30,14 @@ ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # words over pictures and shades
 # Inches, the widest chart: a phone shows any in about three and a half, the smallest text,
 # of eight points, then with nine pixels.
 WIDE = 4.3
-# Matplotlib's own defaults first, so that nobody's matplotlibrc changes a chart.
-LOOK = ["default", Path(__file__).with_name("report.mplstyle")]
+HALO = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
+LINE = 9.7  # points: the height of a line of words at a curve's end
 TAKE_SVG = ("html", "epub", "typst", "revealjs", "gfm")  # as Quarto calls formats
+
+
+def look() -> AbstractContextManager[None]:
+    """The look of charts while one is drawn or saved, whatever the user's matplotlibrc says."""
+    return style.context(["default", Path(__file__).with_name("report.mplstyle")])
 
 
 class Chart:
@@ -57,7 +64,7 @@ class Chart:
 
     def _saved(self, kind: str, **metadata: None) -> bytes:
         buffer = io.BytesIO()
-        with style.context(LOOK):
+        with look():
             self.figure.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
@@ -95,15 +102,10 @@ def noted(show: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def note(text: str) -> Markdown:
-    """Plain text as one line of Markdown, in italics; no sign of it is markup."""
-    plain = re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
-    return Markdown(f"*{plain}*")
+    """Plain text as one line of Markdown, in italics."""
+    return Markdown(f"*{escaped(text)}*")
 
 
-@overload
-def chart(draw: Callable[..., Figure]) -> Callable[..., Any]: ...
-@overload
-def chart(*, photographs: bool) -> Callable[[Callable[..., Figure]], Callable[..., Any]]: ...
 def chart(draw: Callable[..., Figure] | None = None, *, photographs: bool = False) -> Any:
     """A function that draws a figure, made to return a :class:`Chart`, or a note if it can't.
 
@@ -115,7 +117,7 @@ def chart(draw: Callable[..., Figure] | None = None, *, photographs: bool = Fals
     @noted
     @functools.wraps(draw)
     def drawn(*about: Any, **options: Any) -> Chart:
-        with style.context(LOOK):
+        with look():
             return Chart(draw(*about, **options), photographs)
 
     return drawn
@@ -132,3 +134,48 @@ def show_image(axes: Axes, values: np.ndarray, **colours: object) -> None:
     axes.imshow(values, **colours)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+@dataclass(frozen=True)
+class Label:
+    """Words for the end of a curve, at ``x`` and ``y`` of the data."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+    weight: str = "normal"
+
+
+def label_ends(axes: Axes, labels: Iterable[Label]) -> None:
+    """Write labels to the right of curves' ends, moved apart where they would touch."""
+    top, points = axes.get_ylim()[1], axes.get_window_extent().height * 72 / axes.figure.dpi
+    columns: dict[float, list[Label]] = {}
+    for label in labels:
+        columns.setdefault(label.x, []).append(label)
+    for x, column in columns.items():
+        sizes = [LINE * (1 + label.text.count("\n")) / points for label in column]
+        heights = apart([label.y / top for label in column], sizes)
+        for label, height in zip(column, heights, strict=True):
+            axes.annotate(
+                label.text, (x, label.y), (9, (height - label.y / top) * points),
+                textcoords="offset points", color=label.colour, weight=label.weight, fontsize=8,
+                va="center", linespacing=1.1, annotation_clip=False, parse_math=False,
+                bbox=HALO if x < axes.get_xlim()[1] else None,
+                arrowprops={"arrowstyle": "-", "color": label.colour, "lw": 0.7, "shrinkA": 0,
+                            "shrinkB": 1, "relpos": (0, 0.5)},
+            )  # fmt: skip
+
+
+def apart(heights: Sequence[float], sizes: Sequence[float]) -> list[float]:
+    """Middles of labels of these sizes, near ``heights``: none overlap, none leaves the plot."""
+    order = np.argsort(heights, kind="stable")
+    size = np.array(sizes)[order]
+    placed = np.array(heights, dtype=float)[order]
+    least = (size[1:] + size[:-1]) / 2  # from one label's middle to the next one's
+    for _ in range(300):
+        for lower, needed in enumerate(least):
+            push = max(0, needed - (placed[lower + 1] - placed[lower])) / 2
+            placed[lower : lower + 2] += (-push, push)
+        placed = np.clip(placed, size / 2 - 0.04, 1.04 - size / 2)
+    return placed[np.argsort(order)].tolist()
