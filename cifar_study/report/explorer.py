@@ -1,7 +1,7 @@
 """The histories as a chart to explore: their data, and the script and style that show it.
 
 The page gets everything in one piece and loads nothing. Without a script, and
-on paper, the static chart that is named stays.
+on paper, the printed chart stays.
 """
 
 import json
@@ -9,18 +9,19 @@ from typing import Any
 
 from IPython.display import Markdown
 
-from cifar_study.report import charts, demo, style
-from cifar_study.report.replicates import replicates
-from cifar_study.report.style import ACCURACY, LOSS, Scale
-from cifar_study.results.store import Result
+from cifar_study.report import charts, facts, style
+from cifar_study.runs import in_project
 from cifar_study.stages import STAGES
 
 
-def explorer(figure: str) -> Markdown:
-    """A chart of all histories, on screens in the place of the figure labelled ``figure``."""
-    css, script = (demo.chapter_file(f"curves.{kind}") for kind in ("css", "js"))
+@style.noted
+def explorer(label: str) -> Markdown:
+    """A chart of all histories, on screens in the place of the figure of that label."""
+    css, script = (
+        in_project(f"chapters/curves.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
+    )
     # In a script element only "<" could end the data early.
-    content = json.dumps(data(figure), separators=(",", ":")).replace("<", r"\u003c")
+    content = json.dumps(data(label), separators=(",", ":")).replace("<", r"\u003c")
     return Markdown(
         "````{=html}\n"
         f"<style>\n{css}</style>\n"
@@ -30,45 +31,40 @@ def explorer(figure: str) -> Markdown:
     )
 
 
-def data(figure: str) -> dict[str, Any]:
-    """What ``curves.js`` draws: axes, splits and, for each stage, its runs (none, one or more).
+def data(label: str) -> dict[str, Any]:
+    """What ``curves.js`` draws: axes and, for each stage and column, its curve and band.
 
-    A run's ``history`` has a list of values for each measure and split, digit for digit.
+    A curve is three lists by epoch, ``mean``, ``low`` and ``high``, in the digits that the report
+    prints, accuracies in percent: both say the same number.
     """
+    charts.trained(STAGES)
     return {
-        "figure": figure,
+        "figure": label,
         "ticks": charts.epoch_ticks(),
-        "smoothing": style.SMOOTHING,
-        "measures": {"accuracy": _axis(ACCURACY), "loss": _axis(LOSS)},
-        "splits": {
-            "train": {"title": "training", "dashes": style.TRAINING_DASHES},
-            "test": {"title": "test", "dashes": ()},
-        },
-        "stages": [
-            {
-                "number": number,
-                "title": stage.title,
-                "note": charts.progress(one).strip(),
-                "colour": style.COLOURS[number],
-                "dark": style.on_ground(style.COLOURS[number]),
-                "runs": [_run(result) for result in one.counted],
+        "measures": {
+            measure: {
+                "title": charts.LABELS[measure],
+                "ticks": [round(kind.scale * tick, 6) for tick in charts.ticks(measure)],
+                "unit": kind.unit,
+                "digits": int(kind.form[1]),  # of ".3f"
             }
-            for number, stage in STAGES.items()
-            for one in [replicates(number)]
-        ],
+            for measure, kind in charts.KINDS.items()
+        },
+        "splits": {"train": "training", "test": "test"},
+        "stages": [_stage(number) for number in STAGES],
     }
 
 
-def _axis(scale: Scale) -> dict[str, Any]:
-    ticks = charts.ticks(scale)
-    labels = [scale.form.format(x=tick) for tick in ticks]
-    return {"title": scale.title, "label": scale.label, "ticks": ticks, "labels": labels}
-
-
-def _run(result: Result) -> dict[str, Any]:
-    history = {
-        column: result.history[column].tolist()
-        for split in ("train", "test")
-        for column in (f"{split}_loss", f"{split}_accuracy")
-    }
-    return {"seed": result.seed, "history": history}
+def _stage(number: int) -> dict[str, Any]:
+    results = facts.stage(number)
+    columns = [f"{split}_{measure}" for measure in charts.LABELS for split in charts.SPLITS]
+    note = "not trained"
+    if results.results:
+        note = results.epochs if results.epochs_done < charts.last_epoch() else ""
+    curves = {}
+    for column in columns if results.results else ():
+        kind = charts.KINDS[column.partition("_")[2]]
+        values = charts.curve(results, column).map(lambda value, kind=kind: float(kind(value).bare))
+        curves[column] = values.to_dict("list")
+    about = {"number": number, "title": results.stage.title, "colour": results.stage.colour}
+    return {**about, "note": note, "curves": curves}

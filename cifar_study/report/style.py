@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from IPython.display import Markdown, display
-from matplotlib import style
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -64,7 +64,8 @@ class Chart:
 
     def _saved(self, kind: str, **metadata: None) -> bytes:
         buffer = io.BytesIO()
-        with look():
+        # Saving sets no layout going where a figure has none.
+        with look(), rc_context({"figure.constrained_layout.use": False}):
             self.figure.savefig(buffer, format=kind, metadata=metadata)
         return buffer.getvalue()
 
