@@ -151,14 +151,14 @@ def held(run: Run, wait: float | None = None) -> Iterator[None]:
             wait = 120 if holder and not holder.endswith(f" on {node}") else 5
         try:
             lock.acquire(timeout=wait)
+        except filelock.Timeout:
+            who = holder or "another process"
+            raise StudyError(f"{run} is held by {who}; wait for it or stop it") from None
         except OSError as error:
             raise StudyError(
                 f"{path}: this file system has no locks ({reason(error)}), which keep two "
                 "processes off one run; choose a folder elsewhere with --cache"
             ) from None
-        except filelock.Timeout:
-            who = holder or "another process"
-            raise StudyError(f"{run} is held by {who}; wait for it or stop it") from None
     try:
         with suppress(OSError):
             path.write_text(f"process {os.getpid()} on {node}")
@@ -172,11 +172,15 @@ def write(path: Path, content: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(unfinished, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        try:
+            with open(unfinished, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except OSError:  # on a full disk, what was written would keep its room
+            unfinished.unlink(missing_ok=True)
+            raise
         if os.name == "posix":  # the new name is on the disk only after this
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)

@@ -1,1 +1,0 @@
-"""Runs on disk: what was trained, in folders that are written whole and read checked."""
