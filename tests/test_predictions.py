@@ -1,128 +1,141 @@
-"""What the prose says of guesses, mistakes and the photo is counted rightly."""
+"""What the prose says of guesses, mistakes, photos and shapes is counted rightly."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from results_on_disk import leave
 
-from cifar_study.report import pictures, predictions, tables
-from cifar_study.report.numbers import ABSENT
-from cifar_study.report.replicates import Replicates
+from cifar_study.errors import StudyError
+from cifar_study.report import predictions, tables
+from cifar_study.runs import VARIABLE
 from cifar_study.stages import CLASSES
 
 CAT, DEER, DOG, SHIP, TRUCK, CAR = (
     CLASSES.index(name) for name in ("cat", "deer", "dog", "ship", "truck", "automobile")
 )
+ABOUT = "author,licence,package,path,origin,shows,class,kind"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the report shows."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
-def five_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def five_pictures(folder: Path) -> None:
     """Two cats, a deer and two trucks, with the classes that are given most and second most."""
     labels = [CAT, CAT, DEER, TRUCK, TRUCK]
     first, second = [DOG, SHIP, DEER, CAR, TRUCK], [CAT, DOG, CAT, TRUCK, CAR]
     given = np.full((5, 10), 0.01)
     for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
         given[row, most], given[row, next_most] = 0.6, 0.3
-    given[4, TRUCK] = 0.8
-    result = SimpleNamespace(predictions=lambda: (given, np.array(labels)))
-    monkeypatch.setattr(Replicates, "counted", [result])
+    given[0, DOG], given[4, TRUCK] = 0.95, 0.8
+    leave(folder, 8, 0, [0.4], probabilities=given, labels=np.array(labels), epochs=1)
 
 
-def test_first_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
-    assert predictions.top_k_accuracy(8, 1) == "40.0%"  # the deer and the second truck
-    assert predictions.top_k_accuracy(8, 2) == "80.0%"  # a cat and a truck are second
-    assert predictions.confidence(8) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
+def test_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
+    assert str(predictions.top_k_accuracy(8, 1)) == "40.0%"  # the deer and the second truck
+    assert str(predictions.top_k_accuracy(8, 2)) == "80.0%"  # a cat and a truck are second
+    assert str(predictions.confidence(8)) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
+    assert str(predictions.stated(8)) == "71.0%"  # (0.95 + 0.6 + 0.6 + 0.6 + 0.8) / 5
     # A cat called a dog, a cat called a ship; a truck called an automobile.
-    assert predictions.mistakes_within(8, "animals") == "50.0%"
-    assert predictions.mistakes_within(8, "vehicles") == "100.0%"
+    assert str(predictions.mistakes_within(8, "animals")) == "50.0%"
+    assert str(predictions.mistakes_within(8, "vehicles")) == "100.0%"
     # One of two cats was called a dog, and one of two trucks an automobile, the earlier class.
-    assert predictions.most_confused(8) == (
-        "automobile and truck (0.0% of the first are named as the second, "
-        "50.0% the other way round)"
-    )
-    assert predictions.confident_errors(8, 0.59) == "100.0%"  # all three with 0.6
-    assert predictions.confident_errors(8) == "0.0%"
+    assert predictions.most_confused(8) == "automobile and truck"
+    assert str(predictions.confident_errors(8)) == "33.3%"  # one mistake of three with 0.95
+    assert str(predictions.right_when_sure(8)) == "0.0%"
+    assert predictions.confusion(8).loc["cat", ["dog", "ship", "cat"]].tolist() == [0.5, 0.5, 0]
+    # Bins of a fifteenth: of 0.6 (three pictures, one right), 0.8 (right) and 0.95 (wrong).
+    bins = predictions.reliability(8)
+    assert bins.pictures.tolist() == [3, 1, 1]
+    assert bins.accuracy.tolist() == pytest.approx([1 / 3, 1, 0])
+    # (3 · (0.6 − 1/3) + (1 − 0.8) + 0.95) / 5
+    assert str(predictions.calibration_error(8)) == "39.0 points"
 
 
-def test_chance_is_counted_over_the_classes_that_are_wrong() -> None:
-    assert predictions.chance_within("animals") == "55.6%"  # five of nine
-    assert predictions.chance_within("vehicles") == "33.3%"  # three of nine
+def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder: Path) -> None:
+    shown = {"pictures": {"places": [0, 5]}}
+    leave(folder, 1, 0, [0.1], right=[3], measured=shown, epochs=1)
+    for seed in (1, 2):  # right about both, and with as many pictures before them
+        leave(folder, 1, seed, [0.1], right=[0, 5], epochs=1)
+    assert predictions.shown_right(1) == "0 of 2"
+    assert len(predictions.guesses(1)) == 30
+    assert predictions.shown_right(8) == "–"
 
 
-def test_without_results_they_are_a_dash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Replicates, "counted", [])
-    assert predictions.top_k_accuracy(8, 3) == predictions.confidence(8) == ABSENT
-    assert predictions.confident_errors(8) == ABSENT
-    assert predictions.mistakes_within(8, "animals") == predictions.most_confused(8) == ABSENT
+def test_without_results_they_are_a_dash(folder: Path) -> None:
+    for of in ("confidence", "stated", "confident_errors", "right_when_sure", "most_confused"):
+        assert str(getattr(predictions, of)(8)) == "–", of
+    assert str(predictions.top_k_accuracy(8, 3)) == str(predictions.calibration_error(8)) == "–"
+    assert str(predictions.mistakes_within(8, "animals")) == predictions.shown_right(1) == "–"
+    assert predictions.recognised() == predictions.share_recognised("scene") == "–"
+    assert str(predictions.in_shape("28×32 scaled")) == predictions.lost_in_shape("") == "–"
+    for table in (tables.photos(), tables.shapes()):
+        assert table.data == "*Known once a network is trained and measured.*"
 
 
-def test_photos_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_predictions_are_a_dash_in_sentences_and_an_error_for_charts(
+    five_pictures: None, folder: Path
+) -> None:
+    (folder / "stage-8" / "seed-0" / "predictions.safetensors").write_bytes(b"?")
+    assert str(predictions.confidence(8)) == "–"
+    with pytest.raises(StudyError, match="not the file that result"):
+        predictions.guesses(8)
+
+
+def test_photos_are_counted_by_kind_and_shape_and_credited_as_typed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def says(label: int) -> list[float]:
         return [0.55 if n == label else 0.05 for n in range(10)]
 
-    rows = {
-        "a.jpg": ("cat", "scene", says(CAT), says(CAT)),
-        "b.jpg": ("cat", "scene", says(DOG), says(CAT)),
-        "c.jpg": ("dog", "cut-out", says(DOG), says(CAT)),
+    sources = folder / "sources.csv"
+    sources.write_text(
+        f"file,{ABOUT}\n"
+        "a.jpg,N. N.,CC0 1.0,free 1.0,a,,a thing,cat,scene\n"
+        "b.jpg,N|N <b>,CC0 1.0,free 1.0,b,https://a.example/b,a thing,cat,scene\n"
+        "c.jpg,N. N.,CC0 1.0,free 1.0,c,,a thing,dog,cut-out\n"
+        "not-asked.jpg,N. N.,CC0 1.0,free 1.0,d,,a thing,dog,cut-out\n"
+    )
+    monkeypatch.setattr(predictions, "PHOTOS", sources)
+    size = {"width": 39, "height": 26}
+    answers = {
+        "a.jpg": size | {"probabilities": says(CAT), "squeezed": says(CAT)},
+        "b.jpg": size | {"probabilities": says(DOG), "squeezed": says(CAT)},
+        "c.jpg": size | {"probabilities": says(DOG), "squeezed": says(CAT)},
     }
-    given = {
-        name: {"class": truth, "kind": kind, "probabilities": own, "squeezed": squeezed}
-        for name, (truth, kind, own, squeezed) in rows.items()
-    }
-    monkeypatch.setattr(pictures, "_measured", lambda file, number: given)
-    frame = pictures.photos()
-    assert frame.guess.tolist() == ["cat", "dog", "dog"]
-    assert frame.right.tolist() == [True, False, True]
+    leave(folder, 8, 0, [0.4], measured={"photos": answers}, epochs=1)
     assert predictions.recognised() == "2 of 3"
     assert predictions.recognised("scene") == "1 of 2"
     assert predictions.recognised("scene", squeezed=True) == "2 of 2"
     assert predictions.recognised("cut-out", squeezed=True) == "0 of 1"
-    # Wilson for 1 of 2: middle 0.5, half 1.96 · √(0.25 / 2 + 0.49²) / (1 + 3.8416 / 2) = 0.4055.
     assert predictions.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
-    assert predictions.photo_said("b.jpg") == "dog with 55.0%"
-    assert predictions.photo_said("none.jpg") == ABSENT
-    monkeypatch.setattr(pictures, "_measured", lambda file, number: {})
-    assert predictions.recognised() == predictions.share_recognised() == ABSENT
-    assert "Known once stage 8 is trained" in tables.photos().data
-
-
-def test_every_photo_is_in_the_table_right_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    about = {"author": "N. N.", "licence": "CC0 1.0", "package": "free 1.0", "shows": "a thing"}
-    about |= {"kind": "scene", "width": 39, "height": 26}
-    given = [0.05] * 10
-    given[DOG] = 0.55
-    values = {
-        "a.jpg": about | {"class": "cat", "probabilities": given, "origin": ""},
-        "b.jpg": about | {"class": "dog", "probabilities": given, "origin": "https://a.example/b"},
-    }
-    monkeypatch.setattr(pictures, "_measured", lambda file, number: values)
     rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
+        [cell.strip() for cell in line.replace(r"\|", "¦").split("|")[1:-1]]
         for line in tables.photos().data.splitlines()[2:]
     ]
-    seen, whose = "a thing, 39×26", "N. N., CC0 1.0"
+    seen = "a thing, 39×26"
     assert rows == [
-        [f"cat: {seen}", "✗ dog, 55.0%", f"{whose}, free"],
-        [f"dog: {seen}", "✓ dog, 55.0%", f"{whose}, [free](https://a.example/b)"],
+        [f"cat: {seen}", "✓ cat, 55.0%", "N. N., CC0 1.0, free"],
+        [f"cat: {seen}", "✗ dog, 55.0%", r"N¦N \<b\>, CC0 1.0, [free](<https://a.example/b>)"],
+        [f"dog: {seen}", "✓ dog, 55.0%", "N. N., CC0 1.0, free"],
     ]
 
 
-def test_accuracy_by_shape_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
-    monkeypatch.setattr(predictions, "shape_counts", lambda: {"28×32 scaled": counted})
-    assert predictions.in_shape("28×32 scaled") == "80.0%"
+def test_accuracy_by_shape(folder: Path) -> None:
+    as_they_are = {"pictures": 100, "right": 85, "gained": 0, "lost": 0}
+    scaled = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
+    shapes = {"32×32 as they are": as_they_are, "28×32 scaled": scaled}
+    leave(folder, 8, 0, [0.4], measured={"shapes": shapes}, epochs=1)
+    assert str(predictions.in_shape("28×32 scaled")) == "80.0%"
     # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
     assert predictions.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
-    assert predictions.in_shape("1×1 cut") == predictions.lost_in_shape("1×1 cut") == ABSENT
-    monkeypatch.setattr(predictions, "size_accuracies", lambda: {"square": {24: 0.25, 32: 0.5}})
-    assert predictions.at_width(24) == "25.0%"
-    assert predictions.at_width(25) == predictions.at_width(24, "flattened") == ABSENT
-    assert predictions.best_width() == "32 pixels"
-
-
-def test_rows_that_poolings_leave() -> None:
-    assert predictions.rows_after(21) == "10, 5 and 2"
-    assert predictions.rows_after(24) == "12, 6 and 3"
-    assert predictions.rows_kept(21) == "16 of its 21 rows"
+    assert str(predictions.in_shape("1×1 cut")) == "–"
+    # Wilson for 80 of 100: 0.7112 to 0.8666.
+    assert "| 80.0% (71.1% to 86.7%) | 5.0 ± 5.8 points |" in " ".join(tables.shapes().data.split())

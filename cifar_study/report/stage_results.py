@@ -142,7 +142,7 @@ class StageResults:
     @property
     def lowest_loss_epoch(self) -> Number:
         """The epoch of the lowest test loss, the median of the seeds' own."""
-        return Number(self._best("test_loss").epoch.median().round())
+        return Number(np.round(self._best("test_loss").epoch.median()))
 
     def first_epoch_above(self, accuracy: float) -> str:
         """Each seed's first epoch with at least this test accuracy: epoch 1, epochs 6 to 7."""

@@ -144,12 +144,12 @@ def channel_means() -> Markdown:
 def photos() -> Markdown:
     """Each photo, how large the network saw it, what it was taken for, and whose it is."""
     rows = []
-    for photo in predictions.photos().itertuples():
+    for _, photo in predictions.photos().iterrows():
         package = escaped(photo.package.partition(" ")[0])
         source = f"[{package}](<{photo.origin.replace('>', '%3E')}>)" if photo.origin else package
         rows.append(
             (
-                f"{photo[1]}: {escaped(photo.shows)}, {photo.width}×{photo.height}",
+                f"{photo['class']}: {escaped(photo.shows)}, {photo.width}×{photo.height}",
                 f"{'✓' if photo.right else '✗'} {photo.guess}, {Percent(photo.probability)}",
                 f"{escaped(photo.author)}, {escaped(photo.licence)}, {source}",
             )

@@ -1,0 +1,255 @@
+"""What sentences say of results: means, intervals and differences counted by hand, and times."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+from results_on_disk import leave
+
+from cifar_study.report import facts, stage_results, times
+from cifar_study.runs import VARIABLE
+from cifar_study.stages import PEERS, STAGES
+
+COMPLETE = {0: [0.30, 0.50, 0.60], 1: [0.20, 0.60, 0.62], 2: [0.10, 0.70, 0.70]}
+GPU = {"processor": "NVIDIA H200", "device": "cuda"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the report shows."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def three(folder: Path) -> facts.StageResults:
+    """Stage 4 from three seeds with three epochs each."""
+    for seed, accuracies in COMPLETE.items():
+        leave(folder, 4, seed, accuracies, epochs=3)
+    return facts.stage(4)
+
+
+def test_numbers_are_means_over_the_seeds_at_the_end(three: facts.StageResults) -> None:
+    # (0.60 + 0.62 + 0.70) / 3, at the end and at best: the third seed is at its best in epoch 2.
+    assert str(three.test_accuracy) == str(three.best_accuracy) == "64.0%"
+    assert (str(three.train_accuracy), str(three.running_accuracy)) == ("74.0%", "44.0%")
+    assert (str(three.gap), three.gap.bare, str(three.test_loss)) == (
+        "10.0 points",
+        "10.0",
+        "1.360",
+    )
+    assert three.ends == "60.0%, 62.0% and 70.0%"
+    assert three.epochs == "3 epochs"
+    assert str(three.accuracy_at(1)) == "20.0%"
+    assert math.isnan(three.accuracy_at(4))
+    # Losses are 2 less the accuracy: lowest in epochs 3, 3 and 2, at 1.40, 1.38 and 1.30.
+    assert (str(three.lowest_loss), str(three.lowest_loss_epoch)) == ("1.360", "3")
+    assert three.first_epoch_above(0.55) == "epochs 2 to 3"
+    assert three.first_epoch_above(0.1) == "epoch 1"
+    assert three.first_epoch_above(0.65) == "epoch –"  # one seed of three alone
+    assert (three.first.run.seed, three.complete) == (0, True)
+    assert list(three.histories.seed) == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_intervals_are_over_seeds_or_else_over_the_pictures_of_the_one_there_is(
+    three: facts.StageResults, folder: Path
+) -> None:
+    # 4.3027 · √(0.0056 / 2) / √3 = 0.131, as Student's tables have it.
+    assert three.interval("test_accuracy") == "64.0% ± 13.1"
+    assert three.interval("gap") == "10.0 points ± 0.0"
+    leave(folder, 1, 0, [0.67], pictures=500, right=range(335), limit=64, epochs=1)
+    drawn = facts.stage(1)
+    assert drawn.interval("test_accuracy") == "67.0% ± 4.1"  # 1.96 · √(0.67 · 0.33 / 500)
+    assert drawn.interval("gap") == "10.0 points"
+    for seed in (1, 2):  # the pictures are those of one seed, not of all three
+        leave(folder, 1, seed, [0.67], pictures=500, right=range(335), limit=64, epochs=1)
+    assert str(facts.sampling_error(1)) == "4.1 points"
+
+
+@pytest.mark.parametrize(
+    ("gains", "text"),
+    [
+        # t of 2 degrees: 4.3027 · 0.01 / √3 = 0.0248, once beside 0.05 and once beside 0.02.
+        ([0.04, 0.05, 0.06], "5.0 points (95% interval 2.5 to 7.5 points, 3 pairs of seeds)"),
+        (
+            [0.01, 0.02, 0.03],
+            "2.0 points (95% interval −0.5 to 4.5 points, 3 pairs of seeds: "
+            "the two cannot be told apart)",
+        ),
+        (
+            [0.05, 0.06],  # 12.706 · 0.00707 / √2 = 0.0635
+            "5.5 points (95% interval −0.9 to 11.9 points, 2 pairs of seeds, "
+            "too few to tell them apart)",
+        ),
+    ],
+)
+def test_a_difference_rests_on_pairs_of_seeds(folder: Path, gains: list[float], text: str) -> None:
+    for seed, gain in enumerate(gains):
+        leave(folder, 4, seed, [0.5], epochs=1)
+        leave(folder, 5, seed, [0.5 + gain], epochs=1)
+    leave(folder, 5, 7, [0.9], epochs=1)  # has no counterpart
+    assert str(facts.stage(5) - facts.stage(4)) == text
+
+
+def test_with_one_seed_each_a_difference_rests_on_the_test_pictures(folder: Path) -> None:
+    # Of 20 pictures both are right about 0–9, one alone about 10–15, the other alone about 16, 17.
+    leave(folder, 4, 0, [0.6], pictures=20, right=[*range(10), 16, 17], epochs=1)
+    leave(folder, 5, 0, [0.8], pictures=20, right=range(16), epochs=1)
+    difference = facts.stage(5) - facts.stage(4)
+    # Mean 4 / 20; variance 8 / 20 − 0.2² = 0.36: 1.96 · 0.6 / √20 = 0.263.
+    assert (difference.mean, difference.half) == pytest.approx((0.2, 0.263), abs=1e-3)
+    assert str(difference) == (
+        "20.0 points (95% interval −6.3 to 46.3 points, of the test pictures alone, one seed "
+        "each: the two cannot be told apart)"
+    )
+    leave(folder, 6, 3, [0.8], pictures=20, right=range(16), epochs=1)  # of another seed
+    assert (facts.stage(6) - facts.stage(4)).mean == difference.mean
+    leave(folder, 7, 0, [0.8], pictures=30, epochs=1)  # of other pictures
+    assert str(facts.stage(7) - facts.stage(4)) == str(facts.stage(8) - facts.stage(4)) == "–"
+
+
+def test_without_a_result_all_is_a_dash(folder: Path) -> None:
+    nothing = facts.stage(4)
+    names = "test_accuracy train_accuracy running_accuracy test_loss gap best_accuracy lowest_loss"
+    for name in [*names.split(), "lowest_loss_epoch", "ends", "sampling_error"]:
+        assert str(getattr(nothing, name)) == "–", name
+    assert nothing.first_epoch_above(0.5) == "epoch –"
+    assert nothing.interval("test_accuracy") == str(nothing.accuracy_at(1)) == "–"
+    assert str(facts.points_gained(4, 3)) == str(facts.epoch_seconds(4)) == "–"
+    assert (nothing.first, nothing.complete, nothing.epochs) == (None, False, "0 of 150 epochs")
+    assert facts.epoch_line(4, 3) == "How long an epoch takes is not measured yet."
+    assert facts.data().fingerprint == "–"
+    shutil.rmtree(folder)
+    assert str(facts.stage(4).test_accuracy) == "–"
+
+
+def test_runs_of_one_kind_count(folder: Path) -> None:
+    def counted() -> list[int]:
+        return [result.run.seed for result in facts.stage(4).results]
+
+    leave(folder, 4, 0, [0.1], epochs=3)
+    leave(folder, 4, 1, [0.1, 0.2], epochs=3)
+    assert counted() == [1]  # the one that got furthest
+    assert facts.stage(4).epochs == "2 of 3 epochs"
+    leave(folder, 4, 2, [0.1, 0.2, 0.3], epochs=3, precision="bfloat16")
+    assert counted() == [2]  # the complete one
+    for seed in (3, 4):
+        leave(folder, 4, seed, [0.1, 0.2, 0.3], epochs=3)
+    assert counted() == [3, 4]  # of the most common precision
+    leave(folder, 4, 5, [0.1, 0.2, 0.3], epochs=3, limit=64)
+    leave(folder, 4, 6, [0.1, 0.2, 0.3, 0.4], epochs=4)
+    assert counted() == [3, 4]  # of as many pictures and epochs
+
+
+def test_a_stale_result_counts_where_there_is_no_current_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(folder, 4, 0, [0.1, 0.2], epochs=2)
+    monkeypatch.setitem(STAGES, 4, STAGES[5])
+    stage_results._read.cache_clear()
+    assert [result.run.seed for result in facts.stage(4).results] == [0]
+    leave(folder, 4, 1, [0.1], epochs=2)
+    assert [result.run.seed for result in facts.stage(4).results] == [1]
+
+
+def test_a_damaged_run_is_left_out_and_named(three: facts.StageResults, folder: Path) -> None:
+    history = folder / "stage-4" / "seed-0" / "history.csv"
+    history.write_text("epoch\n")
+    damaged = facts.stage(4)
+    assert damaged.ends == "62.0% and 70.0%"
+    [line] = damaged.damage
+    assert line.startswith(f"{history}: can't be read (0 rows of 3); restore it from git")
+
+
+def test_results_are_read_once_until_a_file_changes(
+    three: facts.StageResults, folder: Path
+) -> None:
+    assert facts.stage(4) is three
+    leave(folder, 4, 2, [0.10, 0.70, 0.76], epochs=3)
+    assert str(facts.stage(4).test_accuracy) == "66.0%"
+
+
+def test_results_elsewhere_and_trials_are_not_the_studys(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert facts.other_results()
+    for name in ("", "cache"):
+        monkeypatch.setenv(VARIABLE, name)
+        assert not facts.other_results()
+    monkeypatch.setenv(VARIABLE, str(folder))
+    monkeypatch.setattr(stage_results, "CACHE", folder)
+    leave(folder, 3, 0, [0.1] * 15)
+    assert not facts.other_results()
+    leave(folder, 1, 0, [0.1], epochs=1)
+    assert facts.other_results()
+
+
+def test_words_are_counted(folder: Path) -> None:
+    assert facts.seeds() == "no"
+    for seed in range(3):
+        leave(folder, 4, seed, [0.5], epochs=1)
+    assert facts.seeds() == "three"
+    leave(folder, 5, 0, [0.514], epochs=1)
+    assert (facts.seeds(), facts.seeds(5)) == ("one to three", "one")
+    assert facts.points_gained(5, 4).bare == "1"
+    # 9·3·20 + 20 + 9·20·20 + 20 + 4·4·20·10 + 10 and 9·3·5 + 5 + 9·5·5 + 5 + 4·4·5·10 + 10.
+    assert facts.ratio("parameters", 2, 1) == pytest.approx(7390 / 1180)
+    assert str(facts.ratio("macs", 2, 1)) == "11.5 times"
+    assert facts.stage_count() == "eight"
+
+
+def test_times_are_of_runs_that_had_one_machine_to_themselves(folder: Path) -> None:
+    crowd = {"side_by_side": 16}
+    leave(folder, 1, 0, [0.1] * 3, epochs=3, seconds=10)
+    leave(folder, 2, 0, [0.1] * 3, epochs=3, seconds=34)
+    leave(folder, 4, 0, [0.1] * 3, epochs=3, seconds=9, sessions=[GPU])
+    leave(folder, 5, 0, [0.1] * 3, epochs=3, seconds=99, sessions=[crowd])
+    assert facts.epoch_line(1) == "An epoch takes 10 s on one core of an AMD EPYC."
+    assert facts.epoch_line(2, 1).endswith(", 3.4 times as long as before.")
+    assert facts.epoch_line(4, 1) == "How long an epoch takes is not measured yet."
+    assert [str(facts.epoch_seconds(number)) for number in (1, 2, 4, 5)] == [
+        "10 s",
+        "34 s",
+        "–",
+        "–",
+    ]
+    assert str(facts.epoch_ratio(4, 1)) == "–"
+    # Where a run changed machines, each has its own epochs.
+    leave(folder, 4, 0, [0.1] * 3, epochs=3, seconds=9, sessions=[GPU, {"first_epoch": 2}])
+    assert [len(rows) for _, rows in times.sessions(facts.stage(4).first)] == [1, 2]
+    assert str(facts.epoch_seconds(4)) == "9.0 s"
+
+
+def test_the_studys_times_are_those_measured_by_themselves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder / "epoch-times.json"
+    monkeypatch.setattr(times, "MEASURED", path)
+    leave(folder, 1, 0, [0.1] * 150, seconds=10)
+    about = {"machine": "AMD EPYC, 2 cores", "threads": 1, "precision": "bfloat16", "torch": "9"}
+    seconds = {"1": [14, 13, 15], "2": [47.6, 47, 48]}
+    path.write_text(json.dumps(about | {"date": "2026-11-28", "seconds": seconds}))
+    assert str(facts.epoch_seconds(1)) == "10 s"  # another folder's results are shown
+    monkeypatch.setattr(times, "other_results", lambda: False)
+    assert facts.epoch_line(2, 1) == (
+        "An epoch takes 48 s on one core of an AMD EPYC, 3.4 times as long as before."
+    )
+    path.write_text("{")
+    assert str(facts.epoch_seconds(1)) == "10 s"
+
+
+def test_a_graphics_card_is_named_without_its_cores() -> None:
+    assert times.EpochTimes(GPU, {}).where == "an NVIDIA H200"
+    two = {"processor": "Intel(R) Xeon(R) Processor, 8 cores", "threads": 2}
+    assert times.EpochTimes(two, {}).where == "two cores of an Intel Xeon"
+
+
+def test_the_committed_study_is_complete() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(VARIABLE)
+        incomplete = [number for number in (*STAGES, *PEERS) if not facts.stage(number).complete]
+        assert incomplete == []

@@ -1,0 +1,137 @@
+"""Numbers print in their unit, intervals are those of the books, other people's text as typed."""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+
+import pypandoc
+import pytest
+
+from cifar_study.errors import StudyError
+from cifar_study.report.numbers import (
+    Loss,
+    Millions,
+    Number,
+    Percent,
+    Points,
+    Seconds,
+    Times,
+    WholePoints,
+    counted_share,
+    dashed,
+    epochs,
+    escaped,
+    half_width,
+    half_width_of_share,
+    listed,
+    span,
+    wilson,
+    word,
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "bare"),
+    [
+        (Number(464_750), "464,750", "464,750"),
+        (Percent(0.7344), "73.4%", "73.4"),
+        (Points(-0.0079), "−0.8 points", "−0.8"),
+        (Points(-0.0001), "0.0 points", "0.0"),
+        (WholePoints(0.114), "11", "11"),
+        (WholePoints(-0.004), "0", "0"),
+        (Loss(0.67249), "0.672", "0.672"),
+        (Millions(369_440), "0.37 million", "0.37"),
+        (Millions(20_786_944), "20.8 million", "20.8"),
+        (Times(6.34), "6.3 times", "6.3"),
+        (Times(40.2), "40 times", "40"),
+        (Seconds(7.36), "7.4 s", "7.4"),
+        (Seconds(93.4), "93 s", "93"),
+        (Seconds(1500), "25 min", "25"),
+        (Seconds(14_040), "3.9 h", "3.9"),
+    ],
+)
+def test_a_number_prints_in_its_unit_or_without(number: Number, text: str, bare: str) -> None:
+    assert (str(number), number.bare, number._repr_markdown_()) == (text, bare, text)
+    missing = type(number)(math.nan)
+    assert str(missing) == missing.bare == "–"
+
+
+def test_numbers_are_floats_to_compute_with() -> None:
+    assert Percent(0.75) - Percent(0.5) == 0.25
+    assert str(Points(Percent(0.75) - Percent(0.5))) == "25.0 points"
+
+
+def test_spans_say_a_unit_once_unless_there_are_two() -> None:
+    assert span(map(Points, (0.09, 0.07))) == "7.0 to 9.0 points"
+    assert span(map(Seconds, (700, 550))) == "550 s to 12 min"
+    assert span([Percent(0.1), Percent(0.1001)]) == "10.0%"
+    assert span([]) == span([Loss("nan"), Loss(1)]) == "–"
+    assert epochs([9, 7]) == "epochs 7 to 9"
+    assert epochs([6, 6]) == "epoch 6"
+    assert epochs([6, math.nan]) == "epoch –"
+
+
+def test_words_make_a_phrase() -> None:
+    assert listed([10, 5, 2]) == "10, 5 and 2"
+    assert listed(["10"]) == "10"
+    assert listed([]) == "–"
+    assert [word(8), word(13)] == ["eight", "13"]
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    # Deviations −0.04, −0.02, 0.06: variance 0.0056 / 2; t of 2 degrees is 4.3027 in the tables.
+    by_hand = 4.3027 * (0.0056 / 2) ** 0.5 / 3**0.5
+    assert half_width([0.60, 0.62, 0.70]) == pytest.approx(by_hand, rel=1e-4)
+    # 12.706 for 1 degree, 1.9842 for 99.
+    assert half_width([0.0, 1.0]) == pytest.approx(12.706 * 0.5**0.5 / 2**0.5, rel=1e-4)
+    by_hand = 1.9842 * (25 / 99) ** 0.5 / 10
+    assert half_width([0.0, 1.0] * 50) == pytest.approx(by_hand, rel=1e-4)
+    assert math.isnan(half_width([0.5]))
+    assert math.isnan(half_width([]))
+
+
+def test_the_interval_of_a_share_is_of_as_many_pictures_as_were_counted() -> None:
+    # 1.96 · √(0.67 · 0.33 / 500), and a square root of twenty less with twenty times the pictures.
+    assert half_width_of_share(0.67, 500) == pytest.approx(0.0412, abs=1e-4)
+    assert half_width_of_share(0.67, 10_000) == pytest.approx(0.0412 / 20**0.5, abs=1e-4)
+    assert math.isnan(half_width_of_share(math.nan, 0))
+    # Wilson for 1 of 2: middle 0.5, half 1.96 · √(0.25 / 2 + 0.49²) / (1 + 3.8416 / 2) = 0.4055.
+    assert wilson(1, 2) == pytest.approx((0.0945, 0.9055), abs=1e-4)
+    assert counted_share(4, 14) == "28.6% (11.7% to 54.6%)"  # of Newcombe 1998's formula 3
+    assert counted_share(0, 0) == "–"
+
+
+def test_a_sentence_has_a_dash_for_what_cannot_be_read() -> None:
+    @dashed
+    def share() -> Percent:
+        raise StudyError("predictions: can't be read")
+
+    assert str(share()) == "–"
+
+
+TYPED = [
+    "a|b and `c` and $x$ and @key",
+    "<b>bold</b> <script>alert(1)</script> &amp; & &lt;",
+    "[a](b) ![a](b) *c* _d_ ~~e~~ x^2^ H~2~O \\ {.class}",
+    "--limit 64 … 1... 'x' \"y\" 2---3 🐸",
+    "{{< include x >}}",
+    "# no heading",
+    "- no list",
+    "+ no list",
+    "::: no division",
+]
+
+
+def test_other_peoples_text_comes_out_of_markdown_as_it_was_typed() -> None:
+    paragraphs = [escaped(text) for text in TYPED]
+    table = "| text |\n|---|\n" + "".join(f"| {text} |\n" for text in paragraphs)
+    markdown = "\n\n".join([*paragraphs, table])
+    page = pypandoc.convert_text(markdown, "html", "markdown+smart", extra_args=["--wrap=none"])
+    for kind in ("p", "td"):
+        assert [html.unescape(each) for each in re.findall(f"<{kind}>(.*)</{kind}>", page)] == TYPED
+
+
+def test_control_characters_are_spelt_out_and_lines_joined() -> None:
+    assert escaped("two\nlines \x1b") == r"two lines \\x1b"
