@@ -1,157 +1,197 @@
-"""What was drawn and measured when a stage was trained, beside the results: in ``figures/``."""
+"""Photographs and test pictures with what a network says of them, drawn from what was measured."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 import pandas as pd
-import PIL.Image
-from IPython.display import SVG
+from IPython.display import Image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from PIL import Image as Photo
+from PIL import ImageOps
 
-from cifar_study.atomic import present, read_json
-from cifar_study.cifar10 import CLASSES, SIDE
 from cifar_study.errors import StudyError, reason
-from cifar_study.report import study
-from cifar_study.report.replicates import replicates
-from cifar_study.report.study import AbsentError
-from cifar_study.report.style import ACCURACY, COLOURS, GREY, WIDE, chart, new_axes
-from cifar_study.results.store import HISTORY
+from cifar_study.report import predictions
+from cifar_study.report.facts import measured, stage
+from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
+from cifar_study.runs import in_project
+from cifar_study.stages import CLASSES, SIDE, get_stage
 
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures whose probabilities are drawn
-PHOTO = "photo.json"  # what the network said of the photos, beside their picture
-SIZES = "sizes.json"  # how often it was right about test pictures of other sizes
-DRAWN = "drawn.json"  # from which results the pictures were drawn
-REDRAW = "draw it again with: python -m cifar_study.train --figures"
+PHOTOS = "figures/photos"
+REMEDY = "restore it with: git checkout -- figures"
 
 
-@study.noted
-def saved(name: str, number: int) -> SVG:
-    """The picture that was drawn when a stage was trained, or a note that it was not yet."""
-    path, result = study.figures() / f"{name}.svg", replicates(number).first
-    drawn = drawn_from(study.figures()).get(str(number))
-    if result is None or drawn != result.record["files"][HISTORY] or not present(path):
-        raise AbsentError(not_yet(number))
-    try:
-        return SVG(path)
-    except (ExpatError, OSError, ValueError) as error:
-        raise StudyError(f"{path}: unreadable ({reason(error)}); {REDRAW}") from None
+@noted
+def examples() -> Image:
+    """Ten training pictures of each class, drawn at random."""
+    return Image(in_project("figures/examples.png"), width=round(96 * WIDE))
 
 
-def open_picture(path: Path) -> PIL.Image.Image:
-    """A picture that was drawn, decoded; one that can't be is a :class:`StudyError`."""
-    try:
-        picture = PIL.Image.open(path)
-        picture.load()
-    except Exception as error:  # a damaged picture can raise nearly anything
-        raise StudyError(f"{path}: unreadable ({reason(error)}); {REDRAW}") from None
-    return picture
+@noted
+def variety() -> Image:
+    """Of four classes the mean picture, and those nearest to it and farthest from it."""
+    return Image(in_project("figures/variety.png"), width=round(96 * WIDE))
 
 
-def photos() -> pd.DataFrame:
-    """The free photos and the network's answers, a row each; empty if they were not asked for.
-
-    What ``photos/sources.csv`` says of it; ``width`` and ``height`` as the network saw it; the
-    ten ``probabilities``, the most probable class as ``guess``, with which ``probability``; and
-    whether that is ``right``.
-    """
-    frame = pd.DataFrame.from_dict(_measured(PHOTO, 8), orient="index")
-    if not len(frame):
-        return pd.DataFrame(columns=["class", "kind", "guess", "probability", "squeezed"])
-    return frame.assign(
-        guess=[CLASSES[int(np.argmax(given))] for given in frame.probabilities],
-        probability=frame.probabilities.map(max),
-        right=lambda frame: frame.guess == frame["class"],
-    )
+def needed(name: str, number: int) -> Any:
+    """What was measured of a stage's first seed; a :class:`StudyError` where nothing was."""
+    if values := measured(name, number):
+        return values
+    result = stage(number).first
+    if name not in get_stage(number).measures:
+        raise StudyError(f"cifar_study/stages.py: stage {number} does not measure {name!r}")
+    if result and result.complete:
+        command = result.run.command("--measure")
+        raise StudyError(f"Not measured of this run of stage {number}; to do it: {command}")
+    raise StudyError(f"Drawn once stage {number} is trained.")
 
 
-@chart
-def sizes() -> Figure:
-    """Accuracy on scaled test pictures by their width: square, flattened, and padded as well."""
-    measured = size_accuracies()
-    if not measured:
-        raise AbsentError(not_yet(8))
-    figure, axes = new_axes(WIDE, 3.4)
-    for shape, label, form, colour in (
-        ("square", "square", "o-", COLOURS[8]),
-        ("flattened", "flattened to two thirds of the height", "s--", COLOURS[9]),
-        ("padded", "flattened, padded to multiples of 8", "^:", COLOURS[10]),
-    ):
-        shares = measured[shape]
-        axes.plot(shares.keys(), shares.values(), form, color=colour, label=label)
-    axes.axvline(SIDE, color=GREY, linewidth=0.8, zorder=0)
-    axes.annotate("as trained", (SIDE, 1), (4, -4), textcoords="offset points", va="top")
-    axes.set(xscale="log", xlabel="width in pixels", ylim=(0, 1), ylabel="test accuracy")
-    axes.set_xticks(list(measured["square"]), measured["square"])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_yticks(ACCURACY.ticks)
-    axes.yaxis.set_major_formatter(ACCURACY.form)
-    figure.legend(loc="outside upper left")
+def pixels(kept: str, *shape: int) -> np.ndarray:
+    """Bytes that were kept as text, as ``uint8`` of that shape."""
+    return np.frombuffer(bytes.fromhex(kept), dtype=np.uint8).reshape(shape)
+
+
+def _test_pictures(kept: Mapping[str, list[Any]]) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Place in the test set, label and pixels of test pictures that were kept."""
+    for place, label, text in zip(kept["places"], kept["labels"], kept["pixels"], strict=True):
+        yield place, label, pixels(text, SIDE, SIDE, 3)
+
+
+@chart(photographs=True)
+def probabilities(number: int, when: str) -> Figure:
+    """Six test pictures with their ten probabilities, "before" the first step or "after" all."""
+    kept = needed("pictures", number)
+    given = kept["before"]
+    if when == "after":
+        given = stage(number).first.predictions()[0][kept["places"]]
+    figure = Figure(figsize=(WIDE, 5))
+    halves = figure.subplots(3, 4, width_ratios=[4, 3] * 2).reshape(-1, 2)
+    shown = zip(halves, _test_pictures(kept), given, strict=False)
+    for (left, right), (_, label, picture), shares in shown:
+        show_image(left, picture)
+        left.set_title(CLASSES[label], fontsize=8, pad=4)
+        colours = [RIGHT if place == label else OTHER for place in range(len(CLASSES))]
+        right.barh(range(len(CLASSES)), shares, color=colours, height=0.75)
+        right.set(xlim=(0, 1), ylim=(len(CLASSES) - 0.4, -0.6), xticks=[])
+        right.set_yticks(range(len(CLASSES)), CLASSES, fontsize=8)
+        right.tick_params(length=0)
+        right.grid(False)
+        right.spines["bottom"].set_visible(False)
+        best = int(np.argmax(shares))
+        _number(right, best, shares[best])
     return figure
 
 
-def size_accuracies() -> dict[str, dict[int, float]]:
-    """The accuracies that were measured, by kind and width; empty if they were not."""
-    return {
-        kind: {int(side): share for side, share in shares.items()}
-        for kind, shares in _measured(SIZES, 8).get("widths", {}).items()
-    }
+def _number(axes: Axes, row: int, share: float) -> None:
+    """Write a probability beside its bar, or into it where there is no room."""
+    inside = share > 0.7
+    look = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
+    place = share + (-0.03 if inside else 0.03)
+    axes.text(place, row, f"{share:.0%}", va="center", fontsize=8, **look)
 
 
-def shape_counts() -> dict[str, dict[str, int]]:
-    """How many test pictures were named rightly, by shape; the first is as they are."""
-    return _measured(SIZES, 8).get("shapes", {})
+@chart(photographs=True)
+def errors(number: int) -> Figure:
+    """The test pictures that the network is surest of and wrong about, the surest first."""
+    kept = needed("errors", number)
+    given, _ = stage(number).first.predictions()
+    figure = Figure(figsize=(WIDE, 4.8))
+    places = list(figure.subplots(3, 4).flat)
+    for axes in places:
+        axes.axis("off")
+    for axes, (place, label, picture) in zip(places, _test_pictures(kept), strict=False):
+        show_image(axes, picture)
+        axes.axis("on")
+        guess = CLASSES[given[place].argmax()]
+        axes.set_title(guess, fontsize=8, loc="center", color=WRONG, pad=3)
+        axes.set_xlabel(f"label: {CLASSES[label]}", fontsize=8)
+    return figure
 
 
-def mechanism(number: int) -> dict[str, Any]:
-    """What was measured inside a stage's network; AbsentError if nothing was, or of another run."""
-    if found := _measured(mechanism_file(number), number):
-        return found
-    raise AbsentError(not_yet(number))
+@chart(photographs=True)
+def photos(all: bool = False) -> Figure:
+    """The photos that ``sources.csv`` calls large, with what the network sees and says of them.
+
+    With ``all`` every photo, small, and the network's guess.
+    """
+    answers = predictions.photos()
+    if not all:
+        answers = answers[answers.large == "yes"]
+    if answers.empty:
+        raise StudyError("Drawn once a network is trained of which photos are measured.")
+    return _photo_grid(answers) if all else _large_photos(answers)
 
 
-def _measured(file: str, number: int) -> dict[str, Any]:
-    result = replicates(number).first
-    return read_measured(study.figures() / file, result.record["files"][HISTORY]) if result else {}
+def _large_photos(answers: pd.DataFrame, columns: int = 2) -> Figure:
+    """Each photo beside what the network sees of it, and its three most probable classes."""
+    wide, gap = WIDE / columns, 0.1  # inches, as all that follows
+    shown = [(answer, *_photo(name, answer)) for name, answer in answers.iterrows()]
+    rows = [shown[first : first + columns] for first in range(0, len(shown), columns)]
+    photo_width, seen_width = 0.55 * wide, 0.37 * wide
+    heights = [max(photo_width * p.height / p.width for _, p, _ in row) for row in rows]
+    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * 1.05))
+    figure.set_layout_engine("none")
+
+    def place(left: float, low: float, width: float, height: float) -> Axes:
+        size = figure.get_size_inches()
+        return figure.add_axes((left, low, width, height) / np.tile(size, 2), anchor="SW")
+
+    low = figure.get_figheight()
+    for row, height in zip(rows, heights, strict=True):
+        low -= height + 1.05
+        for column, (answer, photo, seen) in enumerate(row):
+            left = column * wide
+            axes = place(left, low + 0.85, photo_width, height)
+            show_image(axes, photo)
+            axes.set_title(answer["class"], fontsize=8, pad=4)
+            show_image(place(left + photo_width + gap, low + 0.85, seen_width, height), seen)
+            _three_bars(place(left, low + gap, wide - gap, 0.65), answer)
+    return figure
 
 
-def read_measured(path: Path, of: str) -> dict[str, Any]:
-    """What was measured of the result with that history; empty if nothing was, or of another."""
+def _three_bars(axes: Axes, answer: pd.Series) -> None:
+    """The most probable classes of a photo, with their probabilities."""
+    axes.axis("off")
+    axes.set(xlim=(-0.65, 1), ylim=(2.6, -0.6))
+    for row, guess in enumerate(np.argsort(answer.probabilities)[::-1][:3]):
+        share, right = answer.probabilities[guess], CLASSES[guess] == answer["class"]
+        colour = RIGHT if right else WRONG if not row else OTHER
+        axes.text(-0.65, row, CLASSES[guess], va="center", fontsize=8)
+        axes.barh(row, share, 0.7, color=colour)
+        _number(axes, row, share)
+
+
+def _photo_grid(answers: pd.DataFrame) -> Figure:
+    """A row for each class: every photo, beside it what the network sees, above it its guess."""
+    columns = max(4, answers["class"].value_counts().max())
+    figure = Figure(figsize=(WIDE, 5.8))
+    figure.set_layout_engine("none")
+    margin, high = 0.17, 1 / len(CLASSES)
+    wide = (1 - margin) / columns
+    for row, truth in enumerate(CLASSES):
+        top = 1 - row * high
+        figure.text(margin - 0.02, top - 0.3 * high, truth, ha="right", va="top", fontsize=8)
+        of_class = answers[answers["class"] == truth]
+        for column, (name, answer) in enumerate(of_class.iterrows()):
+            left = margin + column * wide
+            for x, width, picture in zip((0, 0.55), (0.5, 0.35), _photo(name, answer), strict=True):
+                size = (width * wide, 0.68 * high)
+                axes = figure.add_axes((left + x * wide, top - 0.96 * high, *size), anchor="NW")
+                show_image(axes, picture)
+            mark, colour = ("✓", RIGHT) if answer.right else ("✗", WRONG)
+            guess = f"{mark} {answer.guess}"
+            figure.text(left, top - 0.23 * high, guess, color=colour, fontsize=8)
+    return figure
+
+
+def _photo(name: str, answer: pd.Series) -> tuple[Photo.Image, Photo.Image]:
+    """A photo, made smaller where it is large, and as the network saw it."""
+    path = in_project(PHOTOS) / name
     try:
-        found = read_json(path, REDRAW) if present(path) else {}
-    except StudyError:  # tables.incomplete_note says so
-        return {}
-    return found["values"] if found.get("of") == of else {}
-
-
-def mechanism_file(number: int | str) -> str:
-    """The file of what was measured inside a stage's network."""
-    return f"mechanism-{number}.json"
-
-
-def damage() -> list[str]:
-    """What is wrong with the measured numbers beside the pictures, a line for each file."""
-    lines, folder = [], study.figures()
-    mechanisms = [path.name for path in sorted(folder.glob(mechanism_file("*")))]
-    for name in (DRAWN, PHOTO, SIZES, *mechanisms):
-        try:
-            if present(folder / name):
-                read_json(folder / name, REDRAW)
-        except StudyError as error:
-            lines.append(str(error))
-    return lines
-
-
-def drawn_from(folder: Path) -> dict[str, str]:
-    """From which result of each stage the pictures were drawn: the checksum of its history."""
-    path = folder / DRAWN
-    return read_json(path, REDRAW) if present(path) else {}
-
-
-def not_yet(number: int) -> str:
-    """A sentence in the place of a picture: drawn from another run, or not yet."""
-    if replicates(number).first:
-        return f"Not drawn from this run of stage {number}."
-    return f"Drawn once stage {number} is trained."
+        photo = ImageOps.exif_transpose(Photo.open(path)).convert("RGB")
+    except Exception as error:  # a damaged picture can raise nearly anything
+        raise StudyError(f"{path}: can't be read ({reason(error)}); {REMEDY}") from None
+    seen = photo.resize((answer.width, answer.height), Photo.Resampling.LANCZOS)
+    photo.thumbnail((320, 320))
+    return photo, seen

@@ -1,0 +1,213 @@
+"""Charts of what happens inside the networks, from what was measured once they were trained."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from cifar_study.report.numbers import Loss, Number, Percent, Times, dashed
+from cifar_study.report.pictures import needed, pixels
+from cifar_study.report.style import GREY, ON_DARK, WIDE, chart, new_axes, show_image
+from cifar_study.stages import SIDE, get_stage
+
+STRUCK = "#D6336C"  # of a value that dropout set to zero; at home on white and on dark
+MASKED = 255  # such a value in a kept feature map
+WHEN = {"start": "before the first step", "end": "after training"}
+CHANNELS = ("red", "green", "blue")
+
+
+class Value(Number):
+    """A value within a network, which may be negative: −0.79."""
+
+    form = ".2f"
+
+
+class ExactValue(Number):
+    """The same with four decimals: −0.7890."""
+
+    form = ".4f"
+
+
+@dashed
+def untrained_accuracy(number: int) -> Percent:
+    """The share of the test pictures that are classified correctly before the first step."""
+    return Percent(needed("pictures", number)["untrained"]["accuracy"])
+
+
+@dashed
+def untrained_loss(number: int) -> Loss:
+    """The loss on all test pictures before the first step."""
+    return Loss(needed("pictures", number)["untrained"]["loss"])
+
+
+# --- how much of the error reaches each layer -----------------------------------------------
+
+
+@chart
+def gradients(*numbers: int) -> Figure:
+    """The size of the gradient by layer, before the first step (hollow) and after the last."""
+    figure, axes = new_axes(WIDE, 3.2)
+    looks = {"start": {"linestyle": "--", "mfc": "none"}, "end": {"linestyle": "-"}}
+    stages = [get_stage(number) for number in numbers]
+    for stage in stages:
+        for when, sizes in needed("gradients", stage.number).items():
+            layers = [name.replace(".", "\n") for name in sizes]
+            axes.plot(layers, sizes.values(), marker="o", color=stage.colour, **looks[when])
+    axes.set(yscale="log", ylabel="root mean square gradient")
+    handles = [
+        Line2D([], [], color=stage.colour, label=f"{stage.number} {stage.title}")
+        for stage in stages
+    ]
+    for when, look in looks.items():
+        handles.append(Line2D([], [], color=GREY, marker="o", label=WHEN[when], **look))
+    figure.legend(handles=handles, loc="outside upper left", ncols=2)
+    return figure
+
+
+@dashed
+def gradient_span(number: int, when: str = "start") -> Times:
+    """How many times larger the gradient of the last layer is than that of the first."""
+    first, *_, last = needed("gradients", number)[when].values()
+    return Times(last / first)
+
+
+# --- values before the activation -----------------------------------------------------------
+
+
+@chart
+def activations(*numbers: int) -> Figure:
+    """What reaches each activation: median, and from the 5th to the 95th percentile, by layer."""
+    figure = Figure(figsize=(WIDE, 3.6))
+    panels = figure.subplots(1, len(numbers), sharey=True, squeeze=False)[0]
+    stages = [get_stage(number) for number in numbers]
+    for axes, stage in zip(panels, stages, strict=True):
+        for when, colour, shift in (("start", GREY, -0.17), ("end", stage.colour, 0.17)):
+            values = needed("values", stage.number)[when]
+            low, middle, high = np.array(list(values.values())).T
+            places = np.arange(1, len(middle) + 1)
+            axes.vlines(places + shift, low, high, colour, linewidth=5)
+            axes.plot(places + shift, middle, "_", color="white", markersize=5, mew=1.2)
+        axes.set_xticks(places)
+        axes.set(xlabel="convolution", title=f"{stage.number} {stage.title}")
+        axes.grid(False, axis="x")
+        axes.set_yscale("symlog", linthresh=0.1)
+        axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
+    panels[0].set_ylabel("value before the activation")
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    handles = [Patch(color=GREY, label=WHEN["start"])]
+    handles += [Patch(color=s.colour, label=f"{s.number}: {WHEN['end']}") for s in stages]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2)
+    return figure
+
+
+@dashed
+def activation_range(number: int, when: str, layer: str) -> str:
+    """Between which values nine tenths of what reaches a layer's activation lie: −1.6 to 1.6."""
+    low, _, high = needed("values", number)[when][layer]
+    largest = max(abs(low), abs(high))
+    digits = 3 if largest < 0.1 else 2 if largest < 1 else 1
+    return f"{low:z.{digits}f} to {high:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+# --- feature maps, and the same under dropout -----------------------------------------------
+
+
+@chart(photographs=True)
+def feature_maps(number: int) -> Figure:
+    """A test picture, then some maps of each block: above as evaluated, below under dropout."""
+    measured = needed("maps", number)
+    blocks = measured["blocks"]
+    figure = Figure(figsize=(WIDE, 1.05 + 1.4 * len(blocks)))
+    top, *outer = figure.subfigures(1 + len(blocks), 1, height_ratios=[0.7] + [1] * len(blocks))
+    show_image(top.subplots(), pixels(measured["picture"], SIDE, SIDE, 3))
+    if any(block["dropped"] for block in blocks):
+        struck = Patch(color=STRUCK, label="set to zero\nby dropout")
+        top.legend(handles=[struck], loc="center right")
+    grey = colormaps["Greys_r"].with_extremes(bad=STRUCK)
+    for place, (part, block) in enumerate(zip(outer, blocks, strict=True), start=1):
+        side, maps = block["side"], [*block["maps"], *block["thinned"]]
+        shown = len(block["maps"])
+        title = f"block {place}: {shown} of {block['of']} maps, {side}×{side}"
+        part.suptitle(title, fontsize=8, x=0.01, ha="left")
+        for axes, kept in zip(part.subplots(2, shown, squeeze=False).flat, maps, strict=True):
+            values = np.ma.masked_equal(pixels(kept, side, side), MASKED)
+            show_image(axes, values, cmap=grey, vmin=0, vmax=MASKED - 1)
+    return figure
+
+
+# --- one convolution, worked by hand --------------------------------------------------------
+
+
+@chart(photographs=True)
+def worked_convolution(number: int) -> Figure:
+    """The first filter at one place of a test picture, every factor and sum written out.
+
+    Factors are rounded to two decimals first, so that the sums can be checked exactly.
+    """
+    measured = needed("convolution", number)
+    patch, weights, bias, sums = _by_hand(measured)
+    figure, axes = new_axes(WIDE, 4.6)
+    colour = get_stage(number).colour
+    for row, name in enumerate(CHANNELS):
+        top = 5.2 * row
+        axes.text(0, top - 0.35, f"{name} channel")
+        _cells(axes, (0, top), patch[row], window=colour)
+        axes.text(4.3, top + 1.5, "·", ha="center", va="center", fontsize=12)
+        _cells(axes, (4.6, top), weights[row], wide=1.25)  # there are minus signs
+        axes.text(8.55, top + 1.5, f"→  {ExactValue(sums[row])}", va="center")
+    axes.text(4.6, -0.35, "weights of the filter")
+    axes.text(9, -0.35, "sum")
+    terms = " + ".join(str(ExactValue(value)) for value in sums)
+    axes.text(0, 15.9, f"{terms} + bias {Value(bias)}", va="center")
+    axes.text(0, 16.9, f"= {ExactValue(sums.sum() + bias)}", va="center", weight="bold")
+    axes.set(xlim=(-0.1, 11.4), ylim=(17.4, -1.2))
+    axes.axis("off")
+    where = axes.inset_axes((0.765, 0.005, 0.235, 0.205))
+    show_image(where, pixels(measured["picture"], SIDE, SIDE, 3))
+    row, column = measured["place"]
+    corner = (column - 0.5, row - 0.5)
+    where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
+    return figure
+
+
+def _by_hand(measured: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Patch (3, 4, 4), weights (3, 3, 3) and bias with two decimals, and each channel's sum.
+
+    The sums are those of the upper left window of the patch.
+    """
+    patch, weights = (np.round(measured[name], 2) for name in ("patch", "weights"))
+    return patch, weights, round(measured["bias"], 2), (patch[:, :3, :3] * weights).sum((1, 2))
+
+
+@dashed
+def output_by_hand(number: int) -> ExactValue:
+    """What the worked convolution gives, from factors of two decimals."""
+    *_, bias, sums = _by_hand(needed("convolution", number))
+    return ExactValue(sums.sum() + bias)
+
+
+@dashed
+def output_of_network(number: int) -> ExactValue:
+    """What the network's own convolution gives at the same place, without rounding."""
+    return ExactValue(needed("convolution", number)["outputs"][0][0])
+
+
+def _cells(
+    axes: Axes, corner: tuple[float, float], values: np.ndarray, window: str = "", wide: float = 1
+) -> None:
+    """A table of numbers; a patch has the ``window`` that the filter covers in that colour."""
+    left, top = corner
+    for (row, column), value in np.ndenumerate(values):
+        place = (left + wide * column, top + row)
+        look = {"facecolor": "none"}
+        if window and row < 3 and column < 3:
+            look = {"facecolor": window, "alpha": 0.16}
+        axes.add_patch(Rectangle(place, wide, 1, edgecolor=GREY, linewidth=0.4, **look))
+        middle = (place[0] + wide / 2, place[1] + 0.5)
+        axes.text(*middle, str(Value(value)), ha="center", va="center", fontsize=8)
+    if window:
+        axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=window, linewidth=1.8))
