@@ -194,6 +194,21 @@ def _downloaded() -> Dataset:
     )
 
 
+# Which pixels a drawn shape takes, by rows and columns from its centre and by its size; one a class
+SHAPES: tuple[Callable[[np.ndarray, np.ndarray, int], np.ndarray], ...] = (
+    lambda y, x, size: y * y + x * x < size * size,  # disc
+    lambda y, x, size: (y * y + x * x < size * size) & (y * y + x * x > size * size // 3),  # ring
+    lambda y, x, size: np.maximum(abs(y), abs(x)) < size - 1,  # square
+    lambda y, x, size: abs(y) + abs(x) < size,  # diamond
+    lambda y, x, size: (y < size) & (2 * abs(x) < y + size),  # triangle
+    lambda y, x, size: np.minimum(abs(y), abs(x)) < 3,  # cross
+    lambda y, x, size: abs(abs(y) - abs(x)) < 3,  # saltire
+    lambda y, x, size: y % 8 < 4,  # horizontal stripes
+    lambda y, x, size: x % 8 < 4,  # vertical stripes
+    lambda y, x, size: (y // 4 + x // 4) % 2 == 0,  # checkerboard
+)
+
+
 def synthetic(train: int = 2_000, test: int = 500) -> Dataset:
     """Ten drawn shapes, one a class, for trials and tests that need no download.
 
@@ -207,22 +222,9 @@ def synthetic(train: int = 2_000, test: int = 500) -> Dataset:
         label = row[0] = index % len(CLASSES)
         centre_y, centre_x = random.randint(12, 20, size=2)
         size = random.randint(7, 11)
-        dy, dx = y - centre_y, x - centre_x
-        distance = dy * dy + dx * dx
-        shapes = (
-            distance < size * size,  # disc
-            (distance < size * size) & (distance > size * size // 3),  # ring
-            np.maximum(abs(dy), abs(dx)) < size - 1,  # square
-            abs(dy) + abs(dx) < size,  # diamond
-            (dy < size) & (2 * abs(dx) < dy + size),  # triangle
-            np.minimum(abs(dy), abs(dx)) < 3,  # cross
-            abs(abs(dy) - abs(dx)) < 3,  # saltire
-            (dy % 8) < 4,  # horizontal stripes
-            (dx % 8) < 4,  # vertical stripes
-            ((dy // 4 + dx // 4) % 2) == 0,  # checkerboard
-        )
+        inside = SHAPES[label](y - centre_y, x - centre_x, size)
         paint, ground = random.randint(130, 256, size=3), random.randint(0, 120, size=3)
-        picture = np.where(shapes[label][..., None], paint, ground)
+        picture = np.where(inside[..., None], paint, ground)
         noise = random.randint(-20, 21, size=picture.shape)
         row[1:] = np.clip(picture + noise, 0, 255).astype(np.uint8).ravel()
     return _dataset(rows, train, _fingerprint(rows), "synthetic")
