@@ -67,15 +67,14 @@ def _wanting(results: StageResults) -> Iterator[str]:
         elif other_results():
             helps = f"{_command(run, *more, '--restart')} trains anew"
         else:  # nothing advises to discard the study
-            helps = f"undo that change, or {_command(replace(run, root=Path('mine')), *more)}"
-            helps += " trains it in a folder of its own"
+            elsewhere = _command(run, *more, root=Path("mine"))
+            helps = f"undo that change, or {elsewhere} trains it in a folder of its own"
         yield f"{seeds} {escaped(state)}; {helps}."
 
 
-def _command(run: Run, *more: str) -> str:
+def _command(run: Run, *more: str, root: Path | None = None) -> str:
     """The command that trains a run, to be pasted in the project's folder."""
-    root = _folder() if run.root != Path("mine") else run.root
-    return _code(replace(run, root=root).command(*more))
+    return _code(replace(run, root=root or _folder()).command(*more))
 
 
 def _folder() -> Path:

@@ -56,7 +56,8 @@ def _plus_minus(value: str, half: Number) -> str:
 @noted
 def epoch_times() -> Markdown:
     """Seconds of every stage's epoch, and the one machine that they were measured on."""
-    times.measured()  # what is wrong with that file is said in place
+    if not facts.other_results():
+        times.measured()  # what is wrong with that file is said in place
     taken = times.epoch_times()
     stages = {**STAGES, **PEERS}
     table = markdown(

@@ -1,0 +1,218 @@
+"""Tables and the notes on runs: what stands in them, and that their commands do what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results_on_disk import leave
+
+from cifar_study.errors import StudyError
+from cifar_study.options import chosen_runs, parser
+from cifar_study.report import facts, notices, stage_results, tables, times
+from cifar_study.runs import VARIABLE, Run
+from cifar_study.stages import STAGES, Recipe
+
+TWO = {"processor": "another | chip"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that the report shows."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That folder as the study's own."""
+    for module in (stage_results, notices):
+        monkeypatch.setattr(module, "CACHE", folder)
+    return folder
+
+
+def rows(table: object) -> list[list[str]]:
+    """The cells of a table's rows, below its head."""
+    lines = [line for line in table.data.splitlines() if line.startswith("|")]
+    return [[" ".join(cell.split()) for cell in line.split("|")[1:-1]] for line in lines[2:]]
+
+
+def asked(command: str) -> list[Run]:
+    """The runs that a command trains, as the command itself reads it."""
+    python, dash, module, *words = shlex.split(command)
+    assert (python, dash, module) == ("python", "-m", "cifar_study.train")
+    return chosen_runs(parser().parse_args(words))
+
+
+def commands(note: object) -> list[str]:
+    return re.findall(r"`(python [^`]*)`", note.data)
+
+
+def test_stages_stand_side_by_side_with_intervals_and_times(folder: Path) -> None:
+    for seed, accuracy in enumerate((0.60, 0.62, 0.70)):
+        leave(folder, 4, seed, [accuracy], seconds=2.0, epochs=1)
+    leave(folder, 1, 0, [0.67], pictures=500, right=range(335), seconds=3.0, epochs=1)
+    compared = tables.compare(4, 1, 5)
+    assert rows(compared) == [
+        ["4 two blocks, ReLU", "64.0% ± 13.1", "10.0 ± 0.0", "2.0 s", "51,470", "9.79"],
+        ["1 minimal, 5 filters", "67.0% ± 4.1", "10.0", "3.0 s", "1,180", "0.37"],
+        ["5 four blocks", "–", "–", "–", "464,750", "20.8"],
+    ]
+    assert "of one seed it is that of its test pictures." in compared.data
+    assert rows(tables.glance())[3] == ["4 two blocks, ReLU", "64.0%", "10.0", "2.0 s", "51,470"]
+    assert len(rows(tables.glance())) == len(STAGES)
+    assert rows(tables.epoch_times())[3] == ["4 two blocks, ReLU", "2.0 s"]
+    assert "On AMD EPYC, 2 cores, 1 thread, float32, PyTorch 9." in tables.epoch_times().data
+
+
+def test_a_stages_title_stays_in_its_cell(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STAGES, 4, replace(STAGES[4], title="a|b <b> [a](b)"))
+    leave(folder, 5, 0, [0.5], epochs=1)
+    for table in (tables.glance(), tables.compare(4), tables.incomplete_note(4)):
+        assert r"4 a\|b \<b\> \[a\](b)" in table.data
+
+
+def test_layers_are_counted_and_the_recipe_is_the_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = rows(tables.layers(1))
+    assert layers[1] == ["block1.conv1", "5 × 32 × 32", "140", "3·3·3·5 + 5", "convolution 3×3"]
+    assert layers[-1] == ["**total**", "", "**1,180**", "", ""]
+    monkeypatch.setitem(STAGES, 4, replace(STAGES[4], recipe=Recipe(start="he", epochs=50)))
+    recipe = dict(rows(tables.recipe(4)))
+    assert recipe["starting weights"] == "He-uniform, biases zero"
+    assert (recipe["epochs"], recipe["learning rate"], recipe["momentum"]) == ("50", "0.001", "0.9")
+    assert recipe["precision"].startswith("convolutions and dense layer in –")
+
+
+def test_labels_become_vectors() -> None:
+    assert tables.one_hot(np.array([3, 0])).tolist() == [[0, 0, 0, 1] + [0] * 6, [1] + [0] * 9]
+    assert rows(tables.one_hot_examples([9])) == [["truck", "9", "0 0 0 0 0 0 0 0 0 1"]]
+    for label in (-1, 10):
+        with pytest.raises(StudyError, match=f"label {label} is out of range: classes are"):
+            tables.one_hot(np.array([0, label]))
+
+
+def test_stored_means_stand_beside_the_published(folder: Path) -> None:
+    assert rows(tables.channel_means())[0] == ["red", "0.49139968", "–"]
+    leave(folder, 4, 0, [0.5], epochs=1)
+    assert rows(tables.channel_means())[0] == ["red", "0.49139968", "0.10000000"]
+
+
+def test_saved_parameters_are_held_against_the_description(folder: Path) -> None:
+    weights = {"block1.conv1": (5, 3, 3, 3), "block1.conv2": (5, 5, 3, 3), "dense": (10, 80)}
+    model = {f"{name}.weight": np.zeros(shape) for name, shape in weights.items()}
+    model |= {f"{name}.bias": np.zeros(shape[0]) for name, shape in weights.items()}
+    leave(folder, 1, 0, [0.5], model=model, epochs=1)
+    assert rows(tables.saved_parameters(1)) == [
+        ["block1.conv1", "5 × 3 × 3 × 3", "5", "140", "yes"],
+        ["block1.conv2", "5 × 5 × 3 × 3", "5", "230", "yes"],
+        ["dense", "10 × 80", "10", "810", "yes"],
+        ["**total**", "", "", "**1,180**", "yes"],
+    ]
+    leave(folder, 1, 0, [0.5], model=model | {"dense.bias": np.zeros(9)}, epochs=1)
+    assert [row[-1] for row in rows(tables.saved_parameters(1))] == ["yes", "yes"] + 2 * ["**no**"]
+    (folder / "stage-1" / "seed-0" / "model.safetensors").unlink()
+    assert "model.safetensors: can't be read (No such file or directory)" in (
+        tables.saved_parameters(1).data.replace("\\", "")
+    )
+    assert tables.saved_parameters(2).data == "*Nothing is saved yet.*"
+
+
+def test_machines_are_listed_with_the_epochs_they_trained(folder: Path) -> None:
+    leave(folder, 4, 0, [0.1] * 3, epochs=3, sessions=[{}, TWO | {"first_epoch": 3}])
+    leave(folder, 4, 1, [0.1] * 3, epochs=3)
+    table = tables.machines(4, 5)
+    text = table.data.replace("\N{WORD JOINER}", "").replace("\N{NO-BREAK SPACE}", " ")
+    assert "| 0 (1–2), 1: 1.0 s | 0 (3): 1.0 s" in " ".join(text.split())
+    assert r"order: AMD EPYC, 2 cores, 1 thread, float32, PyTorch 9; another \| chip, 1" in text
+    assert tables.machines(5).data == "*Nothing is trained yet.*"
+
+
+def test_damaged_times_are_one_line_in_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(times, "MEASURED", folder / "epoch-times.json")
+    monkeypatch.setattr(facts, "other_results", lambda: False)
+    assert tables.epoch_times().data.endswith("\n\nNot measured yet.\n")
+    (folder / "epoch-times.json").write_text("{")
+    assert "measure it again with: make bench" in tables.epoch_times().data
+    assert "\n" not in tables.epoch_times().data
+
+
+def test_nothing_is_noted_of_a_complete_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE)
+    assert tables.incomplete_note(*range(1, 12)).data == ""
+
+
+def test_a_note_has_a_line_for_each_kind_of_lack_with_the_command_that_helps(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(study, 3, 0, [0.1] * 15)
+    for seed in (1, 4):
+        leave(study, 3, seed, [0.1] * 2)
+    leave(study, 4, 0, [0.1] * 150)
+    monkeypatch.setitem(STAGES, 4, replace(STAGES[4], recipe=Recipe(momentum=0.8)))
+    leave(study, 5, 0, [0.1] * 2)
+    (study / "stage-5" / "seed-0" / "history.csv").write_text("?")
+    note = tables.incomplete_note(1, 3, 4, 5)
+    head, *lines = [line for line in note.data.splitlines() if line.startswith((":::", "- "))][:-1]
+    assert head == "::: {.callout-warning}"
+    option = f" --cache {study}"
+    assert lines[0] == (
+        f"- **Stage 1 minimal, 5 filters**: not trained yet; `python -m cifar_study.train --stage 1"
+        f"{option}` trains it."
+    )
+    assert "seeds 1 and 4 at 2/15; `python" in lines[1]
+    assert "seed 0 stale: recipe.momentum 0.9 → 0.8; undo that change, or `python" in lines[2]
+    assert "history.csv: can't be read" in lines[3].replace("\\", "")
+    absent, partial, anew = map(asked, commands(note))
+    assert absent == [Run(1, root=study)]
+    assert partial == [Run(3, seed, root=study) for seed in (1, 4)]
+    assert anew == [Run(4, root=Path("mine"))]  # nothing advises to discard the study
+
+
+def test_other_results_are_shown_in_a_notice_with_their_own_commands(folder: Path) -> None:
+    trial = {"limit": 64, "width": 0.5, "data": "synthetic", "epochs": 2}
+    leave(folder, 3, 0, [0.1, 0.2], **trial)
+    leave(folder, 4, 0, [0.1], **trial)
+    note = tables.incomplete_note(1, 3, 4)
+    assert note.data.startswith("::: {.callout-note}\n")
+    assert f"shows the results in `{folder}`, not the study's" in note.data
+    assert [row[1:] for row in rows(note)] == [
+        ["–", "–", "–"],
+        ["2 epochs", "20.0%", "10.0"],
+        ["1 of 2 epochs", "10.0%", "10.0"],
+    ]
+    absent, partial = map(asked, commands(note))
+    assert absent == [Run(1, root=folder, **trial)]
+    assert partial == [Run(4, root=folder, **trial)]
+    assert commands(tables.incomplete_note(3)) == []
+
+
+def test_a_stale_trial_may_be_trained_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(folder, 4, 2, [0.1, 0.2], epochs=2)
+    monkeypatch.setitem(STAGES, 4, replace(STAGES[4], recipe=Recipe(momentum=0.8)))
+    [command] = commands(tables.incomplete_note(4))
+    assert command.endswith("--epochs 2 --cache " + str(folder) + " --seeds 2 --restart")
+
+
+def test_delivered_runs_are_told_from_ones_own(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1):
+        leave(study, 4, seed, [0.1] * 150)
+    assert rows(tables.delivered()) == [["4 two blocks, ReLU", "0, 1", ""]]
+    mine = study / "mine"
+    shutil.copytree(study / "stage-4" / "seed-0", mine / "stage-4" / "seed-0")
+    leave(mine, 4, 1, [0.2] * 150, right=[1])
+    leave(mine, 5, 0, [0.2] * 150)
+    monkeypatch.setenv(VARIABLE, str(mine))
+    assert rows(tables.delivered()) == [
+        ["4 two blocks, ReLU", "0", "1"],
+        ["5 four blocks", "", "0"],
+    ]
+    assert facts.other_results()
