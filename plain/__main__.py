@@ -7,7 +7,7 @@ if not __package__:
     sys.stderr.write("error: run it in the project's folder as: python -m plain\n")
     raise SystemExit(2)
 
-from cifar_study.command import Parser, run_command, say
+from cifar_study.errors import Parser, run_command, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,14 +31,16 @@ def _build(arguments: list[str] | None) -> int:
         "--output",
         type=Path,
         metavar="PATH",
-        help="the page to write (default: DIR/_book/index.html)",
+        help="the page to write (default: DIR/report.html)",
     )
     options = parser.parse_args(arguments)
-    output = options.output or options.project / "_book" / "index.html"
+    output = options.output or options.project / "report.html"
     from .build import build  # here, as it needs packages that may be missing
 
-    build(options.project, output)
-    say(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    if build(options.project, output):
+        say(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    else:
+        say(f"{output} is up to date")
     return 0
 
 

@@ -1,5 +1,6 @@
 """What the book consists of: ``_quarto.yml`` and the chapters that it lists."""
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ class Chapter:
     path: str  # relative to the project, with forward slashes
     part: str  # title of the part it belongs to, or ""
     text: str
+    appendix: bool
+    meta: list[str]  # what ``when-meta`` may ask for: the metadata that are true
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Book:
     root: Path
     title: str
     subtitle: str
+    author: str
+    date: str
     lang: str
     bibliography: list[str]
     settings: dict[str, Any]  # of every cell: echo, code-fold, warning, …
@@ -48,12 +53,18 @@ def read_book(project: Path) -> Book:
         root=root,
         title=str(book.get("title", root.name)),
         subtitle=str(book.get("subtitle", "")),
+        author=", ".join(
+            str(author["name"] if isinstance(author, dict) and "name" in author else author)
+            for author in as_list(book.get("author"))
+        ),
+        date=_date(book.get("date", "")),
         lang=str(config.get("lang", "en")),
         bibliography=[str(name) for name in as_list(config.get("bibliography"))],
         settings=_settings(config),
         chapters=[
-            Chapter(path, part, _read(root / path, path))
-            for path, part in _entries(book["chapters"])
+            Chapter(path, part, _read(root / path, path), appendix, _true(config, root, path))
+            for entries, appendix in ((book["chapters"], False), (book.get("appendices"), True))
+            for path, part in _entries(entries, "Appendices" if appendix else "")
         ],
     )
 
@@ -73,7 +84,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 def _entries(items: Any, part: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (path, title of the part) for every chapter, in reading order."""
+    """Yield (path, title of the part) for every chapter or appendix, in reading order."""
     for item in as_list(items):
         if isinstance(item, str):
             yield str(PurePosixPath(item)), part
@@ -81,6 +92,24 @@ def _entries(items: Any, part: str = "") -> Iterator[tuple[str, str]]:
             yield from _entries(item.get("chapters", []), str(item["part"]))
         else:
             raise StudyError(f"_quarto.yml: chapter {item!r} is neither a path nor a titled part")
+
+
+def _date(value: Any) -> str:
+    """A date as Quarto writes it; what is none, as it is."""
+    if value in ("today", "now"):
+        value = datetime.date.today()
+    if isinstance(value, datetime.date):
+        return f"{value:%B} {value.day}, {value.year}"
+    return str(value)
+
+
+def _true(config: dict[str, Any], root: Path, path: str) -> list[str]:
+    """The metadata that are true: of the project, and of ``_metadata.yml`` on the way down."""
+    meta = dict(config)
+    for folder in reversed(PurePosixPath(path).parents):
+        if (file := root / folder / "_metadata.yml").is_file():
+            meta |= parse_yaml(_read(file, str(folder / file.name)), str(folder / file.name))
+    return [key for key, value in meta.items() if value is True]
 
 
 def _settings(meta: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """From the sources to the page: execute, let Pandoc write HTML, put the pictures in, save."""
 
 import base64
+import hashlib
 import html
 import json
 import mimetypes
+import os
 import re
 import subprocess
 import sys
@@ -12,48 +14,75 @@ from pathlib import Path
 
 import pypandoc
 
-from cifar_study.atomic import check_writable, write_whole
-from cifar_study.errors import StudyError
-from cifar_study.report import study
-from cifar_study.report.demo import part
+from cifar_study import runs
+from cifar_study.checkpoints import write
+from cifar_study.errors import StudyError, say, writing
 
 from .book import Book, as_list, read_book
 from .cells import run_chapters
 
 HERE = Path(__file__).parent
-ONCE = re.compile(r'<(script|style)\b[^>]*\sdata-once="([^"]+)"[^>]*>.*?</\1>', re.S)
 PART = re.compile(r'(<script type="text/plain" data-once="([^"]+)">)</script>')
+STAMP = '<meta name="made-from" content="'
 SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\ssrc=")([^"]*)"')
 
 
-def build(project: Path, output: Path) -> None:
+def build(project: Path, output: Path) -> bool:
     """Build the book in ``project`` as one file, ``output``, written whole or not at all.
 
-    Raises StudyError when something in the sources has to be mended first.
+    Returns whether it was built: a page that was made from what is here now stays. Raises
+    StudyError when something in the sources has to be mended first.
     """
+    project, output = project.absolute(), output.absolute()  # as cells run in the project
+    digest = made_from(project)
+    if digest and output.is_file() and STAMP + digest in output.read_text("utf-8", "replace"):
+        return False
     book = read_book(project)
-    study.cache()  # the results that it is pointed at are there, or that is said now
-    check_writable(output)
+    if output.exists() and not output.is_file():
+        raise StudyError(f"{output}: is there and no file; choose another name")
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
-        texts = run_chapters(book, folder, lambda line: print(line, file=sys.stderr, flush=True))
-        page = put_parts_in(keep_once(put_pictures_in(run_pandoc(book, texts, folder))))
-    write_whole(output, page.encode())
+        texts = run_chapters(book, folder, say)
+        page = put_parts_in(put_pictures_in(run_pandoc(book, texts, folder, digest)))
+    with writing(output):
+        write(output, page.encode())
+    return True
 
 
-def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
+def made_from(project: Path) -> str:
+    """A digest of all that the book is made of, this edition included; "" where none is known.
+
+    The project's own script looks; it also refuses results that no page can be made from.
+    """
+    script = project / "chapters" / "fresh.py"
+    if not script.is_file():
+        return ""
+    done = subprocess.run(
+        [sys.executable, "chapters/fresh.py", "digest"],
+        cwd=project,
+        env=os.environ | {runs.VARIABLE: runs.setting(runs.VARIABLE)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"{script}: ended with {done.returncode}"]
+        raise StudyError(said[-1].removeprefix("error: "))
+    total = hashlib.sha256(done.stdout.encode())
+    for path in sorted(path for path in HERE.iterdir() if path.is_file()):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def run_pandoc(book: Book, texts: list[str], pictures: Path, digest: str) -> str:
     """Return the page as Pandoc writes it, its pictures still links to files."""
-    source = {
-        "root": str(book.root),
+    chapters = zip(book.chapters, texts, strict=True)
+    source = vars(book) | {
         "pictures": str(pictures),
-        "title": book.title,
-        "subtitle": book.subtitle,
-        "lang": book.lang,
-        "cites": bool(book.bibliography),
-        "chapters": [
-            {"path": c.path, "part": c.part, "text": text, "source": c.text}
-            for c, text in zip(book.chapters, texts, strict=True)
-        ],
+        "digest": digest,
+        "chapters": [vars(chapter) | {"text": text} for chapter, text in chapters],
     }
     command = [
         pypandoc.get_pandoc_path(),
@@ -69,9 +98,8 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path) -> str:
     if book.bibliography:
         command += ["--citeproc", "--metadata=link-citations:true"]
         command += [f"--bibliography={_existing(book.root, name)}" for name in book.bibliography]
-    done = subprocess.run(
-        command, input=json.dumps(source), capture_output=True, encoding="utf-8", check=False
-    )
+    given = json.dumps(source, default=str)
+    done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", check=False)
     complaints = [line for line in done.stderr.splitlines() if line.strip()]
     if done.returncode or complaints:
         raise StudyError(_in_one_line(complaints, done.returncode))
@@ -82,8 +110,7 @@ def _in_one_line(complaints: list[str], status: int) -> str:
     """Shorten what Pandoc said; a citation that is not in the bibliography reads like the rest."""
     first = (complaints or [f"pandoc ended with status {status}"])[0]
     first = re.sub(r"^\[WARNING\] ", "pandoc: ", first)
-    if found := re.match(r"pandoc: Citeproc: citation (\S+) not found", first):
-        first = f"@{found[1]}: neither a label nor in the bibliography; mend the key"
+    first = re.sub(r": citation (\S+) not found", r": @\1 is neither label nor literature", first)
     more = len(complaints) - 1
     return first + (f" (and {more} more)" if more > 0 else "")
 
@@ -110,19 +137,10 @@ def put_pictures_in(page: str) -> str:
     return SOURCE.sub(put_in, page)
 
 
-def keep_once(page: str) -> str:
-    """Leave out scripts and styles that an earlier chapter brought, by the name in data-once."""
-    there: set[str] = set()
-
-    def first(match: re.Match[str]) -> str:
-        if match[2] in there:
-            return ""
-        there.add(match[2])
-        return match[0]
-
-    return ONCE.sub(first, page)
-
-
 def put_parts_in(page: str) -> str:
     """Put the networks that the page runs, and the library that runs them, into their places."""
+    if not PART.search(page):
+        return page
+    from cifar_study.report.networks import part  # here, as few pages have a network
+
     return PART.sub(lambda match: f"{match[1]}{part(match[2])}</script>", page)

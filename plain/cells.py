@@ -1,33 +1,21 @@
-"""The Python in a chapter: find the cells, run them in a kernel, write Markdown in place."""
+"""The Python in a chapter: find the cells, have them run, write Markdown in their place."""
 
-import asyncio
-import os
 import re
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import nbformat
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from cifar_study.errors import StudyError
 
 from .book import Book, Chapter, parse_yaml
 from .outputs import OPTIONS, cell_markdown, inline_markdown
+from .shell import Output, Shell, open_shell
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})\s*(.*?)\s*$")
 INLINE = re.compile(r"(?<!`)`\{python\}[ \t]+([^`]+)`(?!`)")
 SHORTCODE = re.compile(r"\{\{<.*?>\}\}")
-KERNELS = 2
-SECONDS_PER_CELL = 600
 
 
 @dataclass(frozen=True)
@@ -105,143 +93,45 @@ def run_chapters(book: Book, folder: Path, say: Callable[[str], None]) -> list[s
 
     Raises StudyError with chapter, cell and the exception's last line when a cell fails.
     """
-    stopped: list[bool] = []
-
-    async def run() -> list[str]:
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        with suppress(NotImplementedError):  # on Windows
-            loop.add_signal_handler(signal.SIGINT, lambda: (stopped.append(True), task.cancel()))
-        # nbclient would put its own in this one's place, and go on without the kernels.
-        loop.add_signal_handler = loop.remove_signal_handler = lambda *_: False
-        try:
-            return await _run_all(book, folder, say)
-        except BaseException:
-            if stopped:  # whatever it is that shutting kernels down led to
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            del loop.add_signal_handler, loop.remove_signal_handler  # as the loop's end needs them
-
-    return asyncio.run(run())
+    chapters = [split(chapter.text, chapter.path) for chapter in book.chapters]
+    shell, texts = open_shell(book.root, book.settings), []
+    for number, (chapter, pieces) in enumerate(zip(book.chapters, chapters, strict=True)):
+        began = time.perf_counter()
+        # Imported modules stay, as they take seconds; a chapter's own names go.
+        shell.reset(new_session=False)
+        texts.append(_run(book, chapter, pieces, shell, folder / f"picture-{number}"))
+        if any(isinstance(piece, Cell) for piece in pieces):
+            say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
+    return texts
 
 
-async def _run_all(book: Book, folder: Path, say: Callable[[str], None]) -> list[str]:
-    split_chapters = [split(c.text, c.path) for c in book.chapters]
-    waiting, texts = iter(enumerate(split_chapters)), {}
-
-    async def work(number: int) -> None:
-        """Run chapter after chapter in one kernel, which forgets the names of each."""
-        async with _kernel(book, folder / f"kernel-{number}.json") as execute:
-            for index, pieces in waiting:
-                chapter, outputs = book.chapters[index], []
-                if cells := [piece for piece in pieces if isinstance(piece, Cell)]:
-                    began = time.perf_counter()
-                    outputs = await execute(chapter, cells)
-                    say(f"{chapter.path}: {time.perf_counter() - began:.1f} s")
-                texts[index] = _join(book, pieces, iter(outputs), folder / f"picture-{index}")
-
-    # A TaskGroup, not gather: when one chapter fails the other kernel is shut down first.
-    try:
-        async with asyncio.TaskGroup() as group:
-            for number in range(KERNELS):
-                group.create_task(work(number))
-    except ExceptionGroup as errors:  # not `except*`, where Python 3.11.2 groups what is raised
-        raise errors.exceptions[0] from None
-    return [texts[index] for index in range(len(book.chapters))]
-
-
-def _join(book: Book, pieces: list[str | Cell], outputs: Any, stem: Path) -> str:
-    """Put each cell's Markdown in the place of the cell."""
-    parts = []
+def _run(
+    book: Book, chapter: Chapter, pieces: list[str | Cell], shell: Shell, picture: Path
+) -> str:
+    """Run a chapter and put each cell's Markdown in the place of the cell."""
+    parts, count = [], 0
     for number, piece in enumerate(pieces):
         if isinstance(piece, str):
             parts.append(piece)
         elif piece.inline:
-            parts.append(inline_markdown(next(outputs)))
+            shown, failure = shell.run(piece.code, {})
+            if failure:
+                raise StudyError(_failure(chapter, piece, f"inline (`{piece.code}`)", failure))
+            parts.append(inline_markdown(shown))
         else:
-            options = book.settings | piece.options
-            picture = stem.with_name(f"{stem.name}-{number}")
-            parts.append(cell_markdown(piece.code, options, next(outputs), picture))
+            count += 1
+            options, shown = book.settings | piece.options, []
+            if options.get("eval", True) is not False:
+                shown, failure = shell.run(piece.code, piece.options)
+                if failure and options.get("error", False) is False:
+                    name = f"cell {count} ({options.get('label', 'without a label')})"
+                    raise StudyError(_failure(chapter, piece, name, failure))
+                if failure:
+                    shown.append(Output({"text/plain": failure}, {}))
+            path = picture.with_name(f"{picture.name}-{number}")
+            parts.append(cell_markdown(piece.code, options, shown, path))
     return "".join(parts)
 
 
-class _ThisPython(KernelSpecManager):
-    """Offers one kernel: the interpreter that runs the build, whatever is installed elsewhere."""
-
-    def __init__(self, settings: dict[str, Any]) -> None:
-        super().__init__()
-        self._settings = settings
-
-    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Describe that kernel, with Quarto's defaults for figures."""
-        size = (self._settings.get("fig-width", 7), self._settings.get("fig-height", 5))
-        arguments = [
-            "-m",
-            "ipykernel_launcher",
-            "-f",
-            "{connection_file}",
-            "--HistoryManager.enabled=False",
-            f"--InlineBackend.figure_formats={self._settings.get('fig-format', 'retina')}",
-            f"--InlineBackend.rc={{'figure.figsize': {size}, 'figure.dpi': 96}}",
-        ]
-        environment = {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # silences a debugger's warning
-        return KernelSpec(argv=[sys.executable, *arguments], language="python", env=environment)
-
-
-@asynccontextmanager
-async def _kernel(book: Book, connection: Path) -> AsyncIterator[Callable[..., Any]]:
-    """A kernel, as what runs a chapter's cells in it and returns the outputs of each."""
-    # Sockets in the file system, so that nothing listens on a port (Windows has only ports).
-    manager = AsyncKernelManager(
-        kernel_spec_manager=_ThisPython(book.settings),
-        transport="tcp" if os.name == "nt" else "ipc",
-        connection_file=str(connection),
-    )
-    options = {
-        "km": manager,
-        "timeout": SECONDS_PER_CELL,
-        "coalesce_streams": True,
-        "resources": {"metadata": {"path": str(book.root)}},
-    }
-    channels = None
-
-    async def execute(chapter: Chapter, cells: list[Cell]) -> list[list[Any]]:
-        nonlocal channels
-        # Imported modules stay, as they take seconds; a chapter's own names go.
-        code = ["%reset -f", *(cell.code for cell in cells)]
-        notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, code)])
-        client = NotebookClient(notebook, **options)
-        client.kc = channels
-        try:
-            await client.async_execute()
-        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            raise StudyError(_failure(chapter, cells, notebook.cells[1:], error)) from None
-        channels = client.kc
-        return [cell.outputs for cell in notebook.cells[1:]]
-
-    try:
-        yield execute
-    finally:  # nbclient leaves a kernel it was given running
-        if manager.has_kernel:
-            await manager.shutdown_kernel(now=True)
-
-
-def _failure(chapter: Chapter, cells: list[Cell], run: list[Any], error: Exception) -> str:
-    """One line: chapter, cell, what Python said last."""
-    ran = [bool(c.execution_count or c.outputs) for c in run]
-    index = max((i for i, done in enumerate(ran) if done), default=0)
-    if isinstance(error, CellExecutionError):
-        said = f"{error.ename}: {error.evalue}".strip().splitlines()
-        index = next(
-            i for i, c in enumerate(run) if any(o.output_type == "error" for o in c.outputs)
-        )
-        reason = f"{said[0]}; mend the cell and build again"
-    elif isinstance(error, CellTimeoutError):
-        reason = f"no end after {SECONDS_PER_CELL} s; let it read cached results"
-    else:
-        reason = "the kernel died; run the cell's code by hand to see why"
-    cell = cells[index]
-    name = f"`{cell.code}`" if cell.inline else cell.options.get("label", "without a label")
-    number = sum(not c.inline for c in cells[: index + 1])
-    kind = "inline" if cell.inline else f"cell {number}"
-    return f"{chapter.path}, line {cell.line}, {kind} ({name}): {reason}"
+def _failure(chapter: Chapter, cell: Cell, name: str, failure: str) -> str:
+    return f"{chapter.path}, line {cell.line}, {name}: {failure}; mend the cell and build again"

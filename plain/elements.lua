@@ -1,9 +1,9 @@
 -- The parts of a chapter that get a number, a title or a frame: headings, figures, tables,
--- equations, callouts, folded code. `reader.lua` applies them.
+-- equations, callouts. `reader.lua` applies them.
 
 local words = { fig = 'Figure', tbl = 'Table', eq = 'Equation', sec = 'Section' }
-local callouts = { note = 'Note', warning = 'Warning' }
-local targets = {}  -- label → its word, its number, its anchor
+local callouts = pandoc.List { 'note', 'tip', 'warning', 'caution', 'important' }
+local targets = {}  -- label → its word and its number
 local problems = pandoc.List {}
 
 local function report(chapter, text) problems:insert(chapter.path .. ': ' .. text) end
@@ -11,10 +11,6 @@ local function report(chapter, text) problems:insert(chapter.path .. ': ' .. tex
 local function kind_of(id) return words[id:match '^(%l+)%-' or ''] and id:match '^%l+' end
 
 local function raw(html) return pandoc.RawBlock('html', html) end
-
-local function escape(text)
-  return (text:gsub('[&<>"]', { ['&'] = '&amp;', ['<'] = '&lt;', ['>'] = '&gt;', ['"'] = '&quot;' }))
-end
 
 local function register(chapter, id, word, number)
   if targets[id] then report(chapter, 'label ' .. id .. ' is used twice; rename one') end
@@ -27,23 +23,19 @@ local function count(chapter, kind)
   return (chapter.number and chapter.number .. '.' or '') .. chapter.counts[kind]
 end
 
-local function caption_of(word, number, text)
-  local caption = pandoc.Inlines { pandoc.Span(word .. '\u{a0}' .. number, { class = 'number' }) }
-  if text and #text > 0 then
-    caption[1].content:insert(pandoc.Str ':')
-    caption:insert(pandoc.Space())
-    caption:extend(text)
-  end
-  return caption
-end
+local function number_span(text) return pandoc.Span(text, { class = 'number' }) end
 
 -- A numbered figure or table: the same <figure>, told apart by its class.
-local function numbered(chapter, id, content, caption)
+local function numbered(chapter, id, content, text)
   local kind = kind_of(id)
   local number = count(chapter, kind)
   register(chapter, id, words[kind], number)
-  local plain = pandoc.Plain(caption_of(words[kind], number, caption))
-  return pandoc.Figure(content, { long = { plain } }, { id = id, class = 'numbered ' .. kind })
+  local has_text = text and #text > 0
+  local name = words[kind] .. '\u{a0}' .. number .. (has_text and ':' or '')
+  local caption = pandoc.Inlines { number_span(name) }
+  if has_text then caption = caption .. { pandoc.Space() } .. text end
+  local attributes = { id = id, class = 'numbered ' .. kind }
+  return pandoc.Figure(content, { long = { pandoc.Plain(caption) } }, attributes)
 end
 
 local function is_picture(block)
@@ -54,10 +46,7 @@ end
 -- Takes the last paragraph off a div and returns it as the caption.
 local function take_caption(blocks)
   local last = blocks[#blocks]
-  if last and last.t == 'Para' and not is_picture(last) then
-    blocks:remove()
-    return last.content
-  end
+  if last and last.t == 'Para' and not is_picture(last) then return blocks:remove().content end
 end
 
 -- The images in a numbered group are "(a)", "(b)", …; their references name the group too.
@@ -69,7 +58,7 @@ local function letter_parts(chapter, blocks, number)
     local mark = '(' .. string.char(letter) .. ')'
     register(chapter, figure.identifier, 'Figure', number .. ' ' .. mark)
     local old = figure.caption.long[1]
-    local caption = pandoc.Inlines { pandoc.Span(mark, { class = 'number' }), pandoc.Space() }
+    local caption = pandoc.Inlines { number_span(mark), pandoc.Space() }
     caption:extend(old and old.content or {})
     figure.caption.long = { pandoc.Plain(caption) }
     figure.classes:insert 'part'
@@ -89,37 +78,31 @@ end
 local function callout(div, kind)
   local first = div.content[1]
   local title = first and first.t == 'Header' and div.content:remove(1).content
-  local label = pandoc.Inlines { pandoc.Str(callouts[kind]) }
-  if title then -- the kind shows as a colour and a sign; say it, too
-    label = pandoc.Inlines { pandoc.Span(callouts[kind] .. ': ', { class = 'unseen' }) } .. title
-  end
   local content = pandoc.Blocks { pandoc.Div(div.content, { class = 'callout-body' }) }
+  title = pandoc.Plain(title or { pandoc.Str((kind:gsub('^%l', string.upper))) })
   if div.attributes.collapse then
     content:insert(1, raw '<details><summary>')
-    content:insert(2, pandoc.Plain(label))
+    content:insert(2, title)
     content:insert(3, raw '</summary>')
     content:insert(raw '</details>')
   else
-    content:insert(1, pandoc.Div(pandoc.Plain(label), { class = 'callout-title' }))
+    content:insert(1, pandoc.Div(title, { class = 'callout-title' }))
   end
-  return pandoc.Div(content, { id = div.identifier, class = 'callout ' .. kind })
+  local classes = 'callout ' .. kind .. ' ' .. table.concat(div.classes, ' ', 2)
+  return pandoc.Div(content, { id = div.identifier, class = classes })
 end
 
 local function on_div(chapter, div)
-  local kind = kind_of(div.identifier)
-  for _, class in ipairs(div.classes) do
-    local name = class:match '^callout%-(%l+)'
-    if callouts[name] then return callout(div, name) end
-  end
-  if kind == 'fig' or kind == 'tbl' then
-    local caption = take_caption(div.content)
-    local figure = numbered(chapter, div.identifier, {}, caption)
-    local content = letter_parts(chapter, div.content, targets[div.identifier].number)
-    div.identifier = ''
-    figure.content = { layout(pandoc.Div(content, div.attr)) }
-    return figure
-  end
-  return layout(div)
+  local kind = table.concat(div.classes, ' '):match '^callout%-(%l+)'
+  if callouts:includes(kind) then return callout(div, kind) end
+  kind = kind_of(div.identifier)
+  if kind ~= 'fig' and kind ~= 'tbl' then return layout(div) end
+  local caption = take_caption(div.content)
+  local figure = numbered(chapter, div.identifier, {}, caption)
+  local content = letter_parts(chapter, div.content, targets[div.identifier].number)
+  div.identifier = ''
+  figure.content = { layout(pandoc.Div(content, div.attr)) }
+  return figure
 end
 
 local function on_header(chapter, header)
@@ -128,21 +111,17 @@ local function on_header(chapter, header)
     local counts, level = chapter.sections, math.max(header.level, 2)
     counts[level] = (counts[level] or 0) + 1
     for deeper = level + 1, 6 do counts[deeper] = nil end
-    local digits = pandoc.List { chapter.number }
-    for depth = 2, level do digits:insert(tostring(counts[depth] or 0)) end
-    number = table.concat(digits, '.')
+    number = chapter.number
+    for depth = 2, level do number = number .. '.' .. (counts[depth] or 0) end
   end
   if kind_of(header.identifier) == 'sec' then
-    register(chapter, header.identifier, 'Section', number or pandoc.utils.stringify(header.content))
-    if not number then targets[header.identifier].word = nil end
+    local word = number and 'Section'
+    register(chapter, header.identifier, word, number or pandoc.utils.stringify(header.content))
   end
   if header.level == 2 then
     chapter.contents:insert { header = header, number = number, title = header.content:clone() }
   end
-  if number then
-    header.content:insert(1, pandoc.Span(number, { class = 'number' }))
-    header.content:insert(2, pandoc.Space())
-  end
+  if number then header.content = { number_span(number), pandoc.Space() } .. header.content end
   header.level = math.min(header.level + 1, 6) -- the page's h1 is the book's title
   return header
 end
@@ -166,14 +145,6 @@ local function on_table(chapter, tab)
   return numbered(chapter, id, { pandoc.Div({ tab }, { class = 'table-scroll' }) }, caption)
 end
 
-local function on_code(chapter, code)
-  if not code.classes:includes 'fold' then return nil end
-  code.classes = code.classes:filter(function(class) return class ~= 'fold' end)
-  return {
-    raw '<details class="code-fold"><summary>Code</summary>', code, raw '</details>',
-  }
-end
-
 -- `$$ … $$ {#eq-x}` comes as a formula and a word; every display formula gets its own line.
 local function equations(chapter, inlines)
   local out, i = pandoc.Inlines {}, 1
@@ -184,41 +155,43 @@ local function equations(chapter, inlines)
       while inlines[j] and (inlines[j].t == 'Space' or inlines[j].t == 'SoftBreak') do j = j + 1 end
       local id, rest = (inlines[j] and inlines[j].t == 'Str' and inlines[j].text or '')
         :match '^{#(eq%-[%w_-]+)}(.*)$'
-      local span = pandoc.Span({ el }, { id = id or '', class = 'equation' })
+      el = pandoc.Span({ el }, { id = id or '', class = 'equation' })
       if id then
         local number = count(chapter, 'eq')
         register(chapter, id, 'Equation', number)
-        span.content:insert(pandoc.Span('(' .. number .. ')', { class = 'number' }))
+        el.content:insert(number_span('(' .. number .. ')'))
         inlines[j].text, i = rest, j - 1
       end
-      out:insert(span)
-    else
-      out:insert(el)
     end
+    out:insert(el)
     i = i + 1
   end
   return out
 end
 
--- What is only for other formats goes; what is for HTML stays.
-local function visible(div)
-  if not div.classes:includes 'content-visible' then return nil end
-  local when, unless = div.attributes['when-format'], div.attributes['unless-format']
-  if when and when ~= 'html' or unless == 'html' then return {} end
-  return div.content
+-- What is only for other formats, or for a book with other metadata, goes.
+local function visible(chapter, div)
+  local hidden = div.classes:includes 'content-hidden'
+  if not hidden and not div.classes:includes 'content-visible' then return nil end
+  local holds = true
+  for key, value in pairs(div.attributes) do
+    local is = value:match '^html' ~= nil
+    if key:match '%-meta$' then is = pandoc.List(chapter.meta):includes(value) end
+    if key:match '^when%-' then holds = holds and is end
+    if key:match '^unless%-' then holds = holds and not is end
+  end
+  return holds == not hidden and div.content or {}
 end
 
 return {
   problems = problems, targets = targets,
-  report = report, kind_of = kind_of, raw = raw, escape = escape, register = register,
-  prepare = function(blocks) return blocks:walk { Div = visible } end,
+  report = report, kind_of = kind_of, raw = raw, register = register, number_span = number_span,
   number = function(chapter, blocks)
     local function with(handler) return function(el) return handler(chapter, el) end end
-    blocks = blocks:walk { Inlines = with(equations) }
-    return blocks:walk {
+    return blocks:walk { Div = with(visible) }:walk { Inlines = with(equations) }:walk {
       traverse = 'topdown', -- the order of the document
       Div = with(on_div), Header = with(on_header), Figure = with(on_figure),
-      Table = with(on_table), CodeBlock = with(on_code),
+      Table = with(on_table),
     }
   end,
 }
