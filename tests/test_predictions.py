@@ -49,7 +49,6 @@ def test_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
     # One of two cats was called a dog, and one of two trucks an automobile, the earlier class.
     assert predictions.most_confused(8) == "automobile and truck"
     assert str(predictions.confident_errors(8)) == "33.3%"  # one mistake of three with 0.95
-    assert str(predictions.right_when_sure(8)) == "0.0%"
     assert predictions.confusion(8).loc["cat", ["dog", "ship", "cat"]].tolist() == [0.5, 0.5, 0]
     # Bins of a fifteenth: of 0.6 (three pictures, one right), 0.8 (right) and 0.95 (wrong).
     bins = predictions.reliability(8)
@@ -70,11 +69,11 @@ def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder: Path)
 
 
 def test_without_results_they_are_a_dash(folder: Path) -> None:
-    for of in ("confidence", "stated", "confident_errors", "right_when_sure", "most_confused"):
+    for of in ("confidence", "stated", "confident_errors", "most_confused"):
         assert str(getattr(predictions, of)(8)) == "–", of
     assert str(predictions.top_k_accuracy(8, 3)) == str(predictions.calibration_error(8)) == "–"
     assert str(predictions.mistakes_within(8, "animals")) == predictions.shown_right(1) == "–"
-    assert predictions.recognised() == predictions.share_recognised("scene") == "–"
+    assert predictions.recognised() == "–"
     assert str(predictions.in_shape("28×32 scaled")) == predictions.lost_in_shape("") == "–"
     for table in (tables.photos(), tables.shapes()):
         assert table.data == "*Known once a network is trained and measured.*"
@@ -115,7 +114,6 @@ def test_photos_are_counted_by_kind_and_shape_and_credited_as_typed(
     assert predictions.recognised("scene") == "1 of 2"
     assert predictions.recognised("scene", squeezed=True) == "2 of 2"
     assert predictions.recognised("cut-out", squeezed=True) == "0 of 1"
-    assert predictions.share_recognised("scene") == "50.0% (9.5% to 90.5%)"
     rows = [
         [cell.strip() for cell in line.replace(r"\|", "¦").split("|")[1:-1]]
         for line in tables.photos().data.splitlines()[2:]

@@ -12,12 +12,11 @@ import pandas as pd
 
 from cifar_study.errors import reading
 from cifar_study.report.facts import StageResults, measured, stage
-from cifar_study.report.numbers import ABSENT, Percent, Points, counted_share, dashed
+from cifar_study.report.numbers import ABSENT, Percent, Points, dashed
 from cifar_study.runs import in_project
 from cifar_study.stages import CLASSES
 
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
-SURE = 0.9  # the probability above which a prediction is called sure
 PHOTOS = "figures/photos/sources.csv"
 
 
@@ -106,14 +105,7 @@ def stated(number: int) -> Percent:
 def confident_errors(number: int) -> Percent:
     """Of the mistakes, the share that is made with a probability of more than nine tenths."""
     frame = guesses(number)
-    return Percent((frame.probability[~frame.right] > SURE).mean())
-
-
-@dashed
-def right_when_sure(number: int) -> Percent:
-    """The share of right guesses among those with a probability of more than nine tenths."""
-    frame = guesses(number)
-    return Percent(frame.right[frame.probability > SURE].mean())
+    return Percent((frame.probability[~frame.right] > 0.9).mean())
 
 
 @dashed
@@ -173,20 +165,10 @@ def recognised(kind: str | None = None, squeezed: bool = False) -> str:
 
     With their own proportions, or squeezed into a square of the training size.
     """
-    return _of(_recognised(kind, squeezed))
-
-
-@dashed
-def share_recognised(kind: str | None = None, squeezed: bool = False) -> str:
-    """The share of :func:`recognised` with Wilson's 95% interval: 28.6% (11.7% to 54.6%)."""
-    right = _recognised(kind, squeezed)
-    return counted_share(right.sum(), len(right))
-
-
-def _recognised(kind: str | None, squeezed: bool) -> pd.Series:
     frame = photos()
     frame = frame[frame.kind == kind] if kind else frame
-    return frame["squeezed" if squeezed else "probabilities"].map(_class) == frame["class"]
+    guess = frame["squeezed" if squeezed else "probabilities"].map(_class)
+    return _of(guess == frame["class"])
 
 
 def _of(right: pd.Series) -> str:

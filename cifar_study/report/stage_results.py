@@ -64,11 +64,6 @@ class StageResults:
         """The first seed's result, shown where one network alone can be."""
         return self.results[0] if self.results else None
 
-    @property
-    def complete(self) -> bool:
-        """Whether what counts has all its epochs and is what would be trained now."""
-        return bool(self.results) and self.results[0].complete
-
     @cached_property
     def histories(self) -> pd.DataFrame:
         """The histories of the seeds that count, with columns ``seed`` and ``gap``."""
@@ -112,12 +107,6 @@ class StageResults:
         if len(self.results) == 1 and column == "test_accuracy":
             return self.sampling_error
         return type(getattr(self, column))(half_width(self.final(column)))
-
-    def interval(self, column: str) -> str:
-        """A final value with its 95% interval: 61.2% ± 0.7."""
-        half = self.half_width(column)
-        more = "" if math.isnan(half) else f" ± {half.bare}"
-        return f"{getattr(self, column)}{more}"
 
     def accuracy_at(self, epoch: int) -> Percent:
         """The mean test accuracy after an epoch."""

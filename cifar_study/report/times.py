@@ -42,31 +42,31 @@ class EpochTimes:
 
 
 def epoch_times() -> EpochTimes:
-    """The study's as measured whole epochs by themselves, else those of training.
-
-    Of training count runs that had their machine to themselves, on the machine that trained the
-    most stages: the median epoch. Stages that it did not train have no time.
-    """
+    """The study's as measured by themselves; of other results those of their histories."""
+    if other_results():
+        return _of_training(tuple(stage(number) for number in (*STAGES, *PEERS)))
     with suppress(StudyError):  # tables.epoch_times says so
-        if not other_results() and (times := measured()):
-            return times
-    return _of_training(tuple(stage(number) for number in (*STAGES, *PEERS)))
+        return measured()
+    return EpochTimes({}, {})
 
 
-def measured() -> EpochTimes | None:
-    """The study's times as ``benchmarks/`` left them; None before, StudyError if unreadable."""
+def measured() -> EpochTimes:
+    """The study's times as ``benchmarks/`` left them; none before, StudyError if unreadable."""
     path = in_project(MEASURED)
     with reading(path, "measure it again with: make bench"):
-        try:
-            times = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
+        if not path.exists():
+            return EpochTimes({}, {})
+        times = json.loads(path.read_bytes())
         medians = {int(number): statistics.median(s) for number, s in times["seconds"].items()}
         return EpochTimes({**times, "processor": times["machine"]}, medians)
 
 
 @lru_cache(maxsize=8)
 def _of_training(stages: tuple[StageResults, ...]) -> EpochTimes:
+    """The median epochs of runs that had their machine to themselves.
+
+    On the machine that trained the most stages; those that it did not train have no time.
+    """
     machines: dict[str, Mapping[str, Any]] = {}
     taken: dict[str, dict[int, list[float]]] = {}
     for result in (result for results in stages for result in results.results):
