@@ -135,5 +135,5 @@ def test_accuracy_by_shape(folder: Path) -> None:
     # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
     assert predictions.lost_in_shape("28×32 scaled") == "5.0 ± 5.8 points"
     assert str(predictions.in_shape("1×1 cut")) == "–"
-    # Wilson for 80 of 100: 0.7112 to 0.8666.
-    assert "| 80.0% (71.1% to 86.7%) | 5.0 ± 5.8 points |" in " ".join(tables.shapes().data.split())
+    # Wilson for 80 of 100: 1.96 · √(0.16 / 100 + 3.8416 / 40,000) / 1.038416 = 0.0777.
+    assert "| 80.0% ± 7.8 | 5.0 ± 5.8 points |" in " ".join(tables.shapes().data.split())

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from results_on_disk import leave
 
-from cifar_study.errors import StudyError
 from cifar_study.options import chosen_runs, parser
 from cifar_study.report import facts, notices, stage_results, tables, times
 from cifar_study.runs import VARIABLE, Run
@@ -91,11 +90,8 @@ def test_layers_are_counted_and_the_recipe_is_the_runs(
 
 
 def test_labels_become_vectors() -> None:
-    assert tables.one_hot(np.array([3, 0])).tolist() == [[0, 0, 0, 1] + [0] * 6, [1] + [0] * 9]
+    assert tables.one_hot([3, 0]).tolist() == [[0, 0, 0, 1] + [0] * 6, [1] + [0] * 9]
     assert rows(tables.one_hot_examples([9])) == [["truck", "9", "0 0 0 0 0 0 0 0 0 1"]]
-    for label in (-1, 10):
-        with pytest.raises(StudyError, match=f"label {label} is out of range: classes are"):
-            tables.one_hot(np.array([0, label]))
 
 
 def test_stored_means_stand_beside_the_published(folder: Path) -> None:

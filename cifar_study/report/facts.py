@@ -16,7 +16,6 @@ from cifar_study.report.numbers import (
     word,
 )  # fmt: skip
 from cifar_study.report.stage_results import (
-    Difference,
     StageResults,
     measured,
     other_results,
@@ -25,7 +24,7 @@ from cifar_study.report.stage_results import (
 from cifar_study.report.times import epoch_times
 from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, TRAIN, TRAIN_SAMPLE
 
-__all__ = ["Difference", "StageResults", "measured", "other_results", "stage"]
+__all__ = ["StageResults", "measured", "other_results", "stage"]
 CHANCE_LOSS = Loss(math.log(len(CLASSES)))  # of equal probabilities for all classes
 
 

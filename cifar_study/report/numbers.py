@@ -124,27 +124,9 @@ def half_width(values: pd.Series) -> float:
 
 
 def half_width_of_share(share: float, of: int) -> float:
-    """Half of the 95% interval of a share counted on ``of`` pictures, by the normal distribution.
-
-    NaN where there are none.
-    """
-    return 1.96 * math.sqrt(share * (1 - share) / of) if of else math.nan
-
-
-def wilson(right: int, of: int) -> tuple[Percent, Percent]:
-    """Wilson's 95% interval of a counted share, which holds for few cases too (Wilson 1927)."""
-    share, z2 = right / of, 1.96**2
-    half = math.sqrt(z2 * (share * (1 - share) / of + z2 / (4 * of**2)))
-    low, high = ((share + z2 / (2 * of) + sign * half) / (1 + z2 / of) for sign in (-1, 1))
-    return Percent(low), Percent(high)
-
-
-def counted_share(right: int, of: int) -> str:
-    """A share that was counted, with Wilson's interval: 28.6% (11.7% to 54.6%); a dash of none."""
-    if not of:
-        return ABSENT
-    low, high = wilson(right, of)
-    return f"{Percent(right / of)} ({low} to {high})"
+    """Half of Wilson's 95% interval of a share counted on ``of`` pictures (Wilson 1927)."""
+    z2 = 1.96**2
+    return math.sqrt(z2 * (share * (1 - share) / of + z2 / (4 * of**2))) / (1 + z2 / of)
 
 
 def dashed(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -95,9 +95,8 @@ class StageResults:
             right = [_right(result) for result in self.results]
         except StudyError:
             right = []
-        if not right:
-            return Points("nan")
-        return Points(half_width_of_share(float(np.mean(right)), len(right[0])))
+        half = half_width_of_share(float(np.mean(right)), len(right[0])) if right else math.nan
+        return Points(half)
 
     def half_width(self, column: str) -> Number:
         """Half of Student's 95% interval over the seeds; one seed has that of its test pictures.
@@ -139,61 +138,39 @@ class StageResults:
         first = above.groupby("seed").epoch.min()
         return epochs(first.reindex(self.final("epoch").index))
 
-    def __sub__(self, other: "StageResults") -> "Difference":
-        return difference(self, other)
+    def __sub__(self, other: "StageResults") -> str:
+        """How much higher its test accuracy ends than another stage's, with the 95% interval.
 
-
-@dataclass(frozen=True)
-class Difference:
-    """How much higher one stage's test accuracy ends than another's, ± ``half``; maybe NaN."""
-
-    mean: Points
-    half: Points
-    basis: str
-
-    def __str__(self) -> str:
-        if math.isnan(self.mean):
+        Student's over the pairs of seeds. With a single pair it is that of the test pictures: of
+        those that just one of the two networks classifies correctly (McNemar 1947).
+        """
+        others = {result.run.seed: result for result in other.results}
+        pairs = [(each, others[each.run.seed]) for each in self.results if each.run.seed in others]
+        if not pairs and len(self.results) == len(other.results) == 1:
+            pairs = [(self.results[0], other.results[0])]
+        if len(pairs) == 1:
+            mean, half = _of_pictures(*pairs[0])
+            basis = "of the test pictures alone, one seed each"
+        else:
+            gains = (self.final("test_accuracy") - other.final("test_accuracy")).dropna()
+            mean, half, basis = gains.mean(), half_width(gains), f"{len(gains)} pairs of seeds"
+        if math.isnan(mean):
             return ABSENT
-        low, high = (Points(self.mean + sign * self.half) for sign in (-1, 1))
-        return f"{self.mean} (95% interval {low.bare} to {high}, {self.basis})"
-
-    __repr__ = _repr_markdown_ = __str__
-
-
-def difference(one: StageResults, other: StageResults) -> Difference:
-    """One stage minus another, over their pairs of seeds, with Student's 95% interval.
-
-    With a single pair the interval is that of the test pictures: of those that just one of the
-    two networks classifies correctly (McNemar 1947).
-    """
-    others = {result.run.seed: result for result in other.results}
-    pairs = [(each, others[each.run.seed]) for each in one.results if each.run.seed in others]
-    if not pairs and len(one.results) == len(other.results) == 1:
-        pairs = [(one.results[0], other.results[0])]
-    if len(pairs) == 1:
-        return _of_pictures(*pairs[0])
-    gains = (one.final("test_accuracy") - other.final("test_accuracy")).dropna()
-    mean, half, basis = gains.mean(), half_width(gains), f"{len(gains)} pairs of seeds"
-    if len(gains) == 2:
-        basis += ", too few to tell them apart"
-    elif abs(mean) <= half:
-        basis += ": the two cannot be told apart"
-    return Difference(Points(mean), Points(half), basis)
+        if len(pairs) == 2:
+            basis += ", too few to tell them apart"
+        elif abs(mean) <= half:
+            basis += ": the two cannot be told apart"
+        low, high = Points(mean - half), Points(mean + half)
+        return f"{Points(mean)} (95% interval {low.bare} to {high}, {basis})"
 
 
-def _of_pictures(one: Result, other: Result) -> Difference:
-    basis = "of the test pictures alone, one seed each"
+def _of_pictures(one: Result, other: Result) -> tuple[float, float]:
+    """The mean difference of two networks on the same test pictures, and half its interval."""
     try:
-        right = [_right(result).astype(float) for result in (one, other)]
-    except StudyError:
-        right = [np.empty(0), np.empty(1)]
-    if len(right[0]) != len(right[1]):  # unread, or of two test sets
-        return Difference(Points("nan"), Points("nan"), basis)
-    gain = right[0] - right[1]
-    mean, half = gain.mean(), 1.96 * gain.std() / math.sqrt(len(gain))
-    if abs(mean) <= half:
-        basis += ": the two cannot be told apart"
-    return Difference(Points(mean), Points(half), basis)
+        gain = _right(one).astype(float) - _right(other)
+    except (StudyError, ValueError):  # unread, or of two test sets
+        return math.nan, math.nan
+    return float(gain.mean()), 1.96 * float(gain.std()) / math.sqrt(len(gain))
 
 
 def _right(result: Result) -> np.ndarray:

@@ -6,12 +6,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from IPython.display import Markdown
 
-from cifar_study.errors import StudyError
 from cifar_study.layers import count_layers, count_parameters
 from cifar_study.report import facts, predictions, times
 from cifar_study.report.markdown import markdown, named
 from cifar_study.report.notices import delivered, incomplete_note
-from cifar_study.report.numbers import ABSENT, Number, Percent, Seconds, counted_share, escaped
+from cifar_study.report.numbers import (
+    ABSENT,
+    Number,
+    Percent,
+    Seconds,
+    escaped,
+)
 from cifar_study.report.style import note, noted
 from cifar_study.stages import CHANNEL_MEANS, CLASSES, PEERS, STAGES
 
@@ -37,11 +42,10 @@ def compare(*numbers: int) -> Markdown:
     seconds, rows = times.epoch_times(), []
     compared = [facts.stage(number) for number in numbers or STAGES]
     for results in compared:
-        outcome = str(results.test_accuracy), results.gap.bare
-        halves = results.half_width("test_accuracy"), results.half_width("gap")
-        cells = map(_plus_minus, outcome, halves)
+        accuracy = _plus_minus(results.test_accuracy, results.half_width("test_accuracy"))
+        gap = _plus_minus(results.gap.bare, results.half_width("gap"))
         size = results.parameters, results.macs.bare
-        rows.append((named(results.stage), *cells, seconds[results.stage.number], *size))
+        rows.append((named(results.stage), accuracy, gap, seconds[results.stage.number], *size))
     columns = ["stage", "test accuracy", "gap, points", "an epoch", "parameters", "MACs, millions"]
     table = markdown(rows, columns, columns[1:])
     single = any(len(results.results) == 1 for results in compared)
@@ -49,8 +53,8 @@ def compare(*numbers: int) -> Markdown:
     return Markdown(f"{table.data}\n\n± is the 95% interval over the seeds{of_pictures}.\n")
 
 
-def _plus_minus(value: str, half: Number) -> str:
-    return value if math.isnan(half) else f"{value}{SPACE}±{SPACE}{half.bare}"
+def _plus_minus(value: Number | str, half: Number) -> str:
+    return str(value) if math.isnan(half) else f"{value}{SPACE}±{SPACE}{half.bare}"
 
 
 @noted
@@ -107,27 +111,18 @@ def recipe(number: int) -> Markdown:
     return markdown(rows.items(), ["setting", "value"])
 
 
-def one_hot(labels: np.ndarray, classes: int = len(CLASSES)) -> np.ndarray:
-    """Labels as probability vectors: certainty for the right class, zero elsewhere.
-
-    Integer labels (N,) in, ``float32`` (N, ``classes``) out. A label outside
-    0 … ``classes`` − 1 is a :class:`StudyError`.
-    """
-    labels = np.asarray(labels)
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0]
-        raise StudyError(f"label {wrong} is out of range: classes are numbered 0 to {classes - 1}")
+def one_hot(labels: Sequence[int], classes: int = len(CLASSES)) -> np.ndarray:
+    """Labels (N,) as probability vectors (N, ``classes``): certainty for the right class."""
     vectors = np.zeros((len(labels), classes), dtype=np.float32)
     vectors[np.arange(len(labels)), labels] = 1
     return vectors
 
 
-@noted
 def one_hot_examples(labels: Sequence[int]) -> Markdown:
     """A few labels with their class and their one-hot vector."""
     rows = [
         (CLASSES[label], label, " ".join(f"{value:.0f}" for value in vector))
-        for label, vector in zip(labels, one_hot(np.array(labels)), strict=True)
+        for label, vector in zip(labels, one_hot(labels), strict=True)
     ]
     return markdown(rows, ["class", "label", "vector"], ["label"])
 
@@ -161,14 +156,11 @@ def photos() -> Markdown:
 @noted
 def shapes() -> Markdown:
     """The accuracy on all test pictures in other shapes, with its interval, and what it lost."""
-    rows = [
-        (
-            shape,
-            counted_share(counts["right"], counts["pictures"]),
-            predictions.lost_in_shape(shape),
-        )
-        for shape, counts in facts.measured("shapes").items()
-    ]
+    rows = []
+    for shape, counts in facts.measured("shapes").items():
+        share = Percent(counts["right"] / counts["pictures"])
+        accuracy = _plus_minus(share, Percent(half_width_of_share(share, counts["pictures"])))
+        rows.append((shape, accuracy, predictions.lost_in_shape(shape)))
     if not rows:
         return NOT_YET
     rows[0] = (*rows[0][:2], "")  # as they are, they lose nothing
