@@ -23,9 +23,9 @@ from cifar_study.report.numbers import (
     epochs,
     escaped,
     half_width,
-    half_width_of_share,
     listed,
     span,
+    wilson_half_width,
     word,
 )
 
@@ -92,10 +92,10 @@ def test_the_interval_of_a_mean_is_students() -> None:
 
 def test_the_interval_of_a_share_is_of_as_many_pictures_as_were_counted() -> None:
     # 1.96 · √(0.67 · 0.33 / 500), and a square root of twenty less with twenty times the pictures.
-    assert half_width_of_share(0.67, 500) == pytest.approx(0.0412, abs=1e-3)
-    assert half_width_of_share(0.67, 10_000) == pytest.approx(0.0412 / 20**0.5, abs=1e-4)
+    assert wilson_half_width(0.67, 500) == pytest.approx(0.0412, abs=1e-3)
+    assert wilson_half_width(0.67, 10_000) == pytest.approx(0.0412 / 20**0.5, abs=1e-4)
     # Of few: for 1 of 2 1.96 · √(0.25 / 2 + 0.49²) / (1 + 3.8416 / 2).
-    assert half_width_of_share(0.5, 2) == pytest.approx(0.4055, abs=1e-4)
+    assert wilson_half_width(0.5, 2) == pytest.approx(0.4055, abs=1e-4)
 
 
 def test_a_sentence_has_a_dash_for_what_cannot_be_read() -> None:

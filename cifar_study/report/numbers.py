@@ -123,7 +123,7 @@ def half_width(values: pd.Series) -> float:
     return float(stdtrit(len(values) - 1, 0.975) * pd.Series(values, dtype=float).sem())
 
 
-def half_width_of_share(share: float, of: int) -> float:
+def wilson_half_width(share: float, of: int) -> float:
     """Half of Wilson's 95% interval of a share counted on ``of`` pictures (Wilson 1927)."""
     z2 = 1.96**2
     return math.sqrt(z2 * (share * (1 - share) / of + z2 / (4 * of**2))) / (1 + z2 / of)

@@ -23,8 +23,8 @@ from cifar_study.report.numbers import (
     Points,
     epochs,
     half_width,
-    half_width_of_share,
     listed,
+    wilson_half_width,
 )  # fmt: skip
 from cifar_study.runs import CACHE, COLUMNS, Result, Run, cache, in_project, read, runs_in
 from cifar_study.stages import PEERS, STAGES, Stage, get_stage
@@ -95,7 +95,7 @@ class StageResults:
             right = [_right(result) for result in self.results]
         except StudyError:
             right = []
-        half = half_width_of_share(float(np.mean(right)), len(right[0])) if right else math.nan
+        half = wilson_half_width(float(np.mean(right)), len(right[0])) if right else math.nan
         return Points(half)
 
     def half_width(self, column: str) -> Number:

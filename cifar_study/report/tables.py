@@ -10,13 +10,7 @@ from cifar_study.layers import count_layers, count_parameters
 from cifar_study.report import facts, predictions, times
 from cifar_study.report.markdown import markdown, named
 from cifar_study.report.notices import delivered, incomplete_note
-from cifar_study.report.numbers import (
-    ABSENT,
-    Number,
-    Percent,
-    Seconds,
-    escaped,
-)
+from cifar_study.report.numbers import ABSENT, Number, Percent, Seconds, escaped, wilson_half_width
 from cifar_study.report.style import note, noted
 from cifar_study.stages import CHANNEL_MEANS, CLASSES, PEERS, STAGES
 
@@ -159,7 +153,7 @@ def shapes() -> Markdown:
     rows = []
     for shape, counts in facts.measured("shapes").items():
         share = Percent(counts["right"] / counts["pictures"])
-        accuracy = _plus_minus(share, Percent(half_width_of_share(share, counts["pictures"])))
+        accuracy = _plus_minus(share, Percent(wilson_half_width(share, counts["pictures"])))
         rows.append((shape, accuracy, predictions.lost_in_shape(shape)))
     if not rows:
         return NOT_YET
