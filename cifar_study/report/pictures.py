@@ -25,13 +25,13 @@ REMEDY = "restore it with: git checkout -- figures"
 @noted
 def examples() -> Image:
     """Ten training pictures of each class, drawn at random."""
-    return Image(in_project("figures/examples.png"), width=round(96 * WIDE))
+    return Image(filename=str(in_project("figures/examples.png")), width=round(96 * WIDE))
 
 
 @noted
 def variety() -> Image:
     """Of four classes the mean picture, and those nearest to it and farthest from it."""
-    return Image(in_project("figures/variety.png"), width=round(96 * WIDE))
+    return Image(filename=str(in_project("figures/variety.png")), width=round(96 * WIDE))
 
 
 def needed(name: str, number: int) -> Any:

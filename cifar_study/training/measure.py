@@ -33,8 +33,11 @@ MISTAKES = 12
 def measure(run: Run, data: Dataset) -> None:
     """Measure what the stage's entry names, into the run's ``measured.json``.
 
-    A run without a network, or with one that can't be measured so, is a :class:`StudyError`.
+    Nothing where it names nothing. A run without a network, or with one that can't be measured
+    so, is a :class:`StudyError`.
     """
+    if not run.stage.measures:
+        return
     result, values = read(run), {}
     if result is None:
         raise StudyError(f"{run.folder}: holds no result; train it with: {run.command()}")

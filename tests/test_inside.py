@@ -1,0 +1,191 @@
+"""Figures of pictures and of what happens inside networks: they show what was measured."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PROJECT
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from results_on_disk import leave
+
+from cifar_study.report import inside, pictures, predictions
+from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, Chart
+from cifar_study.runs import VARIABLE, Run, read
+from cifar_study.stages import CLASSES, get_stage
+from cifar_study.training import sizes
+
+
+def measured(number: int, name: str) -> dict:
+    return read(Run(number, root=PROJECT / "cache")).measured()[name]
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+FIGURES = {
+    "before": lambda: pictures.probabilities(1, "before"),
+    "after": lambda: pictures.probabilities(1, "after"),
+    "errors": lambda: pictures.errors(8),
+    "large photos": lambda: pictures.photos(),
+    "all photos": lambda: pictures.photos(all=True),
+    "gradients": lambda: inside.gradients(3, 4),
+    "values": lambda: inside.activations(5, 6),
+    "maps": lambda: inside.feature_maps(7),
+    "by hand": lambda: inside.worked_convolution(1),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_words_are_readable_and_within_the_figure(name: str) -> None:
+    chart = FIGURES[name]()
+    assert chart.photographs == (name not in ("gradients", "values"))
+    figure = chart.figure
+    assert figure.get_figwidth() == WIDE
+    figure.draw_without_rendering()
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            assert text.get_fontsize() >= 8
+            box = text.get_window_extent()
+            assert box.x0 >= -1, text
+            assert box.x1 <= figure.bbox.width + 1, text
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+def test_probabilities_are_those_of_the_pictures_they_stand_beside() -> None:
+    kept = measured(1, "pictures")
+    given = read(Run(1, root=PROJECT / "cache")).predictions()[0]
+    for when, shares in (("before", kept["before"]), ("after", given[kept["places"]])):
+        axes = pictures.probabilities(1, when).figure.axes
+        for place, (picture, bars) in enumerate(zip(axes[::2], axes[1::2], strict=True)):
+            label = kept["labels"][place]
+            assert picture.get_title(loc="left") == CLASSES[label]
+            pixels = np.asarray(picture.images[0].get_array())
+            assert pixels.tobytes().hex() == kept["pixels"][place]
+            assert [bar.get_width() for bar in bars.patches] == pytest.approx(shares[place])
+            colours = [to_hex(bar.get_facecolor()) for bar in bars.patches]
+            assert [colour == RIGHT for colour in colours] == [name == label for name in range(10)]
+            [number] = [text.get_text() for text in bars.texts]
+            assert number == f"{max(shares[place]):.0%}"
+
+
+def test_mistakes_are_shown_with_what_the_network_says_and_the_label() -> None:
+    given, labels = read(Run(8, root=PROJECT / "cache")).predictions()
+    sure = np.where(given.argmax(1) == labels, 0, given.max(1))
+    first, *_ = pictures.errors(8).figure.axes
+    surest = int(sure.argmax())
+    assert first.get_title() == CLASSES[given[surest].argmax()]
+    assert first.get_xlabel() == f"label: {CLASSES[labels[surest]]}"
+
+
+def test_large_photos_are_three_right_and_three_wrong_with_their_probabilities() -> None:
+    figure = pictures.photos().figure
+    shown = predictions.photos().query("large == 'yes'")
+    assert sorted(shown.right) == [False] * 3 + [True] * 3
+    assert set(shown[~shown.right].kind) == {"scene"}
+    for (name, answer), axes in zip(shown.iterrows(), figure.axes[::3], strict=True):
+        assert axes.get_title(loc="left") == answer["class"], name
+    for (_, answer), axes in zip(shown.iterrows(), figure.axes[2::3], strict=True):
+        best = np.argsort(answer.probabilities)[::-1][:3]
+        assert [text.get_text() for text in axes.texts][::2] == [CLASSES[c] for c in best]
+        assert [bar.get_width() for bar in axes.patches] == sorted(answer.probabilities)[:-4:-1]
+        surest = to_hex(axes.patches[0].get_facecolor()).upper()
+        assert surest == (RIGHT if answer.right else WRONG)
+        others = {to_hex(bar.get_facecolor()).upper() for bar in axes.patches[1:]}
+        assert others <= {RIGHT, OTHER} - {surest}
+
+
+def test_what_is_shown_as_seen_is_what_the_network_was_asked_about() -> None:
+    name, answer = next(predictions.photos().iterrows())
+    _, seen = pictures._photo(name, answer)
+    photo = sizes.open_photo(PROJECT / "figures" / "photos" / name)
+    asked = sizes.resized([photo], answer.width, answer.height)[0]
+    assert np.array_equal(np.asarray(seen), asked)
+
+
+# --- inside ---------------------------------------------------------------------------------
+
+
+def test_every_factor_and_sum_is_written() -> None:
+    said = [
+        text.replace("\N{MINUS SIGN}", "-") for text in words(inside.worked_convolution(1).figure)
+    ]
+    numbers = [float(text) for text in said if text.replace("-", "").replace(".", "").isdigit()]
+    assert len(numbers) == 3 * (16 + 9)
+    sums = [float(text.split("→")[1]) for text in said if "→" in text]
+    for channel, total in enumerate(sums):
+        table = numbers[25 * channel : 25 * channel + 25]
+        patch, weights = np.reshape(table[:16], (4, 4)), np.reshape(table[16:], (3, 3))
+        assert (patch[:3, :3] * weights).sum() == pytest.approx(total, abs=5e-5)
+    assert f"= {inside.output_by_hand(1)}".replace("\N{MINUS SIGN}", "-") in said
+    # Each of the 27 factors is rounded by 0.005 at most.
+    assert inside.output_by_hand(1) == pytest.approx(inside.output_of_network(1), abs=27 * 0.01)
+
+
+def test_lines_and_bars_are_what_was_measured() -> None:
+    lines = inside.gradients(3, 4).figure.axes[0].lines
+    for line, (number, when) in zip(
+        lines, [(3, "start"), (3, "end"), (4, "start"), (4, "end")], strict=True
+    ):
+        assert line.get_ydata() == pytest.approx(list(measured(number, "gradients")[when].values()))
+        assert line.get_color() == get_stage(number).colour
+    left, _ = inside.activations(5, 6).figure.axes
+    low, _, high = np.array(list(measured(5, "values")["end"].values())).T
+    ends = [segment[:, 1] for segment in left.collections[1].get_segments()]
+    assert np.allclose(ends, np.array([low, high]).T)
+
+
+def test_sentences_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    sizes_by_layer = {"a": 0.002, "b": 0.5, "dense": 0.25}
+    leave(tmp_path, 3, 0, [0.1], epochs=1, measured={"gradients": {"start": sizes_by_layer}})
+    ranges = {"a": [-0.0151, 0, 0.0149], "b": [-12.34, 0, 0.5], "c": [-0.5, 0, 0.123]}
+    leave(tmp_path, 5, 0, [0.1], epochs=1, measured={"values": {"end": ranges}})
+    untrained = {"accuracy": 0.125, "loss": 2.3456}
+    leave(tmp_path, 1, 0, [0.1], epochs=1, measured={"pictures": {"untrained": untrained}})
+    assert str(inside.gradient_span(3)) == "125 times"
+    assert inside.activation_range(5, "end", "a") == "−0.015 to 0.015"
+    assert inside.activation_range(5, "end", "b") == "−12.3 to 0.5"
+    assert inside.activation_range(5, "end", "c") == "−0.50 to 0.12"
+    assert str(inside.untrained_accuracy(1)) == "12.5%"
+    assert str(inside.untrained_loss(1)) == "2.346"
+
+
+def test_nothing_measured_is_a_note_or_a_dash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    for name, draw in FIGURES.items():
+        assert draw().data.startswith("*Drawn once "), name
+    for number in (
+        inside.gradient_span(3),
+        inside.activation_range(5, "end", "block4.conv2"),
+        inside.untrained_loss(1),
+        inside.output_by_hand(1),
+    ):
+        assert str(number) == "–"
+    run = leave(tmp_path, 3, 0, [0.1], epochs=1)
+    said = inside.gradients(3, 4).data.replace("\\", "")
+    assert said == f"*Not measured of this run of stage 3; to do it: {run.command('--measure')}*"
+    assert "does not measure 'maps'" in inside.feature_maps(3).data.replace("\\", "")
+    (run.folder / "measured.json").write_text("{")
+    assert "measured.json: can't be read" in inside.gradients(3, 4).data.replace("\\", "")
+
+
+def test_a_damaged_or_missing_picture_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / "figures" / "photos", tmp_path / "figures" / "photos")
+    for module in (pictures, predictions):
+        monkeypatch.setattr(module, "in_project", lambda name: tmp_path / name)
+    assert isinstance(pictures.photos(), Chart)
+    (tmp_path / "figures" / "photos" / "bird-heron.jpg").write_bytes(b"no picture")
+    assert "bird-heron.jpg: can't be read" in pictures.photos().data.replace("\\", "")
+    assert "examples.png: No such file" in pictures.examples().data.replace("\\", "")

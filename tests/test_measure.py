@@ -1,0 +1,330 @@
+"""What is measured of trained networks: by hand, again on the real data, and of any entry."""
+
+from __future__ import annotations
+
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import PROJECT
+from PIL import Image
+from results_on_disk import leave
+from torch import nn
+
+from cifar_study import stages
+from cifar_study.data import Dataset, synthetic
+from cifar_study.errors import StudyError
+from cifar_study.runs import MEASURED, Run, read
+from cifar_study.stages import CLASSES, MEASURES, STAGES, Block, Network, Stage
+from cifar_study.training import measure, sizes
+from cifar_study.training.model import Rescale, build_model
+from cifar_study.training.predict import fresh_network, probabilities, trained_network
+
+PHOTOS = PROJECT / "figures" / "photos"
+NUMBERS = [number for number, stage in STAGES.items() if stage.measures]
+ANY = Stage(
+    21,
+    "measured in every way",
+    Network((Block(4, batch_norm=True, dropout=0.5), Block(6, pool="global")), input_size=None),
+    measures=MEASURES,
+)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Dataset:
+    torch.set_num_threads(1)
+    return synthetic(train=100, test=60)
+
+
+def of_study(number: int, root: Path = PROJECT / "cache") -> Run:
+    return Run(number, root=root)
+
+
+def leave_network(root: Path, stage: Stage, pictures: Dataset, **trial: Any) -> Run:
+    """A run whose network is as at its start, with its own answers as predictions."""
+    model = build_model(Run(stage.number, **trial).stage.network).eval()
+    run = leave(
+        root,
+        stage.number,
+        0,
+        [0.1] * trial.get("epochs", stage.recipe.epochs),
+        probabilities=probabilities(model, pictures.test_images),
+        labels=pictures.test_labels,
+        model={name: values.numpy() for name, values in model.state_dict().items()},
+        **trial,
+    )
+    return replace(run, root=root)
+
+
+# --- of the study ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_a_stage_names_is_there_of_the_network_that_is_there(number: int) -> None:
+    assert set(read(of_study(number)).measured()) == set(STAGES[number].measures)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=pytest.mark.long) if n == 8 else n for n in NUMBERS]
+)
+def test_measuring_anew_gives_what_is_committed(
+    number: int, real_data: Dataset, tmp_path: Path
+) -> None:
+    old = of_study(number)
+    run = of_study(number, tmp_path)
+    shutil.copytree(old.folder, run.folder, ignore=shutil.ignore_patterns(MEASURED))
+    measure.measure(run, real_data)
+    assert_same(read(run).measured(), read(old).measured())
+
+
+def assert_same(new: Any, old: Any, name: str = "") -> None:
+    """Equal, up to what another processor's rounding does; a count of pictures by three."""
+    if isinstance(old, dict):
+        assert new.keys() == old.keys(), name
+        for key in old:
+            assert_same(new[key], old[key], f"{name}/{key}")
+    elif isinstance(old, list):
+        assert len(new) == len(old), name
+        for one, other in zip(new, old, strict=True):
+            assert_same(one, other, name)
+    elif isinstance(old, str):
+        values, others = (np.frombuffer(bytes.fromhex(text), np.uint8) for text in (new, old))
+        assert np.abs(values.astype(int) - others).max() <= 1, name
+    elif "/shapes/" in name:
+        assert abs(new - old) <= 3, name
+    else:
+        assert new == pytest.approx(old, rel=1e-3, abs=1e-3 if "/photos/" in name else 1e-4), name
+
+
+def test_photos_are_answered_as_committed() -> None:
+    torch.set_num_threads(1)
+    run = of_study(8)
+    assert_same(sizes.photos(run, None), read(run).measured()["photos"], "/photos/")
+
+
+# --- of any entry and data set --------------------------------------------------------------
+
+
+@pytest.fixture
+def any_stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """An entry of a student's own, registered while a test runs."""
+    monkeypatch.setitem(stages.STAGES, ANY.number, ANY)
+    return ANY
+
+
+def test_a_new_entry_is_measured_on_drawn_pictures_and_narrower(
+    any_stage: Stage, drawn: Dataset, tmp_path: Path
+) -> None:
+    run = leave_network(tmp_path, any_stage, drawn, epochs=1, width=0.5, data="synthetic")
+    measure.measure(run, drawn)
+    values = read(run).measured()
+    assert values.keys() == set(MEASURES)
+    # Sixty pictures, as many of each class in turn: every tenth, and the network before training
+    # is the network that is there.
+    assert values["pictures"]["places"] == [0, 10, 20, 30, 40, 50]
+    given, labels = read(run).predictions()
+    before = np.array(values["pictures"]["before"])
+    assert np.allclose(before, given[[0, 10, 20, 30, 40, 50]], atol=1e-3)
+    right = values["shapes"]["32×32 as they are"]["right"]
+    assert values["pictures"]["untrained"]["accuracy"] == pytest.approx(right / 60)
+    wrong = values["errors"]["places"]
+    assert len(wrong) == measure.MISTAKES
+    assert (given[wrong].argmax(1) != labels[wrong]).all()
+    assert (np.diff(given[wrong].max(1)) <= 0).all()
+    kept = bytes.fromhex(values["errors"]["pixels"][3])
+    assert kept == drawn.test_images[wrong[3]].tobytes()
+    assert [block["of"] for block in values["maps"]["blocks"]] == [2, 3]  # half the filters
+
+
+def test_a_stage_that_names_nothing_leaves_nothing(drawn: Dataset, tmp_path: Path) -> None:
+    run = leave_network(tmp_path, STAGES[2], drawn, epochs=1)
+    measure.measure(run, drawn)
+    assert not (run.folder / MEASURED).exists()
+
+
+def test_what_was_measured_of_another_network_is_not_shown(tmp_path: Path) -> None:
+    run = leave(tmp_path, 3, 0, [0.1], measured={"gradients": {"start": {}}})
+    assert read(run).measured()
+    leave(tmp_path, 3, 0, [0.2], model={"a": np.ones(1, np.float32)})
+    assert read(run).measured() == {}
+
+
+def test_what_cannot_be_measured_is_one_line(
+    any_stage: Stage, drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StudyError, match="holds no result; train it with: python -m"):
+        measure.measure(Run(3, root=tmp_path), drawn)
+    deep = Network((Block(2, pool=16), Block(2, pool="global")), input_size=None)
+    monkeypatch.setitem(stages.STAGES, 21, replace(ANY, network=deep, measures=("photos",)))
+    run = leave_network(tmp_path, stages.STAGES[21], drawn)
+    for name in ("sources.csv", "long.png"):
+        (tmp_path / name).write_text("file\nlong.png\n")
+    monkeypatch.setattr(sizes, "in_project", lambda _: tmp_path)
+    with pytest.raises(StudyError, match=r"long.png: can't be read .*take its line out of sources"):
+        measure.measure(run, drawn)
+    Image.new("RGB", (200, 20)).save(tmp_path / "long.png")  # 101 × 10 for the network
+    with pytest.raises(StudyError, match=r"stage 21, seed 0: 'photos' can't be measured \(.*\.csv"):
+        measure.measure(run, drawn)
+    (tmp_path / "sources.csv").write_text("name\nlong.png\n")
+    with pytest.raises(StudyError, match=r"sources.csv: can't be read .*git checkout"):
+        measure.measure(run, drawn)
+    assert not (run.folder / MEASURED).exists()
+
+
+def test_a_model_that_does_not_fit_its_entry_is_one_line(drawn: Dataset, tmp_path: Path) -> None:
+    run = leave_network(tmp_path, STAGES[1], drawn, width=2, epochs=1)
+    with pytest.raises(StudyError, match=r"model.safetensors: does not fit the network \(.*size"):
+        trained_network(replace(run, width=1))
+
+
+def test_the_start_is_the_one_that_the_recipe_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    he = replace(STAGES[4], recipe=replace(STAGES[4].recipe, start="he"))
+    glorot = fresh_network(Run(4)).block2.conv2.weight
+    monkeypatch.setitem(stages.STAGES, 4, he)
+    wider = fresh_network(Run(4)).block2.conv2.weight.std() / glorot.std()
+    assert wider.item() == pytest.approx(2**0.5, abs=0.02)  # as many values in as out
+
+
+# --- each measure, by hand ------------------------------------------------------------------
+
+
+def test_gradient_of_a_linear_network_is_the_one_of_the_textbook() -> None:
+    """Of softmax regression: the mean of (probability - truth) times pixel."""
+    data = synthetic(train=40, test=10)
+    model = build_model(Network(blocks=()))
+    measured = measure.gradient_sizes(model, data, batch_size=8, batches=1)
+    chosen = np.random.RandomState(0).choice(40, 8, replace=False)
+    pixels = data.train_images[chosen].transpose(0, 3, 1, 2).reshape(8, -1) / 255
+    weights, bias = (model.dense.weight.detach().numpy(), model.dense.bias.detach().numpy())
+    scores = np.exp(pixels @ weights.T + bias)
+    given = scores / scores.sum(1, keepdims=True)
+    given[np.arange(8), data.train_labels[chosen]] -= 1
+    gradient = given.T @ pixels / 8
+    assert measured == {"dense": pytest.approx(np.sqrt((gradient**2).mean()), rel=1e-4)}
+
+
+def test_percentiles_are_of_what_reaches_the_activation() -> None:
+    layers = OrderedDict(rescale=Rescale(), block1=nn.Sequential(OrderedDict(act1=nn.ReLU())))
+    # 0 to 100 in the first channel and nowhere else: of 303 values, the 5th percentile is 0.
+    image = np.zeros((1, 101, 1, 3), dtype=np.uint8)
+    image[0, :, 0, 0] = np.arange(101)
+    low, middle, high = measure.activation_inputs(nn.Sequential(layers), image)["block1.conv1"]
+    assert (low, middle) == (0, 0)
+    # The value at place 0.95 * 302 = 286.9 of the sorted ones, of which 203 are zeros.
+    assert high == pytest.approx((286.9 - 203 + 1) / 255, abs=1e-4)
+
+
+def test_a_mask_of_dropout_zeroes_and_scales_and_nothing_else(drawn: Dataset) -> None:
+    model = build_model(Network(blocks=(Block(4, dropout=0.5),))).eval()
+    image = drawn.test_images[0]
+    [plain], [nothing] = measure.block_outputs(model, image)
+    [thin], [gone] = measure.block_outputs(model, image, seed=0)
+    assert plain.shape == (4, 16, 16)
+    assert not nothing.any()
+    assert 0.4 < gone.mean() < 0.6
+    assert (thin[gone] == 0).all()
+    assert np.allclose(thin[~gone], 2 * plain[~gone])
+    with torch.inference_mode():
+        batch = torch.from_numpy(image[None].copy()).permute(0, 3, 1, 2)
+        assert np.allclose(model[:2](batch)[0].numpy(), plain)
+
+
+def test_kept_maps_have_the_size_of_their_block() -> None:
+    blocks = read(of_study(7)).measured()["maps"]["blocks"]
+    assert [block["side"] for block in blocks] == [16, 8, 4, 2]
+    assert [block["of"] for block in blocks] == [20, 40, 80, 160]
+    for block, rate in zip(blocks, (0.1, 0.2, 0.3, 0.4), strict=True):
+        assert block["dropped"] == pytest.approx(rate, abs=0.05)
+        for whole, thin in zip(block["maps"], block["thinned"], strict=True):
+            values, struck = np.frombuffer(bytes.fromhex(whole), np.uint8), bytes.fromhex(thin)
+            assert len(values) == len(struck) == block["side"] ** 2
+            assert values.max() < measure.DROPPED
+
+
+def test_score_counts_pictures_and_takes_the_mean_loss() -> None:
+    model = build_model(Network(blocks=()))
+    with torch.no_grad():
+        model.dense.weight.zero_()
+        model.dense.bias[3] = np.log(9)  # nine eighteenths for class 3, one for each other
+    images = np.zeros((4, 32, 32, 3), dtype=np.uint8)
+    scored = measure.score(model, images, np.array([3, 3, 3, 0]))
+    assert scored["accuracy"] == 0.75
+    assert scored["loss"] == pytest.approx((3 * np.log(2) + np.log(18)) / 4, rel=1e-5)
+
+
+def test_the_convolution_that_is_kept_gives_the_outputs_that_are_kept() -> None:
+    kept = read(of_study(1)).measured()["convolution"]
+    patch, weights = np.array(kept["patch"]), np.array(kept["weights"])
+    row, column = kept["place"]
+    picture = np.frombuffer(bytes.fromhex(kept["picture"]), np.uint8).reshape(32, 32, 3)
+    window = picture[row : row + 4, column : column + 4].transpose(2, 0, 1)
+    assert np.allclose(patch, window / 255, atol=1e-6)
+    for down, right in np.ndindex(2, 2):
+        total = (patch[:, down : down + 3, right : right + 3] * weights).sum() + kept["bias"]
+        assert total == pytest.approx(kept["outputs"][down][right], abs=1e-4)
+
+
+# --- pictures of other sizes ----------------------------------------------------------------
+
+
+def test_shapes_are_counted_against_the_unchanged_pictures(
+    drawn: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a stub that names a picture by its height: 32 pixels class 0, 30 class 1, 28 class 2."""
+
+    def by_height(_: object, pictures: np.ndarray) -> np.ndarray:
+        return np.eye(10)[[{32: 0, 30: 1, 28: 2}[len(picture)] for picture in pictures]]
+
+    monkeypatch.setattr(sizes, "probabilities", by_height)
+    few = SimpleNamespace(test_images=drawn.test_images[:5], test_labels=np.array([0, 0, 1, 1, 1]))
+    counts = sizes.shapes(of_study(8), few)
+    assert list(counts) == [f"{width}×{height} {how}" for width, height, how in sizes.SHAPES]
+    unchanged = {"pictures": 5, "right": 2, "gained": 0, "lost": 0}
+    assert counts["32×32 as they are"] == counts["28×32 scaled"] == unchanged
+    assert counts["36×30 scaled"] == {"pictures": 5, "right": 3, "gained": 3, "lost": 2}
+    assert counts["32×28 cut"] == {"pictures": 5, "right": 0, "gained": 0, "lost": 2}
+
+
+def test_cuts_take_the_middle() -> None:
+    picture = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    assert np.array_equal(sizes._cut(picture[None], 2, 4)[0], picture[:, 1:3])
+
+
+def test_photos_keep_their_proportions_at_about_the_training_size() -> None:
+    for width, height in ((320, 213), (213, 320), (320, 100), (50, 50)):
+        scaled = sizes.photo_size(width, height)
+        assert abs(scaled[0] * scaled[1] - 32 * 32) < 40
+        assert abs(scaled[0] / scaled[1] - width / height) < 0.15
+
+
+def test_a_photo_of_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
+    photo = Image.new("RGB", (40, 20))
+    exif = photo.getexif()
+    exif[0x0112] = 6  # the orientation: to be turned by a quarter
+    photo.save(tmp_path / "phone.jpg", exif=exif)
+    assert sizes.open_photo(tmp_path / "phone.jpg").size == (20, 40)
+
+
+def test_photos_are_small_free_and_not_square() -> None:
+    sources = pd.read_csv(PHOTOS / "sources.csv", index_col="file")
+    assert {path.name for path in PHOTOS.glob("*.jpg")} == set(sources.index)
+    assert (sources.large == "yes").sum() == 6
+    assert not sources.drop(columns=["origin", "large"]).isna().any(axis=None)
+    assert set(sources["class"]) == set(CLASSES)
+    assert set(sources.kind) == {"scene", "cut-out"}
+    assert sources["class"].value_counts().max() <= 4
+    assert sources.licence.str.match("CC0|CC BY|public domain|GPL-2").all()
+    for name in sources.index:
+        with Image.open(PHOTOS / name) as photo:
+            assert max(photo.size) <= 320
+            assert photo.width != photo.height
+    assert sum(path.stat().st_size for path in PHOTOS.iterdir()) < 600_000
