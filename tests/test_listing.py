@@ -22,21 +22,14 @@ def test_code_is_shown_from_its_file_without_its_docstring() -> None:
     file = (PROJECT / "cifar_study" / "report" / "tables.py").read_text().splitlines()
     assert file[int(place[1]) - 1] == shown[1]
     assert shown[1].startswith("def one_hot(")
-    assert shown[2] == "    labels = np.asarray(labels)"
+    assert shown[2].startswith("    vectors = np.zeros(")
     assert shown[-1] == "    return vectors"
     assert set(shown[1:]) <= set(file)
 
 
-def test_a_class_comes_with_its_decorator_and_a_method_without_indent() -> None:
-    assert lines(listing.source("stages.py", "Block"))[1:4] == [
-        "@dataclass(frozen=True)",
-        "class Block:",
-        "    filters: int",
-    ]
-    assert lines(listing.source("runs.py", "Run.folder"))[1:3] == [
-        "@property",
-        "def folder(self) -> Path:",
-    ]
+def test_a_method_comes_with_its_decorator_and_without_indent() -> None:
+    shown = lines(listing.source("runs.py", "Run.folder"))
+    assert shown[1:3] == ["@property", "def folder(self) -> Path:"]
 
 
 @pytest.mark.parametrize("stage", ENTRIES, ids=lambda stage: str(stage.number))

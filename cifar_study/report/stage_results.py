@@ -191,9 +191,11 @@ def _read(number: int, root: Path, seen_from: Path, stamp: tuple) -> StageResult
     for run in runs_in(root):
         if run.number == number:
             try:
-                all_results.append(read(run))
+                result = read(run)
             except StudyError as error:
                 damage.append(str(error))
+            else:
+                all_results += [result] if result else []  # None where it is gone just now
     results = _counted(all_results)
     about = results[0].run.stage if results else get_stage(number)
     return StageResults(about, all_results, results, damage)
