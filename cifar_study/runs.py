@@ -109,18 +109,15 @@ class Run:
 
     @property
     def planned(self) -> int:
-        """Epochs that it is to have."""
         return self.stage.recipe.epochs
 
     @property
     def trial(self) -> bool:
-        """Whether it is something else than the study trains."""
         registered = self.stage == get_stage(self.number)
         return (registered, self.limit, self.data) != (True, None, "cifar10")
 
     @property
     def folder(self) -> Path:
-        """Where its files lie."""
         return self.root / f"stage-{self.number}" / f"seed-{self.seed}"
 
     @property
@@ -129,13 +126,11 @@ class Run:
         return self.folder.with_name(f"{self.folder.name}.before")
 
     def words(self) -> list[str]:
-        """The options that name it on the command line."""
         given = [each for each in fields(self) if getattr(self, each.name) != each.default]
         named = [(OPTIONS.get(each.name, each.name), getattr(self, each.name)) for each in given]
         return [word for name, value in named for word in (f"--{name}", str(value))]
 
     def command(self, *more: str) -> str:
-        """The command that trains it, to be pasted into a shell."""
         return shlex.join(["python", "-m", "cifar_study.train", *self.words(), *more])
 
     def configuration(self, precision: str, fingerprint: str) -> Configuration:
@@ -177,12 +172,10 @@ class Result:
 
     @property
     def epochs_done(self) -> int:
-        """Epochs that are finished; it may be more than the run asks for."""
         return self.record["epochs_done"]
 
     @property
     def complete(self) -> bool:
-        """Whether it is what the run asks for now, with all its epochs."""
         return self.state == "complete"
 
     @property
@@ -194,7 +187,6 @@ class Result:
         return "complete" if done >= planned else f"at {done}/{planned}"
 
     def model(self) -> dict[str, np.ndarray]:
-        """The network's parameters and buffers by name."""
         return load_tensors(self.run.folder, MODEL, "git keeps that of seed 0 alone")
 
     def measured(self) -> dict[str, Any]:

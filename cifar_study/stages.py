@@ -7,7 +7,7 @@ trained. Nothing here imports torch, so the registry is free to read from everyw
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cifar_study.errors import StudyError
@@ -101,69 +101,62 @@ class Stage:
     number: int
     title: str
     network: Network | ResNet
-    recipe: Recipe = field(default=Recipe())
+    recipe: Recipe = Recipe()
     colour: str = ""
     measures: tuple[str, ...] = ()
     peer: bool = False
 
     def __post_init__(self) -> None:
-        for name, problem in _problems(self):
-            raise StudyError(f"cifar_study/stages.py, stage {self.number}: {name} {problem}")
+        for field, value, holds, wanted in _rules(self):
+            if not holds:
+                place = f"cifar_study/stages.py, stage {self.number}: {field}"
+                raise StudyError(f"{place} is {value!r}, and should be {wanted}")
         if not self.colour:
             spare = SPARE_COLOURS[self.number % len(SPARE_COLOURS)]
             object.__setattr__(self, "colour", spare)
 
 
-def _problems(stage: Stage) -> Iterator[tuple[str, str]]:
-    """The fields of an entry that can't be trained, each with why."""
-
-    def whole(value: object, least: int = 1) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-    if not whole(stage.number):
-        yield "number", f"{stage.number!r} is not a whole number from 1 on"
-    for name in stage.measures:
-        if name not in MEASURES:
-            yield "measures", f"{name!r} is none of {', '.join(MEASURES)}"
+def _rules(stage: Stage) -> Iterator[tuple[str, object, bool, str]]:
+    """The fields of an entry, each with its value, whether it can be trained, and what can be."""
     recipe, network = stage.recipe, stage.network
-    for name in ("epochs", "batch_size"):
-        if not whole(value := getattr(recipe, name)):
-            yield f"recipe.{name}", f"{value!r} is not a whole number from 1 on"
-    if not recipe.learning_rate > 0:
-        yield "recipe.learning_rate", f"{recipe.learning_rate!r} is not above zero"
-    if not 0 <= recipe.momentum < 1:
-        yield "recipe.momentum", f"{recipe.momentum!r} is not in [0, 1)"
-    if recipe.start not in ("glorot", "he"):
-        yield "recipe.start", f"{recipe.start!r} is neither 'glorot' nor 'he'"
-    if network.classes != len(CLASSES):
-        yield "network.classes", f"{network.classes!r} is not {len(CLASSES)}, as CIFAR-10 has"
     blocks = () if isinstance(network, ResNet) else network.blocks
-    if not blocks and {"convolution", "maps", "values"} & {*stage.measures}:
-        yield "measures", "'convolution', 'maps' and 'values' take a network of blocks"
-    if {"photos", "shapes"} & {*stage.measures} and getattr(network, "input_size", None):
-        yield "measures", "'photos' and 'shapes' take a network for any size (input_size=None)"
-    if isinstance(network, ResNet):
-        return
-    side = network.input_size or SIDE
-    if network.input_size not in (SIDE, None):
-        yield "network.input_size", f"{network.input_size!r} is neither {SIDE} nor None"
-    for place, block in enumerate(network.blocks):
-        name = f"blocks[{place}]"
-        if not whole(block.filters):
-            yield f"{name}.filters", f"{block.filters!r} is not a whole number from 1 on"
-        if block.activation not in ("sigmoid", "relu"):
-            yield f"{name}.activation", f"{block.activation!r} is neither 'sigmoid' nor 'relu'"
-        if not 0 <= block.dropout < 1:
-            yield f"{name}.dropout", f"{block.dropout!r} is not in [0, 1)"
-        if block.pool != "global" and not whole(block.pool):
-            yield f"{name}.pool", f"{block.pool!r} is neither a whole number from 1 on nor 'global'"
-            return
+    size = getattr(network, "input_size", None)
+    measures, of_blocks = {*stage.measures}, {"convolution", "maps", "values"}
+    yield "number", stage.number, _whole(stage.number), WHOLE
+    yield "recipe.epochs", recipe.epochs, _whole(recipe.epochs), WHOLE
+    yield "recipe.batch_size", recipe.batch_size, _whole(recipe.batch_size), WHOLE
+    yield "recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0, "above zero"
+    yield "recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1, "in [0, 1)"
+    yield "recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"
+    classes = f"{len(CLASSES)}, as CIFAR-10 has"
+    yield "network.classes", network.classes, network.classes == len(CLASSES), classes
+    yield "measures", stage.measures, measures <= {*MEASURES}, f"of {', '.join(MEASURES)}"
+    less = f"without {', '.join(sorted(of_blocks))}, which take blocks"
+    yield "measures", stage.measures, bool(blocks) or not measures & of_blocks, less
+    less = "without photos and shapes, which take a network for any size (input_size=None)"
+    yield "measures", stage.measures, not (size and measures & {"photos", "shapes"}), less
+    pools = [block.pool for block in blocks]
+    sizes = "None after a pooling 'global', else 32"
+    fits = size == SIDE or isinstance(network, ResNet) or (size is None and "global" in pools)
+    yield "network.input_size", size, fits, sizes
+    side = SIDE
+    for place, block in enumerate(blocks):
+        name, activations = f"blocks[{place}]", ("sigmoid", "relu")
+        yield f"{name}.filters", block.filters, _whole(block.filters), WHOLE
+        known = block.activation in activations
+        yield f"{name}.activation", block.activation, known, "'sigmoid' or 'relu'"
+        yield f"{name}.dropout", block.dropout, 0 <= block.dropout < 1, "in [0, 1)"
+        fits = block.pool == "global" or (_whole(block.pool) and block.pool <= side)
+        most = f"'global' or a whole number from 1 to {side}, the side that is left"
+        yield f"{name}.pool", block.pool, fits, most
         side = 1 if block.pool == "global" else side // block.pool
-        if not side:
-            yield f"{name}.pool", f"{block.pool!r} leaves no pixel of a {SIDE}×{SIDE} picture"
-            return
-    if network.input_size is None and not any(b.pool == "global" for b in network.blocks):
-        yield "network.input_size", "None takes a last block with pool='global'"
+
+
+WHOLE = "a whole number from 1 on"
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 FOUR_BLOCKS = (Block(20), Block(40), Block(80), Block(160))

@@ -23,8 +23,7 @@ SMALL = ("--data", "synthetic", "--limit", "100", "--width", "0.25", "--precisio
 CPU = torch.device("cpu")
 # Where it is missing, an epoch that takes seconds takes minutes.
 needs_bfloat16 = pytest.mark.skipif(
-    not (hardware.has_bfloat16(CPU) or hardware.emulates_bfloat16(CPU)),
-    reason="no bfloat16 on this processor",
+    not hardware.has_bfloat16(CPU), reason="no bfloat16 on this processor"
 )
 
 

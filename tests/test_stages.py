@@ -196,7 +196,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
 @pytest.mark.parametrize(
     ("build", "field"),
     [
-        (lambda: entry(*[Block(4)] * 9), "blocks[5].pool"),  # 32 halved five times is one pixel
+        (lambda: entry(*[Block(4)] * 9), "blocks[5].pool"),  # 32 halved five times is one
         (lambda: entry(Block(4, pool=0)), "blocks[0].pool"),
         (lambda: entry(Block(4, pool=2.5)), "blocks[0].pool"),
         (lambda: entry(Block(4), Block(4, activation="tanh")), "blocks[1].activation"),
@@ -221,7 +221,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
 def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: str) -> None:
     with pytest.raises(StudyError) as caught:
         build()
-    assert str(caught.value).startswith("cifar_study/stages.py, stage 12: " + field + " ")
+    assert str(caught.value).startswith(f"cifar_study/stages.py, stage 12: {field} is ")
 
 
 def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:

@@ -392,8 +392,8 @@ def test_one_entry_is_a_new_stage_and_a_wrong_one_is_one_line(tmp_path: Path) ->
     done = train(*words, **here)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: cifar_study/stages.py, stage 12: blocks[0].filters 0 is not a whole number from "
-        "1 on\n"
+        "error: cifar_study/stages.py, stage 12: blocks[0].filters is 0, and should be a whole "
+        "number from 1 on\n"
     )
 
 

@@ -42,7 +42,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
-    elif name == "bfloat16" and not (has_bfloat16(device) or emulates_bfloat16(device)):
+    elif name == "bfloat16" and not has_bfloat16(device):
         raise StudyError(
             f"--precision bfloat16: {processor_name(device)} does not have it; "
             "train on another machine, or a new run with --precision float32"
@@ -55,15 +55,6 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_flags(device))
-
-
-def emulates_bfloat16(device: torch.device) -> bool:
-    """Whether oneDNN multiplies bfloat16 numbers as float32, which takes longer than float32 alone.
-
-    It does so with AVX-512. Networks trained with native instructions were evaluated
-    that way with losses equal in six digits (benchmarks/README.md); training was not compared.
-    """
-    return {"avx512bw", "avx512dq", "avx512vl"} <= _flags(device)
 
 
 def _flags(device: torch.device) -> set[str]:
