@@ -1,7 +1,5 @@
 """The first peer: what a PyTorch tutorial shows, with nothing done for speed."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from PIL import Image
@@ -9,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.transforms import ToTensor
 
-from cifar_study.datasets import Dataset
+from cifar_study.data import Dataset
 from cifar_study.stages import Stage
 from cifar_study.training.model import build_model
 
@@ -39,30 +37,23 @@ class PlainLoop:
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
         )
-        train = Pictures(sample.train_images, sample.train_labels)
-        test = Pictures(sample.test_images, sample.test_labels)
-        self.train_loader = DataLoader(train, batch_size=recipe.batch_size, shuffle=True)
-        self.test_loader = DataLoader(test, batch_size=recipe.batch_size)
+        train, test = sample.train_images, sample.test_images
+        train, test = Pictures(train, sample.train_labels), Pictures(test, sample.test_labels)
+        self.train_loader = DataLoader(train, recipe.batch_size, shuffle=True)
+        self.test_loader = DataLoader(test, recipe.batch_size)
 
     def epoch(self) -> None:
-        """Train on every picture once, then test."""
-        self.model.train()
-        self._go_through(self.train_loader, training=True)
-        self.model.eval()
-        with torch.no_grad():
-            self._go_through(self.test_loader, training=False)
-
-    def _go_through(self, loader: DataLoader, training: bool) -> tuple[float, float]:
-        """Mean loss and accuracy, gathered step by step as tutorials do."""
-        running_loss, correct, total = 0.0, 0, 0
-        for images, labels in loader:
-            logits = self.model(images)
-            loss = self.loss(logits, labels)
-            if training:
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-            running_loss += loss.item() * len(labels)
-            correct += (logits.argmax(1) == labels).sum().item()
-            total += len(labels)
-        return running_loss / total, correct / total
+        """Train on every picture once, then test; loss and accuracy gathered step by step."""
+        for loader, training in ((self.train_loader, True), (self.test_loader, False)):
+            self.model.train(training)
+            running_loss = correct = 0
+            with torch.set_grad_enabled(training):
+                for images, labels in loader:
+                    logits = self.model(images)
+                    loss = self.loss(logits, labels)
+                    if training:
+                        self.optimizer.zero_grad()
+                        loss.backward()
+                        self.optimizer.step()
+                    running_loss += loss.item() * len(labels)
+                    correct += (logits.argmax(1) == labels).sum().item()
