@@ -4,8 +4,7 @@
 // the page. Means and bands are those of the printed charts.
 (() => {
   const data = JSON.parse(document.getElementById("curves-data").textContent);
-  const { ticks, measures, splits, stages } = data;
-  const epochs = ticks.at(-1);
+  const { epochs, ticks, measures, splits, stages } = data;
 
   // Elements: a tag, its attributes, its children.
   const maker = (space) => (tag, attributes = {}, ...children) => {
@@ -74,7 +73,7 @@
   const measure = () => chosen(measureInputs)[0];
 
   const draw = () => {
-    const { title, ticks: heights, unit } = measures[measure()];
+    const { title, label, ticks: heights, unit } = measures[measure()];
     const shown = stages.filter((_, i) => stageInputs[i].checked);
     curves = shown.flatMap((stage) => chosen(splitInputs).map((split) =>
       ({ stage, split, ...stage.curves[`${split}_${measure()}`] })));
@@ -97,7 +96,7 @@
         svg("path", { d: `M${x(tick)} ${top}V${bottom}` }),
         svg("text", { x: x(tick), y: bottom + 17, ...middle }, tick)]),
       svg("text", { x: (left + right) / 2, y: bottom + 35, ...middle }, "epoch"),
-      svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, ...middle }, title));
+      svg("text", { transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, ...middle }, label));
     const points = (values) => values.map((value, i) => `${x(i + 1).toFixed(1)} ${y(value).toFixed(1)}`);
     const bands = curves.map(({ stage, split, low, high }) => svg("path", {
       class: "curves-band", fill: stage.colour, "data-band": `${stage.number} ${split}`,
@@ -114,7 +113,7 @@
     const what = chosen(splitInputs).map((split) => splits[split]).join(" and ");
     const whose = shown.map(({ number }) => number).join(", ");
     chart.setAttribute("aria-label", curves.length
-      ? `Line chart of ${what} ${title} by epoch, stages ${whose}`
+      ? `Line chart of ${what} ${title.toLowerCase()} by epoch, stages ${whose}`
       : "Empty chart: no stage, or neither training nor test, is chosen");
     // The middle of the thumb (16 pixels wide) stands below its epoch.
     slider.style.marginLeft = `${left - 8}px`;

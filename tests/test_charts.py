@@ -1,118 +1,167 @@
-"""What the charts say of results."""
+"""What the charts draw of results: curves, bands, marks and words at the curves' ends."""
 
 from __future__ import annotations
 
-import csv
-import json
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-import results
+from conftest import PROJECT
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from results_on_disk import leave
 
-from cifar_study.errors import StudyError
-from cifar_study.report import architecture, charts, pictures, study, style, summary, tables
-from cifar_study.results.run import Run
-from cifar_study.results.store import HISTORY
-from cifar_study.stages import PEERS, STAGES, scale_width
+from cifar_study.report import charts, style
+from cifar_study.stages import PEERS, STAGES
 
 
-def test_no_curve_leaves_the_axes_that_all_charts_share() -> None:
-    greatest = 0.0
-    for number in (1, 4, 5):
-        history = study.cache() / f"stage-{number}" / "seed-0" / "history.csv"
-        with history.open(newline="") as file:
-            greatest = max(greatest, *(float(row["test_loss"]) for row in csv.DictReader(file)))
-    assert greatest > 2.5  # overfitting: far above chance
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of results, which the report shows."""
+    monkeypatch.setenv("CIFAR_STUDY_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def axes_of(chart: style.Chart) -> Axes:
+    [axes] = chart.figure.axes
+    return axes
+
+
+def texts(chart: style.Chart) -> list[str]:
+    """The words in a plot, lines joined, spaces plain."""
+    written = [text.get_text() for text in axes_of(chart).texts if text.get_text()]
+    return [" ".join(text.split()) for text in written]
+
+
+def test_curves_are_the_raw_means_and_bands_reach_from_the_lowest_seed_to_the_highest(
+    cache: Path,
+) -> None:
+    leave(cache, 4, 0, [0.3, 0.5, 0.4], epochs=3)
+    leave(cache, 4, 1, [0.1, 0.6, 0.5], epochs=3)
+    accuracy = axes_of(charts.histories(4)[1])
+    train, test = accuracy.lines
+    assert test.get_xydata() == pytest.approx(np.array([[1, 0.2], [2, 0.55], [3, 0.45]]))
+    assert train.get_ydata() == pytest.approx([0.3, 0.65, 0.55])  # 0.1 above
+    assert (test.get_linestyle(), train.get_linestyle()) == ("-", "--")
+    corners = accuracy.collections[1].get_paths()[0].vertices
+    for epoch, low, high in ((1, 0.1, 0.3), (2, 0.5, 0.6), (3, 0.4, 0.5)):
+        heights = corners[corners[:, 0] == epoch, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((low, high))
+
+
+def test_the_lowest_loss_is_marked_at_the_median_of_the_seeds_own_epochs(cache: Path) -> None:
+    # The loss of the test is 2 less the accuracy: lowest in epochs 2, 4 and 5. The mean curve's
+    # own lowest point is in epoch 2.
+    leave(cache, 5, 0, [0.1, 0.9, 0.1, 0.1, 0.1, 0.1], epochs=6)
+    leave(cache, 5, 1, [0.1, 0.2, 0.2, 0.4, 0.2, 0.1], epochs=6)
+    leave(cache, 5, 2, [0.1, 0.2, 0.2, 0.2, 0.5, 0.1], epochs=6)
+    loss = axes_of(charts.histories(5)[0])
+    dot = next(line for line in loss.lines if line.get_marker() == "o")
+    assert dot.get_xydata()[0] == pytest.approx((4, 2 - 0.7 / 3))
+    assert "4" in texts(charts.histories(5)[0])
+    leave(cache, 4, 0, [0.1, 0.2, 0.3], epochs=3)  # its loss still falls
+    assert not any("lowest" in text for text in texts(charts.histories(4)[0]))
+
+
+def test_the_gap_is_bracketed_at_the_end_of_the_stage_that_is_named(cache: Path) -> None:
+    leave(cache, 4, 0, [0.2, 0.4], epochs=2)
+    leave(cache, 5, 0, [0.3, 0.6], epochs=2)
+    loss, accuracy = charts.histories(4, 5, gap=5)
+    assert not any("gap" in text for text in texts(loss))
+    [bracket] = [text for text in texts(accuracy) if "gap" in text]
+    assert bracket == "gap 10.0 points"
+    arrows = [text for text in axes_of(accuracy).texts if text.arrow_patch and not text.get_text()]
+    [(x, train, test)] = [(arrow.xy[0], arrow.xy[1], arrow.xyann[1]) for arrow in arrows]
+    assert (train, test) == pytest.approx((0.7, 0.6))
+    assert 1 < x <= 2
+
+
+def test_curves_are_named_once_with_the_values_that_the_report_prints(cache: Path) -> None:
+    leave(cache, 4, 0, [0.2, 0.85234], epochs=2)
+    leave(cache, 5, 0, [0.3, 0.61], epochs=2)
+    accuracy = charts.histories(4, 5)[1]
+    assert sorted(texts(accuracy)) == [
+        "4 training 95.2%", "4 two blocks, ReLU 85.2%", "5 four blocks 61.0%", "5 training 71.0%",
+    ]  # fmt: skip
+    assert accuracy.figure.legends == []
+    assert sorted(texts(charts.histories(4)[1])) == ["test 85.2%", "training 95.2%"]
+    leave(cache, 6, 0, [0.3, 0.61], epochs=2)
+    assert "training, both 71.0%" in texts(charts.histories(5, 6)[1])
+
+
+def test_a_stage_that_is_not_through_or_not_begun_says_so(cache: Path) -> None:
+    leave(cache, 4, 0, [0.25])
+    leave(cache, 3, 0, [0.1] * 15)
+    said = texts(charts.histories(3, 4, 5)[1])
+    assert "4 two blocks, ReLU 25.0%, 1 of 150 epochs" in said
+    assert "3 two blocks, sigmoid 10.0%, 15 epochs" in said
+    assert "5 four blocks not trained" in said
+    one = axes_of(charts.histories(4)[1])
+    assert {line.get_marker() for line in one.lines} == {"o"}  # a line of one point is not seen
+    assert one.get_xlim() == (1, 150)
+
+
+def test_without_a_result_a_line_says_how_to_get_one(cache: Path) -> None:
+    drawn = (*charts.histories(1), charts.all_test_curves(), charts.calibration(1, 5))
+    for note in (*drawn, charts.confusion(8)):
+        assert isinstance(note, Markdown)
+        assert "Nothing of this is trained yet; run: python" in note.data
+    charts.save_overview(cache / "result.png")
+    assert not (cache / "result.png").exists()
+
+
+def test_an_axis_ends_where_the_longest_run_of_a_trial_does(cache: Path) -> None:
+    leave(cache, 1, 0, [0.2], epochs=1)
+    assert axes_of(charts.histories(1)[0]).get_xlim() == (1, 2)
+    leave(cache, 9, 0, [0.3] * 7, epochs=7)
+    assert axes_of(charts.histories(1)[0]).get_xlim() == (1, 7)
+
+
+def test_no_curve_of_the_study_leaves_the_axes_that_all_its_histories_share() -> None:
+    paths = (PROJECT / "cache").glob("stage-*/seed-*/history.csv")
+    losses = [pd.read_csv(path)[["train_loss", "test_loss"]].to_numpy().max() for path in paths]
     limits = set()
-    for stages in ((1,), (4, 5)):
-        loss, accuracy = charts.histories(*stages)
-        limits.add((loss.figure.axes[0].get_ylim(), accuracy.figure.axes[0].get_ylim()))
-    [((low, high), of_accuracy)] = limits
+    for stages in ((1,), (3, 4), (8, 9, 11)):
+        loss, accuracy = map(axes_of, charts.histories(*stages))
+        limits.add((loss.get_xlim(), loss.get_ylim(), accuracy.get_xlim(), accuracy.get_ylim()))
+        assert loss.get_position().bounds == accuracy.get_position().bounds
+    [((first, last), (low, high), epochs, of_accuracy)] = limits
+    assert epochs == (first, last) == (1, 150)
     assert of_accuracy == (0, 1)
     assert low == 0
-    assert greatest <= high < greatest + 1
+    assert max(losses) <= high < max(losses) + 1
 
 
-def test_numbers_beside_points_keep_apart() -> None:
-    by_parameters, _ = charts.trade_off()
-    by_parameters.figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in by_parameters.figure.axes[0].texts]
-    assert len(boxes) == 8
-    for number, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[:number])
+def test_labels_of_all_stages_keep_apart_and_within_the_picture() -> None:
+    for chart in (charts.all_test_curves(), *charts.histories(8, 9, 11), *charts.histories(6, 7)):
+        figure = chart.figure
+        figure.draw_without_rendering()
+        named = [text for text in axes_of(chart).texts if getattr(text, "arrow_patch", None)]
+        named = [text for text in named if text.get_text()]
+        boxes = [Text.get_window_extent(text) for text in named]  # without its leader
+        for number, box in enumerate(boxes):
+            assert figure.bbox.x1 >= box.x1, named[number]
+            assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1, named[number]
+            for other in boxes[:number]:
+                assert not box.padded(-2).overlaps(other.padded(-2)), named[number]
 
 
-def test_the_chart_of_sizes_shows_what_was_measured() -> None:
-    measured = json.loads((study.figures() / pictures.SIZES).read_text())
-    axes = pictures.sizes().figure.axes[0]
-    for line, kind in zip(axes.lines, ("square", "flattened", "padded"), strict=False):
-        shares = measured["values"]["widths"][kind]
-        assert dict(line.get_xydata()) == {float(width): share for width, share in shares.items()}
+def test_every_stage_is_in_the_overview_which_can_be_saved(tmp_path: Path) -> None:
+    said = " ".join(texts(charts.all_test_curves()))
+    for number, stage in STAGES.items():
+        assert f"{number} {stage.title}" in said
+    assert not any(f"{number} {stage.title}" in said for number, stage in PEERS.items())
+    charts.save_overview(tmp_path / "result.png")
+    assert (tmp_path / "result.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_rows_without_a_partner_are_hatched() -> None:
-    assert architecture.rows_left(21) == [21, 10, 5, 2]
-    odd, even = architecture.pooled_rows(21, 24).figure.axes
-    dropped = [bar.get_bbox() for bar in odd.patches if bar.get_hatch()]
-    # The 21st row, and the last of five values that stand for four rows each.
-    assert [(box.x0, box.y0, box.y1) for box in dropped] == [(0, 20, 21), (2, 16, 20)]
-    assert len(odd.patches) == 21 + 10 + 5 + 2
-    assert not any(bar.get_hatch() for bar in even.patches)
-
-
-def test_every_stage_has_a_colour_of_its_own() -> None:
-    assert style.COLOURS.keys() == STAGES.keys() | PEERS.keys()
-    assert len(set(style.COLOURS.values())) == len(style.COLOURS)
-
-
-def test_pictures_of_another_run_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(pictures.photos())
-    other = SimpleNamespace(record={"files": {HISTORY: "of another history"}})
-    monkeypatch.setattr(pictures, "replicates", lambda _number: SimpleNamespace(first=other))
-    assert not len(pictures.photos())
-    assert not pictures.size_accuracies()
-    assert "Not drawn from this run of stage 8" in pictures.saved("photo", 8).data
-
-
-def leave_trial(folder: Path, *numbers: int, epochs: int, width: float = 1) -> None:
-    """Leave the last epoch of these stages in a cache of its own."""
-    for number in numbers:
-        stage = scale_width(STAGES[number], width)
-        stage = replace(stage, recipe=replace(stage.recipe, epochs=epochs))
-        results.leave(Run(stage, root=folder), [0.5] * epochs)
-
-
-def test_a_trial_of_another_width_is_counted_at_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    leave_trial(tmp_path, 1, 2, epochs=3, width=0.5)
-    monkeypatch.setenv(study.VARIABLE, str(tmp_path))
-    # Two filters: (9·3·2 + 2) + (9·2·2 + 2) + (32·10 + 10) = 424; ten filters: 2,800.
-    assert "424" in tables.layers(1).data
-    assert summary.ratio("parameters", 2, 1) == "6.6 times"
-    assert "| epochs" in tables.recipe(1).data
-    assert tables.recipe(1).data.split("| epochs")[1].split("|")[1].strip() == "3"
-
-
-def test_a_trial_is_named_whichever_stage_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    leave_trial(tmp_path, 3, 4, epochs=15)  # as many as stage 3 has in the study
-    monkeypatch.setenv(study.VARIABLE, str(tmp_path))
-    assert f"the trial in `{tmp_path}`" in tables.incomplete_note(3, 4).data
-
-
-def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(study.VARIABLE, "cache/trail")
-    with pytest.raises(StudyError, match=r"CIFAR_STUDY_CACHE=cache/trail: No such file"):
-        tables.compare()
-
-
-def test_a_running_mean_begins_with_its_full_window() -> None:
-    smooth = style.running_mean(range(30))
-    assert np.isnan(smooth[:9]).all()
-    assert smooth[9:].tolist() == [4.5 + step for step in range(21)]  # 0 to 9, then 1 to 10, ...
-    assert style.running_mean(range(29)).tolist() == list(range(29))  # too few to smooth
+def test_calibration_and_confusion_show_what_the_networks_said(cache: Path) -> None:
+    said = np.full((4, 10), 0.2 / 9)
+    said[np.arange(4), [0, 0, 1, 3]] = 0.8  # of pictures 0, 0, 1, 2: three right, one wrong
+    leave(cache, 8, 0, [0.5], epochs=1, probabilities=said, labels=np.array([0, 0, 1, 2]))
+    curve = axes_of(charts.calibration(8)).lines[1]
+    assert curve.get_xydata()[0] == pytest.approx((0.8, 0.75), abs=1e-3)
+    shares = np.asarray(axes_of(charts.confusion(8)).images[0].get_array())
+    assert (shares[0, 0], shares[1, 1], shares[2, 3], shares[2, 2]) == (1, 1, 1, 0)

@@ -1,110 +1,173 @@
-"""Colours, sizes and themes of charts, and that each one is referred to."""
+"""How charts look: colours that are seen and told apart, and the same drawing for everybody."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import PROJECT
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from cifar_study.report import (
-    architecture,
-    benchmark,
-    charts,
-    convolution,
-    mechanisms,
-    pictures,
-    points,
-    style,
-)
+from cifar_study.errors import StudyError
+from cifar_study.report import architecture, charts, inside, style
+from cifar_study.stages import PEERS, STAGES
 
-PHONE = 348  # pixels between the margins of a phone that is 390 wide
-CHAPTERS = [
-    path
-    for path in sorted((PROJECT / "chapters").glob("*.qmd"))
-    if path.stem not in ("references", "glossary")
-]
+PHONE = 339  # pixels between the margins of a phone that is 390 wide
+COLOURS = {number: stage.colour for number, stage in (STAGES | PEERS).items()}
+# Of hue-rotate(180deg), from the specification of CSS filters.
+HUE = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]])
+
+CONES = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.63]])
+OKLAB = np.array([[0.2105, 0.7936, -0.0041], [1.978, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]])
 
 
-def all_charts() -> dict[str, style.Chart]:
-    found = {
-        "tests": charts.all_test_curves(),
-        "confusion": charts.confusion(8),
-        "calibration": points.calibration(1, 5, 6, 8),
-        "minimal": architecture.network(1),
-        "free": architecture.network(8),
-        "rows": architecture.pooled_rows(21, 24, 32),
-        "sizes": pictures.sizes(),
-        "by hand": convolution.worked_convolution(1),
-        "gradients": mechanisms.gradients(3, 4),
-        "values": mechanisms.activations(5, 6),
-        "maps": mechanisms.feature_maps(7),
-    }
-    pairs = {
-        "history": charts.histories(3),
-        "histories": charts.histories(7, 8),
-        "trade-off": charts.trade_off(),
-        "same": mechanisms.same_for_all(3),
-        "growth": benchmark.growth(),
-    }
-    for name, pair in pairs.items():
-        found |= {f"{name} {place}": chart for place, chart in enumerate(pair)}
-    return {name: chart for name, chart in found.items() if isinstance(chart, style.Chart)}
+def on_dark(colour: str) -> np.ndarray:
+    """What the filter in dark.scss makes of a colour."""
+    rule = (PROJECT / "chapters" / "dark.scss").read_text()
+    share = float(re.search(r"--chart-filter: invert\(([\d.]+)\) hue-rotate\(180deg\);", rule)[1])
+    rgb = np.array(to_rgb(colour))
+    return np.clip(HUE @ (rgb * (1 - share) + (1 - rgb) * share), 0, 1)
 
 
-def test_contrast_is_that_of_the_standard() -> None:
-    assert style.contrast("#000000", "#ffffff") == pytest.approx(21)
-    assert style.contrast("#767676", "#ffffff") == pytest.approx(4.54, abs=0.005)
+def linear(rgb: np.ndarray) -> np.ndarray:
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
-def test_every_colour_is_seen_in_both_themes() -> None:
-    for colour in (*style.COLOURS.values(), style.RIGHT, style.WRONG, style.OTHER):
-        assert style.contrast(colour, "#ffffff") >= 3, colour
-        assert style.contrast(style.on_ground(colour), style.GROUND) >= 3, colour
-    for words in ("#222222", "#333333", "#555555"):
-        assert style.contrast(style.on_ground(words), style.GROUND) >= 4.5
-    stages = [style.on_ground(colour) for colour in style.COLOURS.values()]
-    assert len(set(stages)) == len(stages)
+def contrast(one: np.ndarray, other: np.ndarray) -> float:
+    """The contrast ratio of WCAG 2.2, from 1 to 21."""
+    light = [linear(np.array(rgb)) @ (0.2126, 0.7152, 0.0722) + 0.05 for rgb in (one, other)]
+    return max(light) / min(light)
 
 
-def test_a_chart_carries_a_rule_for_the_dark_theme() -> None:
-    svg = charts.histories(1)[0]._repr_svg_()
-    media = re.search(r"@media \(prefers-color-scheme: dark\) \{\n(.*?)\n\}\n", svg, re.DOTALL)
-    rules = media[1].splitlines()
-    assert '[style*="fill: #ffffff"] { fill: #1d2126 !important }' in rules
-    assert '[style*="stroke: #332288"] { stroke: #9a8cf0 !important }' in rules
-    outside = svg.replace(media[0], "")
-    for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", outside)):
-        changed = any(f": {colour}" in rule for rule in rules)
-        assert changed == (style.on_ground(colour) != colour)
+def oklab(colour: str) -> np.ndarray:
+    """Ottosson's coordinates, in which distances are about what is seen."""
+    return OKLAB @ np.cbrt(CONES @ linear(np.array(to_rgb(colour))))
 
 
-def test_words_of_charts_have_nine_pixels_on_a_phone() -> None:
+def apart(one: str, other: str) -> float:
+    return float(np.linalg.norm(oklab(one) - oklab(other)))
+
+
+def test_lines_and_words_are_seen_on_white_and_in_the_dark_theme() -> None:
+    ground = on_dark("#ffffff")
+    assert ground * 255 == pytest.approx([34] * 3, abs=0.6)  # the page's own, #222
+    for colour in (*COLOURS.values(), style.RIGHT, style.WRONG, style.OTHER):
+        assert contrast(to_rgb(colour), (1, 1, 1)) >= 3, colour
+        assert contrast(on_dark(colour), ground) >= 3, colour
+    for words in ("#222222", "#333333", style.GREY):
+        assert contrast(to_rgb(words), (1, 1, 1)) >= 4.5
+        assert contrast(on_dark(words), ground) >= 4.5
+
+
+def test_stages_are_told_apart_and_none_looks_right_or_wrong() -> None:
+    for one, other in combinations((3, 4, 7), 2):
+        assert apart(COLOURS[one], COLOURS[other]) > 0.2, (one, other)
+    for number, stage in STAGES.items():
+        for other in range(1, number):
+            assert apart(stage.colour, COLOURS[other]) > 0.1, (number, other)
+    for number, colour in COLOURS.items():
+        for name in ("RIGHT", "WRONG"):
+            assert apart(colour, getattr(style, name)) > 0.1, (number, name)
+    assert apart(style.RIGHT, style.WRONG) > 0.2
+
+
+@style.chart
+def plain_chart():
+    figure, axes = style.new_axes(4, 3)
+    axes.plot([1, 3, 2])
+    axes.set_xlabel("epoch")
+    return figure
+
+
+@style.chart(photographs=True)
+def photograph():
+    figure, axes = style.new_axes(2, 1.5)
+    style.show_image(axes, np.zeros((2, 2, 3)))
+    return figure
+
+
+def test_pages_get_svg_photographs_png_and_word_png_alone(tmp_path: Path, monkeypatch) -> None:
+    svg, png = "image/svg+xml", "image/png"
+    about = tmp_path / "about.json"
+    for target, *wanted in (("", svg, png), ("html", svg, png), ("typst", svg, svg),
+                            ("docx", png, png), ("pptx", png, png)):  # fmt: skip
+        if target:
+            about.write_text(json.dumps({"format": {"identifier": {"target-format": target}}}))
+            monkeypatch.setenv("QUARTO_EXECUTE_INFO", str(about))
+        shown = [draw()._repr_mimebundle_() for draw in (plain_chart, photograph)]
+        assert [list(content) for content, _ in shown] == [[kind] for kind in wanted], target
+    assert shown[1][1] == {png: {"width": 192, "height": 144}}  # two inches of 96 pixels
+    assert shown[1][0][png].startswith(b"\x89PNG")
+
+
+DRAW = """
+import hashlib
+from cifar_study.report import style
+@style.chart
+def drawn():
+    figure, axes = style.new_axes(4, 3)
+    axes.plot([1, 3, 2])
+    axes.set_xlabel("epoch")
+    return figure
+chart = drawn()
+for content in (chart.svg(), drawn().png().hex()):
+    print(hashlib.sha256(content.encode()).hexdigest())
+"""
+USER = """
+text.usetex: True
+figure.autolayout: True
+savefig.bbox: tight
+savefig.transparent: True
+font.size: 30
+backend: pdf
+"""
+
+
+def test_nobodys_settings_change_a_chart_by_a_byte(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text(USER)
+    clean = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    theirs = {"MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense"}
+    ours, others = (
+        subprocess.run(
+            [sys.executable, "-c", DRAW], cwd=PROJECT, capture_output=True, check=True,
+            env=clean | {"PYTHONPATH": str(PROJECT)} | more,
+        )
+        for more in ({}, theirs)
+    )  # fmt: skip
+    assert ours.stdout == others.stdout
+
+
+def test_what_can_not_be_read_becomes_one_line_of_plain_words() -> None:
+    @style.chart
+    def broken(error: Exception):
+        raise error
+
+    said = broken(StudyError("stage-1/<b>: *no* file\nat all; run: train --stage 1"))
+    assert said.data == r"*stage-1/\<b\>: \*no\* file at all; run: train \--stage 1*"
+    said = broken(FileNotFoundError(2, "No such file or directory", "figures/a.png"))
+    assert said.data == "*figures/a.png: No such file or directory; restore it from git*"
+    with pytest.raises(ZeroDivisionError):  # a fault of ours is not hidden
+        broken(ZeroDivisionError())
+
+
+def test_words_of_charts_have_almost_nine_pixels_on_a_phone() -> None:
+    drawn = [
+        *charts.histories(8, 9, 11), charts.all_test_curves(), charts.calibration(1, 5, 6, 8),
+        charts.confusion(8), architecture.network(1), architecture.network(8),
+        inside.gradients(3, 4), inside.activations(5, 6),
+    ]  # fmt: skip
     small = {}
-    for name, chart in all_charts().items():
-        figure = chart.figure
-        shown = min(1, PHONE / (figure.get_figwidth() * 96)) * 96 / 72  # pixels for a point
-        for text in figure.findobj(Text):
+    for chart in drawn:
+        shown = min(1, PHONE / (chart.figure.get_figwidth() * 96)) * 96 / 72  # pixels for a point
+        for text in chart.figure.findobj(Text):
             if text.get_text().strip() and text.get_visible():
-                pixels = text.get_fontsize() * shown
-                if pixels < 8.99:
-                    small[name, text.get_text()] = round(pixels, 1)
-    assert not small
-
-
-def test_plots_keep_their_height_beside_long_legends() -> None:
-    heights = []
-    for stages in ((1,), (1, 2), (8, 9, 10, 11)):
-        [axes] = charts.histories(*stages)[0].figure.axes
-        axes.figure.draw_without_rendering()
-        heights.append(axes.get_window_extent().height)
-    assert max(heights) / min(heights) < 1.1
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_every_figure_and_table_is_referred_to(chapter) -> None:
-    text = chapter.read_text()
-    labels = re.findall(r"label: ((?:fig|tbl)-[\w-]+)|\{#(fig-[\w-]+)", text)
-    for label in {one or other for one, other in labels}:
-        assert re.search(rf"@{label}\b", text), label
+                small[text.get_text()] = text.get_fontsize() * shown
+    assert min(small.values()) > 8.7, small

@@ -4,24 +4,19 @@ The page gets everything in one piece and loads nothing. Without a script, and
 on paper, the printed chart stays.
 """
 
-import json
 from typing import Any
 
 from IPython.display import Markdown
 
-from cifar_study.report import charts, facts, style
-from cifar_study.runs import in_project
+from cifar_study.report import charts, facts, networks, style
 from cifar_study.stages import STAGES
 
 
 @style.noted
 def explorer(label: str) -> Markdown:
     """A chart of all histories, on screens in the place of the figure of that label."""
-    css, script = (
-        in_project(f"chapters/curves.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
-    )
-    # In a script element only "<" could end the data early.
-    content = json.dumps(data(label), separators=(",", ":")).replace("<", r"\u003c")
+    css, script = (networks.chapter_file(f"curves.{kind}") for kind in ("css", "js"))
+    content = networks.in_script(data(label))
     return Markdown(
         "````{=html}\n"
         f"<style>\n{css}</style>\n"
@@ -40,10 +35,12 @@ def data(label: str) -> dict[str, Any]:
     charts.trained(STAGES)
     return {
         "figure": label,
+        "epochs": charts.last_epoch(),
         "ticks": charts.epoch_ticks(),
         "measures": {
             measure: {
-                "title": charts.LABELS[measure],
+                "title": measure.capitalize(),
+                "label": charts.LABELS[measure],
                 "ticks": [round(kind.scale * tick, 6) for tick in charts.ticks(measure)],
                 "unit": kind.unit,
                 "digits": int(kind.form[1]),  # of ".3f"
