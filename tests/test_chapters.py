@@ -1,124 +1,167 @@
-"""The chapters: each one runs without torch, data or network, and types no number."""
+"""The chapters: their cells run, their code does what the package does, their prose is short."""
 
-from __future__ import annotations
-
+import ast
+import json
 import re
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
-from conftest import copy_project
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from cifar_study.training.robustness import SHAPES, TEST_SIDES, flattened
+from cifar_study import data
+from cifar_study.stages import STAGES
+from cifar_study.training.engine import Engine
+from cifar_study.training.model import Rescale, build_model
 
 PROJECT = Path(__file__).parent.parent
-CHAPTERS = [PROJECT / "index.qmd", *sorted((PROJECT / "chapters").glob("q*.qmd"))]
+QUESTIONS = [PROJECT / "index.qmd", *sorted((PROJECT / "chapters").glob("q*.qmd"))]
+APART = [PROJECT / "chapters" / name for name in ("extras.qmd", "methods.qmd")]
+TEXT = {path: path.read_text(encoding="utf-8") for path in (*QUESTIONS, *APART)}
 CELL = re.compile(r"^```\{python\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LITERAL = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`\{python\} ([^`]+)`")
-
-# Importing torch, opening a connection or reading a data set fails the chapter.
-GUARD = """
-import os, socket, sys
-sys.modules["torch"] = None
-os.environ["CIFAR_STUDY_DATA"] = "/nowhere"
-def refuse(*arguments, **options):
-    raise OSError("a chapter must not open a connection")
-socket.socket.connect = refuse
-"""
+# Settings, shapes and numbers of stages: what may be typed in the prose.
+SETTINGS = {20, 28, 30, 32, 36, 50, 64, 70, 90, 100, 150} | set(range(1, 12))
 
 
-# What a cell shows is printed, as far as it is text.
-SHOW = """
-import ast
-def show(name, *pieces):
-    space = {}
-    for piece in pieces:
-        tree = ast.parse(piece)
-        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-        exec(compile(tree, name, "exec"), space)
-        if last:
-            shown = eval(compile(ast.Expression(last.value), name, "eval"), space)
-            print(getattr(shown, "data", shown))
-"""
+def shown() -> str:
+    """What all cells and inline calls show, as far as it is text."""
+    parts = []
+    for text in TEXT.values():
+        space: dict[str, object] = {}
+        for match in re.finditer(rf"{CELL.pattern}|{INLINE.pattern}", text, CELL.flags):
+            *before, last = ast.parse(match[1] or match[2]).body
+            exec(ast.unparse(before), space)
+            if isinstance(last, ast.Expr):
+                value = eval(ast.unparse(last), space)
+                parts.append(str(getattr(value, "data", value)))
+            else:
+                exec(ast.unparse(last), space)
+    return "\n".join(parts)
 
 
-def execute(project: Path) -> str:
-    """Run every chapter in a namespace of its own, in one process, as imports take long."""
-    script = [GUARD, SHOW]
-    for chapter in CHAPTERS:
-        pieces = []
-        for match in re.finditer(
-            rf"{CELL.pattern}|{INLINE.pattern}", chapter.read_text(), CELL.flags
-        ):
-            cell, inline = match.groups()
-            pieces += [cell] if cell else [f"assert isinstance({inline}, str)", inline]
-        script.append(f"show({chapter.name!r}, *{pieces!r})")
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(script)], cwd=project, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_all_run_without_torch_data_and_network() -> None:
-    assert "Drawn once" not in execute(PROJECT)
-
-
-@pytest.mark.long
-def test_all_run_and_say_so_where_stages_are_missing_stale_or_damaged(tmp_path: Path) -> None:
-    copy = copy_project(tmp_path / "project")
-    for absent in (2, 8):
-        shutil.rmtree(copy / "cache" / f"stage-{absent}")
-    stages = copy / "cifar_study" / "stages.py"
-    four = "network=Network(blocks=FOUR_BLOCKS)"
-    assert four in stages.read_text()
-    stages.write_text(stages.read_text().replace(four, f"{four}, recipe=Recipe(momentum=0.8)"))
-    history = copy / "cache" / "stage-6" / "seed-0" / "history.csv"
+def test_cells_run_without_torch_and_data_and_name_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setenv("CIFAR_STUDY_DATA", "/nowhere")
+    text = shown()
+    assert "not trained yet" not in text
+    assert "nan" not in re.findall(r"\w+", text)
+    cache = tmp_path / "cache"
+    shutil.copytree(PROJECT / "cache", cache, ignore=shutil.ignore_patterns("stage-2", "stage-8"))
+    for seed in (0, 1, 2):
+        record = cache / f"stage-5/seed-{seed}/result.json"
+        content = json.loads(record.read_text())
+        content["configuration"]["recipe"]["momentum"] = 0.8
+        record.write_text(json.dumps(content))
+    history = cache / "stage-6/seed-0/history.csv"
     history.write_text(history.read_text().replace(",", ";", 3))
-    text = execute(copy)
-    assert "not trained yet" in text
-    # The photo, sizes, confusion, mistakes and filters.
-    assert text.count("Drawn once stage 8 is trained.") == 5
-    assert "Known once stage 8 is trained." in text  # what it says of the photo
-    assert "recipe.momentum 0.9 → 0.8" in text
-    assert "history.csv: is not the file that result.json was written with" in text
+    monkeypatch.setenv("CIFAR_STUDY_CACHE", str(cache))
+    text = shown()
+    for word in ("not trained yet", "momentum", "history.csv"):
+        assert word in text
 
 
-SIDES = {side for width, height, _ in SHAPES for side in (width, height)} | set(TEST_SIDES)
-SIDES |= {flattened(side) for side in (20, 32, 36)}
+def code(chapter: str) -> list[str]:
+    """The blocks of code that stand literally in a chapter."""
+    (text,) = (text for path, text in TEXT.items() if path.name.startswith(chapter))
+    return LITERAL.findall(text)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_types_no_number(chapter: Path) -> None:
-    prose = CELL.sub("", chapter.read_text())
-    prose = re.sub(r"\{[^}]*\}", "", INLINE.sub("", prose))  # attributes: ids, widths
-    # References, links, maths, and what is named in code.
-    prose = re.sub(r"@[\w-]+|\]\([^)]*\)|\$\$?[^$]+\$\$?|`[^`]*`", "", prose)
-    prose = prose.replace("CIFAR-10", "").replace("ResNet-20", "")
-    # Sides of pictures that the chapter on sizes measures are settings, not results.
-    sides = SIDES if chapter.stem == "q13-photo" else set()
-    assert {int(number) for number in re.findall(r"\d+", prose)} <= sides
+def run(text: str, **names: object) -> dict[str, object]:
+    space = {"nn": nn, "Rescale": Rescale, **names}
+    exec(text, space)
+    return space
 
 
-def test_every_question_has_its_chapter_in_the_book() -> None:
-    book = yaml.safe_load((PROJECT / "_quarto.yml").read_text())["book"]["chapters"]
-    listed = [name for entry in book if isinstance(entry, dict) for name in entry["chapters"]]
-    questions = [f"chapters/q{number:02}" for number in range(1, 15)]
-    assert [name[:12] for name in listed[:14]] == questions
-    assert listed[14:] == ["chapters/speed.qmd"]
-    assert all((PROJECT / name).exists() for name in listed)
+def assert_same_network(number: int, *layers: nn.Module) -> None:
+    """With the package's weights they give its bits, dropout and batch statistics too."""
+    built, model = build_model(STAGES[number].network, seed=3), nn.Sequential(*layers)
+    values = built.state_dict().values()
+    model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
+    pictures = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8)
+    for training in (True, False):
+        outputs = []
+        for network in (built, model):
+            torch.manual_seed(1)
+            outputs.append(network.train(training)(pictures))
+        assert torch.equal(*outputs)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_figures_and_tables_have_caption_and_text(chapter: Path) -> None:
-    for cell in CELL.findall(chapter.read_text()):
-        if "label: fig-" in cell:
-            assert "fig-cap:" in cell
-            assert "fig-alt:" in cell
-        if "label: tbl-" in cell:
-            assert "tbl-cap:" in cell
-    for attributes in re.findall(r"!\[[^\]]+\]\([^)]+\)\{([^}]*)\}", chapter.read_text()):
-        assert "fig-alt=" in attributes
+def test_networks_written_out_are_those_that_are_trained() -> None:
+    model = run(code("q03")[0])["model"]
+    assert_same_network(1, *model)
+    assert eval(code("q04")[0], {"model": model}) == 1180
+    pictures = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    answers = run(code("q05")[0], model=model, pictures=pictures)["probabilities"]
+    assert torch.allclose(answers.sum(1), torch.ones(2))
+    sizes = [(3, 20), (20, 40), (40, 80), (80, 160)]
+    space = run("".join(code("q09")))
+    two, block = run("".join(code("q09")[:2]))["model"], space["conv_block"]
+    assert_same_network(3, *two)
+    assert_same_network(4, Rescale(), block(3, 20), block(20, 40), nn.Flatten(), two[-1])
+    assert_same_network(5, *space["model"])
+    block, dense = run(code("q10")[0])["conv_block"], nn.Linear(640, 10)
+    assert_same_network(6, Rescale(), *(block(*size) for size in sizes), nn.Flatten(), dense)
+    block, rates = run(code("q11")[0])["conv_block"], re.findall(r"0\.\d", code("q11")[0])
+    blocks = [block(*size, float(rate)) for size, rate in zip(sizes, rates, strict=True)]
+    assert_same_network(7, Rescale(), *blocks, nn.Flatten(), dense)
+    blocks[-1][-2], dense = (eval(line, {"nn": nn}) for line in code("q12")[0].splitlines())
+    assert_same_network(8, Rescale(), *blocks, nn.Flatten(), dense)
+
+
+def test_the_two_loops_give_the_engines_bits() -> None:
+    stage, drawn, epochs = STAGES[1], data.synthetic(train=200, test=20), iter((1, 2))
+    engine, other = (Engine(stage.network, stage.recipe, drawn) for _ in range(2))
+
+    def batches(size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in other._order(next(epochs)).split(size):
+            yield other.train_images[batch].permute(0, 3, 1, 2), other.train_labels[batch]
+
+    loop = code("q06")[0].replace("range(150)", "range(2)")
+    # The engine's steps are fused: the same arithmetic in one call, rounded once less.
+    loop = loop.replace("momentum=0.9)", "momentum=0.9, fused=True)")
+    run(loop, model=other.model, batches=batches)
+    for epoch in (1, 2):
+        engine.train_epoch(epoch)
+    for mine, its in zip(other.model.parameters(), engine.model.parameters(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_pictures_are_loaded_and_parameters_saved_as_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(data, "load", partial(data.synthetic, 20, 10))
+    assert run(code("q01")[0])["data"].train_images.shape == (20, 32, 32, 3)
+    monkeypatch.chdir(tmp_path)
+    model = build_model(STAGES[8].network)
+    run(code("q12")[-1], model=model)
+    model.load_state_dict(load_file(PROJECT / "cache/stage-8/seed-0/model.safetensors"))
+
+
+def test_are_in_the_book_short_and_type_no_result() -> None:
+    book = yaml.safe_load((PROJECT / "_quarto.yml").read_text(encoding="utf-8"))["book"]
+    parts = [part["chapters"] for part in book["chapters"] if isinstance(part, dict)]
+    assert [PROJECT / name for part in parts for name in part] == [*QUESTIONS[1:], APART[0]]
+    words = {}
+    for path, text in TEXT.items():
+        assert all(len(block.splitlines()) <= 12 for block in LITERAL.findall(text))
+        assert all(len(caption.split()) <= 30 for caption in re.findall(r'-cap: "(.*)"', text))
+        prose = INLINE.sub("NUMBER", LITERAL.sub("", CELL.sub("", text)))
+        prose = re.sub(r"\{[#.][^}]*\}|^:+.*$|\|", " ", prose, flags=re.MULTILINE)
+        words[path] = len(re.findall(r"\S*\w\S*", prose))
+        if path in QUESTIONS:  # the others have other people's numbers and the benchmarks'
+            prose = re.sub(r"\$\$?[^$]+\$\$?|\]\([^)]*\)|`[^`]*`|CIFAR-10", "", prose)
+            assert {int(number) for number in re.findall(r"\d+", prose)} <= SETTINGS
+            assert path == QUESTIONS[0] or text.index("**Asked:**") < text.index("## Answer")
+    assert sum(words[path] for path in QUESTIONS) <= 4000
+    assert sum(words[path] for path in APART) <= 2000
