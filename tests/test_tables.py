@@ -142,7 +142,7 @@ def test_damaged_times_are_one_line_in_place(folder: Path, monkeypatch: pytest.M
 
 def test_nothing_is_noted_of_a_complete_study(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE)
-    assert tables.incomplete_note(*range(1, 12)).data == ""
+    assert tables.incomplete_note(*range(1, 12)).data == tables.incomplete_note().data == ""
 
 
 def test_a_note_has_a_line_for_each_kind_of_lack_with_the_command_that_helps(
@@ -166,6 +166,7 @@ def test_a_note_has_a_line_for_each_kind_of_lack_with_the_command_that_helps(
     assert "seeds 1 and 4 at 2/15; `python" in lines[1]
     assert "seed 0 stale: recipe.momentum 0.9 → 0.8; undo that change, or `python" in lines[2]
     assert "history.csv: can't be read" in lines[3].replace("\\", "")
+    assert len(commands(tables.incomplete_note())) == len(STAGES) - 1  # all but the damaged one
     absent, partial, anew = map(asked, commands(note))
     assert absent == [Run(1, root=study)]
     assert partial == [Run(3, seed, root=study) for seed in (1, 4)]
@@ -188,6 +189,7 @@ def test_other_results_are_shown_in_a_notice_with_their_own_commands(folder: Pat
     assert absent == [Run(1, root=folder, **trial)]
     assert partial == [Run(4, root=folder, **trial)]
     assert commands(tables.incomplete_note(3)) == []
+    assert rows(tables.incomplete_note()) == []
 
 
 def test_a_stale_trial_may_be_trained_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

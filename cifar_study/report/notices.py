@@ -19,32 +19,33 @@ def incomplete_note(*numbers: int) -> Markdown:
     """What keeps these stages from being complete, each on a line with the command that helps.
 
     Where the results shown are not the study's, a notice with their numbers stands before that.
-    Empty where all is complete and the study's.
+    Empty where all is complete and the study's. No numbers mean all stages of the study.
     """
+    kind, parts = ("note", [_other(numbers)]) if other_results() else ("warning", [])
     lines = [
-        f"**Stage {named(results.stage)}**: {line}"
-        for results in map(stage, numbers)
+        f"- **Stage {named(results.stage)}**: {line}"
+        for results in map(stage, numbers or (() if parts else STAGES))
         for line in _wanting(results)
     ]
-    parts = [_other(numbers)] if other_results() else []
-    parts += ["\n".join(f"- {line}" for line in lines)] if lines else []
+    parts += ["\n".join(lines)] if lines else []
     if not parts:
         return Markdown("")
-    kind, body = "note" if other_results() else "warning", "\n\n".join(parts)
+    body = "\n\n".join(parts)
     return Markdown(f"::: {{.callout-{kind}}}\n## About the runs behind this page\n\n{body}\n:::\n")
 
 
 def _other(numbers: tuple[int, ...]) -> str:
     """That these are not the study's results, and what they are."""
+    text = f"This page shows the results in {_code(_folder())}, not the study's, so its answer and "
     rows = []
     for results in map(stage, numbers):
         epochs = results.epochs if results.results else ABSENT
         rows.append((named(results.stage), epochs, results.test_accuracy, results.gap.bare))
+    if not rows:
+        return f"{text}judgements are left out."
     columns = ["stage", "trained for", "test accuracy", "gap, points"]
-    return (
-        f"This page shows the results in {_code(_folder())}, not the study's, so its answer and "
-        f"judgements are left out. The numbers:\n\n{markdown(rows, columns, columns[1:]).data}"
-    )
+    table = markdown(rows, columns, columns[1:]).data
+    return f"{text}judgements are left out. The numbers:\n\n{table}"
 
 
 def _wanting(results: StageResults) -> Iterator[str]:
