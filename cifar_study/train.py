@@ -118,9 +118,7 @@ def _train_many(runs: list[Run], options: argparse.Namespace) -> list[Run]:
     if name not in ("auto", "synthetic"):
         more += ["--data", str(Path(name).expanduser().resolve())]
     if options.scheduler:
-        from cifar_study.training.cluster import on_cluster
-
-        return many.train_all(runs, more, on_cluster(options.scheduler, runs[0].root))
+        return many.train_all(runs, more, many.on_cluster(options.scheduler, runs[0].root))
     from cifar_study.training.hardware import choose_device, cores
 
     load(name)  # decoded and checked once, before any job starts

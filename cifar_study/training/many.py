@@ -1,6 +1,8 @@
 """Many runs: each is one run's own command, in a process that ends with whoever asked for it."""
 
 import _thread
+import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -8,10 +10,12 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from asyncio import CancelledError
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from cifar_study.runs import PROJECT, RECORD, Run, read, read_record
 Submit = Callable[[Run, list[str], int], Future]
 SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # tells a child how many runs share the machine
 AGAIN = "run the same command again to go on"
-SECONDS = 15  # after which a cluster, a worker or a slow disk is waited for no longer
+INSTALL = "pip install -r requirements-cluster.txt"
 
 
 def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Submit]) -> list[Run]:
@@ -37,55 +41,46 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
     failed, bars = [], {}
     runs = [replace(run, root=run.root.resolve()) for run in runs]
     runs.sort(key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
-    old = {run: written(run.folder / RECORD) for run in runs}
+    # What a restart is to replace is no news of it.
+    old = {run: _written(run) if "--restart" in more else 0 for run in runs}
     with submitting as submit:
-        tell(f"{len(runs)} runs: starting, the first news takes some seconds")
+        _say(f"{len(runs)} runs: starting, the first news takes some seconds")
         waiting = futures = {submit(run, [*run.words(), *more], len(runs)): run for run in runs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for run in (futures[future] for future in (*done, *waiting)):
-                # What a restart is to replace is no news of it.
-                if "--restart" not in more or written(run.folder / RECORD) != old[run]:
+                if _written(run) != old[run]:
                     _show(run, bars)
             for future in done:
                 run = futures[future]
                 if run in bars:
                     bars[run].close()
-                text = f"complete in {run.folder}"
                 if problem := _problem(run, future):
                     failed.append(run)
-                    text = f"error: {problem}"
-                elif written(run.folder / RECORD) == old[run]:
-                    text = f"already {text}"
-                tell(f"{run}: {text}")
+                _say(f"{run}: " + (f"error: {problem}" if problem else f"complete in {run.folder}"))
     return failed
 
 
-def tell(text: str) -> None:
-    """Write a line beside the bars."""
+def _say(text: str) -> None:
     tqdm.write(one_line(text), file=sys.stderr)
 
 
-def written(path: Path) -> int:
-    """When a file was written last, in nanoseconds; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
+def _written(run: Run) -> int:
+    """When its record was written last, in nanoseconds; 0 where there is none."""
+    path = run.folder / RECORD
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _show(run: Run, bars: dict[Run, tqdm]) -> None:
-    """Show the epochs that a run has, in its bar from the first on; else in a line each."""
     with suppress(StudyError):  # said when the run has ended
-        if record := read_record(run.folder):
-            epochs = record["epochs_done"]
-            if run not in bars:
-                bars[run] = tqdm(total=run.planned, desc=str(run), initial=epochs, disable=None)
-                bars[run].n = 0 if bars[run].disable else epochs
-            if bars[run].disable and epochs > bars[run].n:
-                tell(f"{run}: epoch {epochs}/{run.planned}")
-            bars[run].n = epochs
-            bars[run].refresh()
+        epochs = (read_record(run.folder) or {"epochs_done": 0})["epochs_done"]
+        if run not in bars:
+            bars[run] = tqdm(total=run.planned, desc=str(run), initial=epochs, disable=None)
+            bars[run].n = 0
+        if bars[run].disable and epochs > bars[run].n:
+            _say(f"{run}: epoch {epochs}/{run.planned}")
+        bars[run].n = epochs
+        bars[run].refresh()
 
 
 def _problem(run: Run, future: Future) -> str:
@@ -93,21 +88,12 @@ def _problem(run: Run, future: Future) -> str:
     try:
         problem = future.result()
         settle(run)
-        end = time.monotonic() + SECONDS  # in which a shared folder shows what is new
-        while not problem:
-            state = result.state if (result := read(run)) else "without a result"
-            if state == "complete":
-                break
-            if time.monotonic() > end:
-                return f"{run.folder} is {state}; {AGAIN}"
-            time.sleep(1)
+        state = result.state if (result := read(run)) else "without a result"
     except StudyError as error:
         return str(error)
-    except CancelledError:
-        return f"the scheduler has gone; start it and its workers, and {AGAIN}"
-    except Exception as error:  # whatever Dask raises, as KilledWorker
+    except (Exception, CancelledError) as error:  # whatever Dask raises, as KilledWorker
         return f"{type(error).__name__} ({reason(error)}); {AGAIN}"
-    return problem
+    return problem or ("" if state == "complete" else f"{run.folder} is {state}; {AGAIN}")
 
 
 @contextmanager
@@ -115,22 +101,110 @@ def here(jobs: int, threads: int) -> Iterator[Submit]:
     """Commands on this machine: ``jobs`` at a time with ``threads`` each."""
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
-
-        def submit(_: Run, words: list[str], runs: int) -> Future:
-            return pool.submit(command, words, threads, min(jobs, runs), lambda: not stop.is_set())
-
         try:
-            yield submit
+            yield lambda _, words, runs: pool.submit(
+                command, words, threads, min(jobs, runs), lambda: not stop.is_set()
+            )
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
 
 
-def on_cluster(address: str, root: Path) -> AbstractContextManager[Submit]:
-    """As :func:`cifar_study.training.cluster.on_cluster`."""
-    from cifar_study.training import cluster
+@contextmanager
+def on_cluster(address: str, root: Path) -> Iterator[Submit]:
+    """Commands on the workers of a Dask scheduler, which see ``root`` and the project as we do."""
+    try:
+        import cloudpickle
+        import distributed
+    except ImportError as error:
+        raise StudyError(f"--scheduler: {reason(error)}; run: {INSTALL}") from None
+    for name in ("distributed", "distributed.client"):  # what goes wrong is said here, once
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no scheduler has this module
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        client = distributed.Client(address, timeout=10, set_as_default=False)
+    except Exception as error:  # of a wrong protocol, of tls:// without settings, or no answer
+        why = f"no scheduler answers ({reason(error)}); start one with: dask scheduler"
+        raise StudyError(f"--scheduler {address}: {why}") from None
+    with client, tempfile.NamedTemporaryFile(dir=root, prefix=".", suffix=".unfinished") as shared:
+        _refuse_versions(client.get_versions(), address)
+        start = f"start some with: dask worker {address} --nthreads 1"
+        try:
+            client.wait_for_workers(1, timeout=15)
+        except TimeoutError:
+            raise StudyError(f"--scheduler {address}: has no worker; {start}") from None
+        watching = threading.Thread(target=_watch, args=(client, start), daemon=True)
+        watching.start()
+        workers, asked, seen = client.scheduler_info()["workers"], version(), shared.name
+        pool, hosts = client.get_executor(pure=False), Counter(w["host"] for w in workers.values())
 
-    return cluster.on_cluster(address, root)
+        def submit(run: Run, words: list[str], runs: int) -> Future:
+            path, old = run.folder / RECORD, _written(run)
+            beside = {host: min(runs, count) for host, count in hosts.items()}
+            # A function without a name is sent with all it takes, one with a name by that.
+            return pool.submit(lambda: worker_command(words, path, old, asked, seen, beside))
+
+        yield submit
+
+
+def _refuse_versions(versions: dict, address: str) -> None:
+    """Other releases of Dask or Python can't read what they are sent, or never answer."""
+    nodes = {"the scheduler": versions["scheduler"], **versions["workers"]}
+    named = {name: node["packages"] for name, node in nodes.items()}
+    ours = versions["client"]["packages"]
+    for name, theirs in named.items():
+        for package, length in (("distributed", None), ("python", 2)):
+            there, we = (each[package].split(".")[:length] for each in (theirs, ours))
+            if there != we:
+                what = f"{name} has {package} {'.'.join(there)}, and we {'.'.join(we)}"
+                raise StudyError(f"--scheduler {address}: {what}; there and here: {INSTALL}")
+
+
+def _watch(client, start: str) -> None:
+    """Say which workers leave and which come, for as long as the client lives."""
+    known = None
+    while client.status == "running":
+        with suppress(Exception):  # the runs' futures say what is wrong with the scheduler
+            there = set(client.scheduler_info()["workers"])
+            for name in there ^ (there if known is None else known):
+                left = f"has left; its run goes on where another one is; {start}"
+                _say(f"worker {name} {'is there' if name in there else left}")
+            known = there
+        time.sleep(2)
+
+
+def worker_command(
+    words: list[str], path: Path, old: int, asked: str, shared: str, beside: dict[str, int]
+) -> str:
+    """On a worker: the command for as long as client and worker live; what went wrong."""
+    from distributed import get_worker
+    from distributed.worker import WORKER_ANY_RUNNING
+
+    worker = get_worker()
+    key = worker.get_current_task()
+    if version() != asked:
+        what = "has another version of the project, or none,"
+        return f"worker {worker.address} {what} in {PROJECT}; share that folder"
+    if not Path(shared).exists():
+        return f"worker {worker.address} does not see {Path(shared).parent}; share that folder"
+    if path.exists() and path.stat().st_mtime_ns != old:  # a worker that died began anew
+        words = [word for word in words if word != "--restart"]
+
+    def wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        asked_for = task is not None and task.state == "executing"
+        return asked_for and worker.status in WORKER_ANY_RUNNING
+
+    return command(words, 1, beside.get(worker.ip, 1), wanted)
+
+
+def version() -> str:
+    """A digest of the package's sources."""
+    sources = sorted((PROJECT / "cifar_study").rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[], bool]) -> str:
@@ -155,8 +229,7 @@ def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[]
         last = log.read().decode(errors="replace").strip().rpartition("\n")[2]
     if status in (0, 2):
         return last.removeprefix("error: ") if status else ""
-    why = last if status > 0 else signal.Signals(-status).name
-    return f"its process died ({why}); {AGAIN}"
+    return f"its process died ({last if status > 0 else signal.Signals(-status).name}); {AGAIN}"
 
 
 def _end_with_input() -> None:
