@@ -1,24 +1,14 @@
-# make report    the report in _book/, by Quarto where it is, else as the plain edition
-# make preview   the report in a browser; what is saved shows at once
-# make pdf       the report as report.pdf
-# make train     trains a stage: make train STAGE=4, or STAGES="4 5", ARGS="--epochs 3 --limit 5000"
-# make test      every test
-# All set up what they need in .venv/ and leave nothing else behind.
+# Says what each target does: make help. All set up what they need in .venv/ and leave nothing else.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Its bars where there is a terminal: what training needs takes minutes.
 QUIET := $(shell [ -t 2 ] || echo --quiet)
-PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check
-# What rendering needs; versions are those of requirements.txt.
-REPORT := numpy scipy safetensors matplotlib pandas tabulate pyarrow pillow \
-  ipykernel ipython nbclient nbformat PyYAML pypandoc_binary
-# What training needs on top, its pictures included.
-TRAIN := torch torchvision timm filelock tqdm huggingface_hub scikit-image
-
-# A worker a core; the tests of a file stay together, as they share what is costly.
-SIDE_BY_SIDE := --numprocesses logical --dist loadfile --no-loadscope-reorder
+# What is needed is named in pyproject.toml, the versions are those of requirements.txt.
+PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --constraint requirements.txt
+# A worker a core; what one has left when the other is through is shared.
+SIDE_BY_SIDE := --numprocesses logical --dist worksteal
 
 LOG := $(VENV)/quarto-cli.log
 QUARTO = $$(command -v quarto || echo $(BIN)/quarto)
@@ -27,18 +17,31 @@ NEEDS_QUARTO = command -v $(QUARTO) >/dev/null || { \
 # 0: the book is of what is here now; 2: no render can succeed, and Quarto removes the book first.
 CHECK = $(BIN)/python chapters/fresh.py check
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
+# As Quarto does: the line of _environment.local, unless the variable is set.
+LOCAL_CACHE := $(shell sed -n 's/^CIFAR_STUDY_CACHE=//p' _environment.local 2>/dev/null)
+ifneq ($(LOCAL_CACHE),)
+export CIFAR_STUDY_CACHE ?= $(LOCAL_CACHE)
+endif
 
-# By another name, as `make -n` runs what names MAKE itself.
-AGAIN = $(MAKE) --no-print-directory
-
-.PHONY: report plain preview pdf train asked test browser test-fast lint bench clean
+.PHONY: help report plain preview pdf train asked test test-long browser lint bench clean
 .DEFAULT_GOAL := report
 
-GET_QUARTO = [ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
-  && { $(PIP) --constraint requirements.txt quarto-cli >$(LOG).part 2>&1 && rm $(LOG).part \
-  || { mv $(LOG).part $(LOG); false; }; }
+help:
+	@echo "make report     the report in _book/, by Quarto; where there is none, as make plain"
+	@echo "make plain      the report as one file to hand in, report.html, without Quarto"
+	@echo "make preview    the report in a browser; what is saved shows at once"
+	@echo "make pdf        the report as report.pdf"
+	@echo 'make train      a stage: make train STAGE=4, or STAGES="4 5", ARGS="--epochs 3 --cache mine"'
+	@echo "make test       the tests; make test-long those that take long and seldom break"
+	@echo "make lint       style, and which folder imports which"
+	@echo "make bench      how long an epoch takes here, and in two other loops"
+	@echo "make clean      removes what renders leave"
 
 # The package quarto-cli downloads Quarto from a code host while it installs, so it is tried once.
+GET_QUARTO = [ ! -e $(LOG) ] && echo "no quarto on the path: trying the package quarto-cli" \
+  && { $(PIP) --requirement requirements-quarto.txt >$(LOG).part 2>&1 && rm $(LOG).part \
+  || { mv $(LOG).part $(LOG); false; }; }
+
 report: $(VENV)/.report
 	@$(CHECK); found=$$?; [ $$found -lt 2 ] || exit 2; \
 	if [ $$found = 0 ]; then echo "_book is up to date"; \
@@ -46,13 +49,12 @@ report: $(VENV)/.report
 	then $(QUARTO) render; \
 	else \
 	  echo "No Quarto on the path, and its download failed (see $(LOG); remove it to try again):" \
-	    "making the plain edition"; \
-	  $(AGAIN) plain; \
+	    "making the plain edition, report.html"; \
+	  $(BIN)/python -m plain; \
 	fi
 
 plain: $(VENV)/.report
 	@$(BIN)/python -m plain
-	@find _book -mindepth 1 -not -path _book/index.html -delete  # an earlier book of Quarto's
 
 preview: $(VENV)/.report
 	@$(NEEDS_QUARTO)
@@ -75,7 +77,10 @@ asked:
 	  echo 'say which: make train STAGE=4, or STAGES="4 5", or STAGES=all' >&2; exit 2; }
 
 test: $(VENV)/.all browser
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long"
+
+test-long: $(VENV)/.all browser
+	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m long
 
 # A Chromium on the path, else Playwright's own download, else the distribution's package.
 browser: $(VENV)/.all
@@ -87,18 +92,14 @@ browser: $(VENV)/.all
 	echo "No Chromium on the path, and none could be installed (see $(VENV)/browser.log):" \
 	  "the tests in a browser are skipped"
 
-test-fast: $(VENV)/.all
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not long and not browser"
-
 lint: $(VENV)/.all
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache
 
+# Fills cache/epoch-times.json; an hour on one core with nothing beside it.
 BENCH := .venv-bench
-
-# Fills cache/speed-….json, named after the processor; half an hour on two cores.
 bench: $(VENV)/.all $(BENCH)/.all
-	@$(BIN)/python -m benchmarks.speed
-	@$(BIN)/python -m benchmarks.speed --scaling
+	@$(BIN)/python -m benchmarks.epochs
+	@$(BIN)/python -m benchmarks.compare
 
 $(BENCH)/.all: benchmarks/requirements.txt
 	@echo "setting up $(BENCH) with Keras on TensorFlow, for make bench alone"
@@ -107,8 +108,8 @@ $(BENCH)/.all: benchmarks/requirements.txt
 	@touch $@
 
 clean:
-	rm -rf _book _pdf report.pdf .quarto _freeze site_libs index_files chapters/*_files
-	rm -f $(patsubst %.qmd,%.html,$(wildcard *.qmd chapters/*.qmd)) *.quarto_ipynb chapters/*.quarto_ipynb
+	rm -rf _book _pdf report.html report.pdf .quarto _freeze site_libs index_files chapters/*_files
+	rm -f $(patsubst %.qmd,%.html,$(wildcard *.qmd chapters/*.qmd)) *.quarto_ipynb* chapters/*.quarto_ipynb*
 
 RECENT = import sys; sys.exit(sys.version_info < (3, 11))
 OLD = echo "make needs Python 3.11 or newer, and $(1) is none: make $(or $(MAKECMDGOALS),report)" \
@@ -122,19 +123,18 @@ $(VENV)/.works:
 	@$(BIN)/python -c "$(RECENT)" || { $(call OLD,the Python of $(VENV)/ (remove it)); }
 	@touch $@
 
-$(VENV)/.report: requirements.txt | $(VENV)/.works
+NEEDS := requirements.txt pyproject.toml
+$(VENV)/.report: $(NEEDS) | $(VENV)/.works
 	@echo "setting up $(VENV) for rendering"
-	@$(PIP) --constraint requirements.txt $(REPORT)
+	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.train: requirements.txt | $(VENV)/.works
+$(VENV)/.train: $(NEEDS) | $(VENV)/.works
 	@echo "setting up $(VENV) for training (several gigabytes: torch)"
-	@$(PIP) --constraint requirements.txt $(REPORT) $(TRAIN)
+	@$(PIP) --editable ".[train]"
 	@touch $(VENV)/.report $@
 
-# quarto-cli fetches Quarto while it installs and is tried on its own.
-$(VENV)/.all: requirements.txt requirements-cluster.txt | $(VENV)/.works
+$(VENV)/.all: $(NEEDS) | $(VENV)/.works
 	@echo "setting up $(VENV) with everything (several gigabytes: torch)"
-	@grep -v quarto-cli requirements.txt > $(VENV)/requirements.txt
-	@$(PIP) --requirement $(VENV)/requirements.txt --requirement requirements-cluster.txt
+	@$(PIP) --editable ".[train,cluster,test]"
 	@touch $(VENV)/.report $(VENV)/.train $@
