@@ -10,7 +10,8 @@ local book      -- what the JSON holds
 local function resolve_path(chapter, source)
   if source:sub(1, #book.pictures) == book.pictures then return source end
   local folder = source:sub(1, 1) == '/' and '' or pandoc.path.directory(chapter.path) .. '/'
-  return pandoc.path.normalize(book.root .. '/' .. folder .. source)
+  local path = pandoc.path.normalize(book.root .. '/' .. folder .. source)
+  return (path:gsub('[^/]+/%.%./', ''))
 end
 
 -- Where a picture lies, as `file:/…`, which the build replaces by its content.
