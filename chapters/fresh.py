@@ -25,46 +25,32 @@ SHOWN = os.environ.get("CIFAR_STUDY_CACHE", "")  # the results that are reported
 NEEDED = ("numpy", "scipy", "pandas", "matplotlib", "PIL", "safetensors", "tabulate", "ipykernel")
 OTHER_RESULTS = "other-results: true\n"  # hides the answers that are the study's alone
 
-ELSEWHERE = {"data", "tests", "plain", "benchmarks"}  # not looked at, so a cell that reads there is
-UNSEEN = re.compile(  # what a render writes, or no cell reads
-    r"(^|/)(\.|__pycache__/|checkpoint-)|^(_book|_freeze|_pdf|site_libs)/|^[^/]+\.(html|pdf|docx)$"
-    r"|_files/|\.(lock|quarto_ipynb)$"
+UNSEEN = re.compile(  # folders that are not looked at, what a render writes, what no cell reads
+    r"(^|/)(\.|__pycache__/|checkpoint-)|^(_book|_freeze|_pdf|site_libs|data|tests|plain|benchmarks)/"
+    r"|_files/|(?<!keyboard)\.(html|pdf|docx|lock|quarto_ipynb)$"
 )
-CELL = re.compile(r"^```+ *\{python\}.*?\n(.*?)^```", re.M | re.S)
-SHOWN_ONLY = re.compile(r"^#\| *eval: *false", re.M)
-READS = re.compile(  # a call that may read a file, and the text that it begins with, if one
-    r"""(?:\b(?:open|read\w*|load\w*|\w*glob|\w+dir|url\w+|Path)\((?!\s*\))|^ *[!%]|sys\.path)"""
-    r"""(?:\s*["']([^"'\n]*)["'])?""",
+CELL = re.compile(r"^```+ *\{python\}.*?^```", re.M | re.S)
+READS = re.compile(  # what may read a file, unless it begins with a name of one that is looked at
+    r"""\b(?:open|read\w*|load\w*|\w*glob|\w+dir|url\w+|Path)\("""
+    r"""(?!\)|\s*["'](?![/.~]|\w+:|(?:data|tests|plain|benchmarks)/))|^ *[!%]|sys\.path""",
     re.M,
 )
 
 
 def look() -> tuple[set[Path], set[Path], set[Path]]:
     """The files that cells can see; of them the chapters, and those that may read others."""
-    tops = [top for top in Path().iterdir() if top.name not in ELSEWHERE]
-    tops = [top for top in tops if not (UNSEEN.search(f"{top}/") or (top / "pyvenv.cfg").exists())]
+    tops = [top for top in Path().iterdir() if not UNSEEN.search(f"{top}/")]
+    tops = [top for top in tops if not (top / "pyvenv.cfg").exists()]
     files = {path for top in tops for path in (top, *top.rglob("*")) if path.is_file()}
     files = {path for path in files if not UNSEEN.search(path.as_posix())}
-    texts = {path: read(path) for path in files if path.suffix in (".qmd", ".md")}
-    book = "".join(map(read, Path().glob("_quarto*.yml")))
-    chapters = {path for path in texts if path.as_posix() in book}
-    unsure = {path for path, text in texts.items() if reads_elsewhere(text, files)}
-    unsure = unsure if unsure <= chapters else chapters  # any of them may include what is none
+    book = "".join(map(Path.read_text, Path().glob("_quarto*.yml")))
+    sources = {path: path.read_text("utf-8") for path in files if path.suffix == ".qmd"}
+    chapters = {path for path in sources if path.as_posix() in book}
+    unsure = {path for path in sources if READS.search("\n".join(CELL.findall(sources[path])))}
     if SHOWN:
         files |= {path for path in Path(SHOWN).rglob("[!.]*") if path.is_file()}
-    return files, chapters, unsure
-
-
-def read(path: Path) -> str:
-    """A file's text, as well as it can be read."""
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def reads_elsewhere(text: str, files: set[Path]) -> bool:
-    """Whether a cell may read what is not among these files and folders of the project."""
-    cells = [cell for cell in CELL.findall(text) if not SHOWN_ONLY.search(cell)]
-    known = files | {folder for path in files for folder in path.parents} - {Path()}
-    return any(Path(name) not in known for name in READS.findall("\n".join(cells)))
+    # Any chapter may include what is none.
+    return files, chapters, unsure if unsure <= chapters else chapters
 
 
 def digest(files: set[Path]) -> str:
@@ -85,9 +71,7 @@ def everything() -> str:
 
 def before() -> None:
     """Delete results that were made from something else, and note what they are made from now."""
-    prepare()
-    for chapter in (*Path().glob("*.qmd"), *Path("chapters").glob("*.qmd")):
-        chapter.with_suffix(".html").unlink(missing_ok=True)  # of a render that was killed
+    tell_of_other_results()
     files, chapters, unsure = look()
     inputs, noted = digest(files - chapters), FROZEN / "cells"  # Quarto looks at chapters itself
     if not noted.exists() or noted.read_text() != inputs:
@@ -108,36 +92,36 @@ def after() -> None:
 
 def check() -> None:
     """End with status 0 where the book was rendered whole from what is here now, else with 1."""
-    refuse_what_no_render_can_use()
     sys.exit(not (STAMP.exists() and STAMP.read_text() == everything()))
 
 
 def show_digest() -> None:
-    """Print the hash of everything."""
-    prepare()
+    """Print the hash of everything, for the plain edition."""
+    tell_of_other_results()
     print(everything())
 
 
-def prepare() -> None:
-    """Tell the pages, in a file of Quarto's, whether results are shown that are not the study's."""
-    refuse_what_no_render_can_use()
+def tell_of_other_results() -> None:
+    """Write metadata of the pages where results are shown that are not the study's."""
     sys.path.insert(0, str(Path.cwd()))
-    from cifar_study.errors import StudyError
+    from cifar_study.report import facts  # here, as it takes a second
 
-    try:
-        from cifar_study.report import facts  # here, as it takes a second
-
-        text = OTHER_RESULTS * facts.other_results()
-    except StudyError as error:  # of an entry among the stages
-        refuse(str(error))
+    others = facts.other_results()
     for path in (Path("_metadata.yml"), Path("chapters", "_metadata.yml")):
-        there = read(path) if path.exists() else ""
-        if there in ("", OTHER_RESULTS) and there != text:  # of somebody else, it stays
-            path.write_text(text) if text else path.unlink()
+        if others and not path.exists():
+            path.write_text(OTHER_RESULTS)
+        elif not others and path.exists() and path.read_text() == OTHER_RESULTS:
+            path.unlink()
 
 
-def refuse_what_no_render_can_use() -> None:
-    """End with status 2 where a package is missing, or the results that are to be shown."""
+def refuse(why: str) -> NoReturn:
+    """End with one line and status 2: no render can succeed."""
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    steps = {"before": before, "after": after, "check": check, "digest": show_digest}
     if missing := [package for package in NEEDED if not find_spec(package)]:
         refuse(
             f"{sys.executable} lacks {', '.join(missing)}; run: make report, or: "
@@ -145,19 +129,7 @@ def refuse_what_no_render_can_use() -> None:
         )
     if SHOWN and not next(Path(SHOWN).glob("stage-*/seed-*"), None):
         refuse(f"CIFAR_STUDY_CACHE={SHOWN}: no results there; name a folder that holds some")
-
-
-def refuse(why: str) -> NoReturn:
-    """End with one line and status 2."""
-    print(f"error: {why}", file=sys.stderr)
-    sys.exit(2)
-
-
-if __name__ == "__main__":
-    steps = {"before": before, "after": after, "check": check, "digest": show_digest}
-    if len(sys.argv) != 2 or sys.argv[1] not in steps:
-        refuse(f"say one of: chapters/fresh.py {', '.join(steps)}")
     try:
         steps[sys.argv[1]]()
     except OSError as failed:
-        refuse(f"{failed.filename}: {failed.strerror}; move it away, or allow writing there")
+        refuse(f"{failed.filename}: {failed.strerror}; mend that, and render again")

@@ -49,7 +49,7 @@
   const largest = make("p");
 
   // What one stage is, and what it makes of the picture.
-  const about = make("div", { className: "growth-about" });
+  const about = make("p", { className: "growth-about" });
   const seen = make("canvas");
   seen.setAttribute("role", "img");
   const caption = make("figcaption");
@@ -69,8 +69,7 @@
     make("div", { className: "growth-play" }, play, largest), about,
     make("div", { className: "net-card" }, make("figure", {}, seen, caption), bars.table),
     hint, maps, close);
-  const root = make("div", { className: "net growth" }, take, status, shown,
-    ...data.missing.map((textContent) => make("p", { textContent })));
+  const root = make("div", { className: "net growth" }, take, status, shown);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Watch it grow");
 
@@ -140,10 +139,10 @@
   }
 
   function showStage() {
-    const { number, title, about: sentences } = stages[place];
+    const { number, title, about: words } = stages[place];
     const { small, shares, best, maps: yielded } = answers[place];
     steps[place].radio.checked = true;
-    about.replaceChildren(...sentences.map((textContent) => make("p", { textContent })));
+    about.textContent = words;
     pictures.draw(seen, small);
     caption.textContent = `It sees ${size(small.width, small.height)} pixels`;
     seen.setAttribute("aria-label", caption.textContent);

@@ -67,8 +67,8 @@ const networks = (() => {
       const [filter, bias] = weights(shape);
       return (x) => tf.fused.conv2d({ x, filter, bias, activation, strides: 1, pad: "same" });
     },
-    maxPooling: ({ size: side }) => (x) => tf.maxPool(x, side, side, "valid"),
-    globalAverage: () => (x) => tf.mean(x, [1, 2], true),
+    pooling: ({ size: side }) => (x) => tf.maxPool(x, side, side, "valid"),
+    average: () => (x) => tf.mean(x, [1, 2], true),
     dense({ shape }, weights) {
       const [matrix, bias] = weights(shape);
       return (x) => tf.add(tf.matMul(tf.reshape(x, [x.shape[0], -1]), matrix), bias);
@@ -125,7 +125,7 @@ const networks = (() => {
       const maps = [];
       for (const { kind, run } of layers) {
         x = run(x);
-        if (kind === "maxPooling" || kind === "globalAverage") maps.push(x);
+        if (kind === "pooling" || kind === "average") maps.push(x);
       }
       return {
         shares: tf.softmax(x).dataSync(),

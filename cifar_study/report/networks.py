@@ -1,16 +1,14 @@
 """What every stage's network makes of the same pictures: as a figure, and run in the page itself.
 
-``chapters/networks.js`` builds the networks again from the description of their layers, with
-TensorFlow.js, and runs them in the reader's browser. The library and the weights are parts that
-the page names: the edition as one file holds them, and ``chapters/works_from_file.py`` writes
-them to files beside Quarto's pages.
+``chapters/networks.js`` builds the networks again, with TensorFlow.js, from the description of
+their layers. The library and the weights are parts that the page names: the edition as one file
+holds them, ``chapters/works_from_file.py`` writes them to files beside Quarto's pages.
 """
 
-import base64
 import io
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,9 @@ from PIL import Image
 from cifar_study.errors import StudyError, reading
 from cifar_study.layers import count_layers
 from cifar_study.report import facts
-from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, note, noted, show_image
-from cifar_study.runs import Result, in_project
-from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, Network, Stage
+from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
+from cifar_study.runs import MODEL, Result, in_project
+from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, Network
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures, side by side in figures/shown.png
 # The free photographs that a reader can try (figures/sample-….jpg), and the class of each.
@@ -76,26 +74,19 @@ def watch(label: str) -> Markdown:
 
     It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
     """
-    trained, stages, missing = _trained(), [], []
-    for before, result in pairwise([None, *trained.values()]):
-        try:
-            if isinstance(result.run.stage.network, Network):  # others can't be run there
-                stages.append(_described(result, before))
-        except StudyError as error:
-            missing.append(str(error))
-    if not stages:
-        return note(missing[0]) if missing else Markdown("")
+    trained = _trained()
+    if not trained:
+        return Markdown("")
     data = {
         "figure": label,
         "classes": CLASSES,
         "side": SIDE,
-        "stages": stages,
+        "stages": [_described(result) for result in trained.values()],
         "choices": list(_choices()),
         "start": _start(trained),
-        "missing": missing,
     }
     colours = f"--right-colour: {RIGHT}; --wrong-colour: {WRONG}; --other-colour: {OTHER}"
-    needed = [*LIBRARY, *(f"stage-{stage['number']}" for stage in stages)]
+    needed = [*LIBRARY, *(f"stage-{number}" for number in trained)]
     parts = "\n".join(f'<script type="text/plain" data-once="{part}"></script>' for part in needed)
     scripts = "".join(chapter_file(f"{name}.js") for name in ("networks", "pictures", "growth"))
     return Markdown(
@@ -106,60 +97,37 @@ def watch(label: str) -> Markdown:
 
 
 def _trained() -> dict[int, Result]:
-    """The first seed's result of each stage, by number, where it is of CIFAR-10."""
+    """The first seed's result of each stage, by number, where a page can run its network."""
     results = {number: facts.stage(number).first for number in STAGES}
     return {
         number: result
         for number, result in results.items()
-        if result and result.run.data == "cifar10" and not result.state.startswith("stale")
+        if result
+        and not result.state.startswith("stale")
+        and result.run.data == "cifar10"
+        and isinstance(result.run.stage.network, Network)
+        and (result.run.folder / MODEL).exists()  # git keeps that of seed 0 alone
     }
 
 
-def _described(result: Result, before: Result | None) -> dict[str, Any]:
+def _described(result: Result) -> dict[str, Any]:
     """What the page has to know of a stage."""
-    stage = result.run.stage
+    stage, results = result.run.stage, facts.stage(result.run.number)
+    about = (
+        f"{results.parameters} parameters. After {results.epochs} it classifies "
+        f"{results.test_accuracy} of the test pictures correctly"
+    )
+    if len(results.results) > 1:
+        about += f" (mean of {facts.seeds(stage.number)} seeds; this is the first)"
+    if stage.network.input_size is None:
+        about += ". It takes pictures of any shape: give it one that is not square"
     return {
         "number": stage.number,
         "title": stage.title,
         "side": stage.network.input_size,
         "layers": [layer for layer, _ in layers(stage.network, result.model())],
-        "about": list(_about(result, before)),
+        "about": f"{about}.",
     }
-
-
-def _about(result: Result, before: Result | None) -> Iterator[str]:
-    """Sentences on a stage: how it ended, what was changed for it, and what to look for."""
-    stage, results = result.run.stage, facts.stage(result.run.number)
-    seeds = facts.seeds(stage.number)
-    yield (
-        f"{results.parameters} parameters. After {results.epochs} it classifies "
-        f"{results.test_accuracy} of the test pictures correctly"
-        + f" (mean of {seeds} seeds; this is the first)" * (len(results.results) > 1)
-        + "."
-    )
-    if before and (changed := "; ".join(changes(before.run.stage, stage))):
-        yield f"Changed from stage {before.run.number}: {changed}."
-    if len(np.unique(result.predictions()[0].argmax(1))) == 1:
-        yield "Try several pictures: what does it say of each?"
-    if stage.network.input_size is None:
-        yield "It takes pictures of any shape: give it one that is not square."
-
-
-def changes(before: Stage, stage: Stage) -> Iterator[str]:
-    """The settings that are others in a stage than in the one before, as ``filters 5 → 20``."""
-    old, new = _settings(before), _settings(stage)
-    yield from (f"{name} {old[name]} → {new[name]}" for name in new if old[name] != new[name])
-
-
-def _settings(stage: Stage) -> dict[str, str]:
-    """A stage's settings by name; what all blocks share is said once."""
-    blocks = getattr(stage.network, "blocks", ())
-    settings = {"filters": [block.filters for block in blocks]}
-    for name in ("activation", "pool", "batch_norm", "dropout"):
-        settings[name] = list(dict.fromkeys(getattr(block, name) for block in blocks))
-    settings["input_size"] = [getattr(stage.network, "input_size", SIDE)]
-    settings |= {name: [value] for name, value in vars(stage.recipe).items()}
-    return {name: ", ".join(map(str, values)) or "none" for name, values in settings.items()}
 
 
 def layers(
@@ -177,10 +145,7 @@ def layers(
             about = {"kind": "convolution", "shape": weight.shape, "activation": block.activation}
             yield about, (weight, bias)
         average = block.pool == "global"
-        yield (
-            {"kind": "globalAverage"} if average else {"kind": "maxPooling", "size": block.pool},
-            (),
-        )
+        yield {"kind": "average"} if average else {"kind": "pooling", "size": block.pool}, ()
     # PyTorch flattens channels first, TensorFlow last.
     dense = weights["dense.weight"].reshape(-1, *count_layers(network)[-2].shape)
     dense = dense.transpose(2, 3, 1, 0).reshape(-1, network.classes)
@@ -207,8 +172,7 @@ def packed(arrays: Iterable[tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Weights and biases as little-endian bytes.
 
     First, for each layer, a scale and a bias for each filter or class, ``float32``; then the
-    weights of each as ``int16``, to be multiplied by those scales: of the same size as
-    ``float16``, and closer.
+    weights of each as ``int16``, to be multiplied by those scales.
     """
     exact, rounded = b"", b""
     for weight, bias in arrays:
@@ -223,10 +187,10 @@ def part(name: str) -> str:
     """The text of what a page names: a file of the library, or a stage's weights in base64."""
     if file := LIBRARY.get(name):
         content = (in_project("chapters") / "tensorflow" / file).read_bytes()
-        return in_base64(content) if file.endswith(".wasm") else content.decode()
+        return b64encode(content).decode() if file.endswith(".wasm") else content.decode()
     result = facts.stage(int(name.removeprefix("stage-"))).first
     described = layers(result.run.stage.network, result.model())
-    return in_base64(packed(arrays for _, arrays in described if arrays))
+    return b64encode(packed(arrays for _, arrays in described if arrays)).decode()
 
 
 def _start(trained: dict[int, Result]) -> int:
@@ -245,11 +209,11 @@ def _choices() -> Iterator[dict[str, str]]:
     for picture, place in zip(_test_pictures(), SHOWN, strict=True):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        address = f"data:image/png;base64,{in_base64(buffer.getvalue())}"
+        address = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
         yield {"name": f"{_truth(place)}, test picture", "truth": _truth(place), "address": address}
     for name, truth in SAMPLES.items():
         content = (in_project("figures") / f"sample-{name}.jpg").read_bytes()
-        address = f"data:image/jpeg;base64,{in_base64(content)}"
+        address = f"data:image/jpeg;base64,{b64encode(content).decode()}"
         yield {"name": name, "truth": truth, "address": address}
 
 
@@ -263,11 +227,6 @@ def _test_pictures() -> list[Image.Image]:
 
 def _truth(place: int) -> str:
     return CLASSES[place * len(CLASSES) // TEST]  # test pictures are in the order of their classes
-
-
-def in_base64(content: bytes) -> str:
-    """Bytes as text, for a page."""
-    return base64.b64encode(content).decode()
 
 
 def in_script(data: Any) -> str:
