@@ -2,494 +2,333 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
+import os
 import pickle
 import re
-import shutil
-import sys
-import types
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from layouts_on_disk import (
-    pass_for_cifar10,
-    pass_for_original,
-    png,
-    write_batches,
-    write_parquet,
-    write_table,
-)
+from PIL import Image
 
-from cifar_study import datasets
-from cifar_study.datasets import Dataset, dataset
-from cifar_study.datasets.dataset import DECODED
-from cifar_study.datasets.download import download, from_hugging_face
-from cifar_study.datasets.formats import decode
-from cifar_study.errors import StudyError
-from cifar_study.labels import one_hot
+from cifar_study import data
+from cifar_study.errors import StudyError, writing
 
-TRAIN_FILE, TEST_FILE = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
+TRAIN, TEST = "train-00000-of-00001.parquet", "test-00000-of-00001.parquet"
+DRAWN = data.synthetic(200, 50)
+PARTS = ((DRAWN.train_images, DRAWN.train_labels), (DRAWN.test_images, DRAWN.test_labels))
 
 
-def drawn() -> Dataset:
-    return datasets.synthetic(train=200, test=50)
+def png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
 
 
-def sorted_rows(data: Dataset) -> tuple[list[bytes], list[bytes]]:
-    """Label and pixels of each picture as bytes, ordered by Python."""
-    parts = ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
-    train, test = (
-        sorted(
-            bytes([label]) + image.tobytes() for image, label in zip(images, labels, strict=True)
-        )
-        for images, labels in parts
-    )
-    return train, test
-
-
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("sources")
-    return {
-        "parquet": write_parquet(folder / "parquet", drawn()),
-        "batches": write_batches(folder / "batches", drawn()),
-    }
-
-
-@pytest.fixture
-def original_batches(sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the batches among the sources, and those alone, have the original's MD5 sums."""
-    pass_for_original(monkeypatch, sources["batches"])
-
-
-@pytest.fixture(params=["parquet", "batches"])
-def source(
-    request: pytest.FixtureRequest, sources: dict[str, Path], tmp_path: Path, original_batches: None
-) -> Path:
-    """A folder of our own in either layout."""
-    return shutil.copytree(sources[request.param], tmp_path / "source")
-
-
-@pytest.fixture
-def small_original(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Dataset:
-    """Lets 250 drawn pictures pass for the whole of CIFAR-10, in a working folder of its own."""
-    data = drawn()
-    pass_for_cifar10(monkeypatch, data)
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    return data
-
-
-def one_line_naming(path: Path, caught: pytest.ExceptionInfo[StudyError]) -> bool:
-    message = str(caught.value)
-    return str(path) in message and len(message.splitlines()) == 1
-
-
-# --- labels -----------------------------------------------------------------------------------
-
-
-def test_one_hot_by_hand() -> None:
-    vectors = one_hot(np.array([2, 0]), classes=3)
-    assert vectors.tolist() == [[0, 0, 1], [1, 0, 0]]
-    assert vectors.dtype == np.float32
-    assert one_hot(np.array([9], dtype=np.uint8)).tolist() == [[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]]
-    assert one_hot(np.array([], dtype=np.uint8)).shape == (0, 10)
-
-
-@pytest.mark.parametrize("label", [-1, 10, 255])
-def test_a_label_out_of_range_is_an_error(label: int) -> None:
-    with pytest.raises(StudyError, match=f"label {label} is out of range: .* 0 to 9"):
-        one_hot(np.array([3, label, 4]))
-
-
-# --- both layouts -----------------------------------------------------------------------------
-
-
-def test_both_layouts_yield_the_same_rows_in_the_order_of_label_and_pixels(
-    sources: dict[str, Path], original_batches: None
-) -> None:
-    expected_train, expected_test = sorted_rows(drawn())
-    for folder in sources.values():
-        rows, train = decode(folder)
-        assert train == 200
-        assert rows.dtype == np.uint8
-        assert [row.tobytes() for row in rows] == expected_train + expected_test
-
-
-def test_both_layouts_load_as_the_same_data_set(
-    sources: dict[str, Path], original_batches: None, small_original: Dataset, tmp_path: Path
-) -> None:
-    loaded = [
-        datasets.load(str(shutil.copytree(folder, tmp_path / name)))
-        for name, folder in sources.items()
-    ]
-    assert loaded[0].fingerprint == loaded[1].fingerprint == dataset.FINGERPRINT
-    for field in ("train_images", "train_labels", "test_images", "test_labels"):
-        one, other = (getattr(data, field) for data in loaded)
-        assert np.array_equal(one, other), field
-    assert loaded[0].train_images.shape == (200, 32, 32, 3)
-    assert loaded[0].test_labels.tolist() == sorted(small_original.test_labels.tolist())
-
-
-def test_the_folder_of_the_batches_itself_will_do(
-    sources: dict[str, Path], original_batches: None
-) -> None:
-    rows, _ = decode(sources["batches"] / "cifar-10-batches-py")
-    assert len(rows) == 250
-
-
-# --- what can be wrong with a source ------------------------------------------------------------
-
-
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StudyError) as caught:
-        datasets.load(str(tmp_path / "nowhere"))
-    assert one_line_naming(tmp_path / "nowhere", caught)
-
-
-def test_an_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="holds no CIFAR-10") as caught:
-        datasets.load(str(tmp_path))
-    assert one_line_naming(tmp_path, caught)
-
-
-@pytest.mark.parametrize("missing", [TRAIN_FILE, TEST_FILE])
-def test_half_of_the_parquet_files_is_an_error(
-    missing: str, sources: dict[str, Path], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(sources["parquet"], tmp_path / "half")
-    (folder / missing).unlink()
-    with pytest.raises(StudyError, match=f"{missing.split('-')[0]}-.*is missing") as caught:
-        datasets.load(str(folder))
-    assert one_line_naming(folder, caught)
-
-
-@pytest.mark.parametrize("missing", ["data_batch_1", "data_batch_4", "test_batch", "batches.meta"])
-def test_a_missing_batch_is_an_error(
-    missing: str, sources: dict[str, Path], original_batches: None, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(sources["batches"], tmp_path / "half")
-    (folder / "cifar-10-batches-py" / missing).unlink()
-    with pytest.raises(StudyError) as caught:
-        datasets.load(str(folder))
-    assert one_line_naming(folder, caught)
-
-
-@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
-def test_a_file_copied_in_part_is_named(kept: float, source: Path) -> None:
-    """By its name where it is a table, by that of their folder where it is a batch."""
-    [path] = [path for path in source.rglob("*") if path.name in (TRAIN_FILE, "data_batch_2")]
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(kept * len(whole)) if kept < 1 else int(kept)])
-    with pytest.raises(StudyError, match="half copied") as caught:
-        datasets.load(str(source))
-    assert one_line_naming(path if path.name == TRAIN_FILE else path.parent, caught)
-
-
-def rewrite_training(folder: Path, pictures: list[bytes], labels: list[int]) -> Path:
-    write_table(folder / TRAIN_FILE, pictures, labels)
-    write_table(folder / TEST_FILE, pictures[:1], [0])
-    return folder / TRAIN_FILE
-
-
-GOOD = png(drawn().train_images[0])
-
-
-@pytest.mark.parametrize(
-    "damaged",
-    [
-        b"",
-        b"no picture",
-        GOOD[:-40],
-        GOOD[:60] + b"\0" * 40 + GOOD[100:],
-        png(np.zeros((32, 31, 3), np.uint8)),
-    ],
-    ids=["empty", "text", "cut off", "overwritten", "another size"],
-)
-def test_a_damaged_picture_is_named_with_its_row(damaged: bytes, tmp_path: Path) -> None:
-    path = rewrite_training(tmp_path, [GOOD, GOOD, damaged], [0, 1, 2])
-    with pytest.raises(StudyError, match="row 2 is damaged") as caught:
-        decode(tmp_path)
-    assert one_line_naming(path, caught)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=8))
-def test_a_picture_damaged_anywhere_is_read_or_named(
-    tmp_path: Path, position: int, garbage: bytes
-) -> None:
-    picture = GOOD[:position] + garbage + GOOD[position + len(garbage) :]
-    path = rewrite_training(tmp_path, [picture], [0])
-    try:
-        rows, _ = decode(tmp_path)
-    except StudyError as error:
-        assert str(path) in str(error)
-    else:
-        assert rows.shape == (2, 3073)
-
-
-@pytest.mark.parametrize("label", [-1, 10, 300])
-def test_a_label_out_of_range_is_named(label: int, tmp_path: Path) -> None:
-    table = rewrite_training(tmp_path, [GOOD, GOOD], [0, label])
-    with pytest.raises(StudyError, match=f"label {label} of row 1 is out of range") as caught:
-        decode(tmp_path)
-    assert one_line_naming(table, caught)
-
-
-def test_a_table_of_something_else_is_named(tmp_path: Path) -> None:
+def write_table(path: Path, images, labels, columns=("img", "label"), plain: bool = False) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    good = {"bytes": GOOD, "path": None}
-    for column in (
-        {"img": [b"1"]},
-        {"img": [good], "label": ["cat"]},
-        {"img": [good], "label": [None]},
-    ):
-        table = pyarrow.table({"label": [0]} | column)
-        for name in (TRAIN_FILE, TEST_FILE):
-            pyarrow.parquet.write_table(table, tmp_path / name)
-        with pytest.raises(StudyError) as caught:
-            decode(tmp_path)
-        assert one_line_naming(tmp_path / TRAIN_FILE, caught)
+    pictures = [image if isinstance(image, bytes) else png(image) for image in images]
+    if not plain:  # as Hugging Face has them
+        pictures = [{"bytes": picture, "path": None} for picture in pictures]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pyarrow.table(dict(zip(columns, (pictures, list(labels)), strict=True)))
+    pyarrow.parquet.write_table(table, path, row_group_size=100)
 
 
-def test_pictures_that_are_not_all_of_cifar10_are_refused(source: Path) -> None:
-    with pytest.raises(StudyError, match="not the whole of CIFAR-10, unchanged") as caught:
-        datasets.load(str(source))
-    assert one_line_naming(source, caught)
-    assert not (source / DECODED).exists()
+def write_tables(folder: Path, names=(TRAIN, TEST), parts=PARTS, **more) -> Path:
+    for name, part in zip(names, parts, strict=True):
+        write_table(folder / name, *part, **more)
+    return folder
 
 
-@pytest.mark.parametrize("change", ["a bit", "two pixels", "a label", "a picture less", "a part"])
-def test_a_data_set_that_changed_in_the_least_is_refused(
-    change: str, small_original: Dataset, tmp_path: Path
-) -> None:
-    whole = write_parquet(tmp_path / "whole", small_original)
-    assert datasets.load(str(whole)).fingerprint == dataset.FINGERPRINT
-    images, labels = small_original.train_images.copy(), small_original.train_labels.copy()
-    changed = small_original
-    if change == "a bit":
-        images[0, 0, 0, 0] ^= 1
-    elif change == "two pixels":
-        images[0, 0, [0, 1]] = images[0, 0, [1, 0]]  # leaves the means as they are
-    elif change == "a label":
-        labels[7] = (labels[7] + 1) % 10
-    elif change == "a picture less":
-        images, labels = images[1:], labels[1:]
-    else:  # a picture goes from training to test
-        changed = replace(
-            small_original,
-            test_images=np.concatenate([small_original.test_images, images[:1]]),
-            test_labels=np.concatenate([small_original.test_labels, labels[:1]]),
-        )
-        images, labels = images[1:], labels[1:]
-    folder = write_parquet(
-        tmp_path / "changed", replace(changed, train_images=images, train_labels=labels)
-    )
-    with pytest.raises(StudyError, match="not the whole of CIFAR-10, unchanged") as caught:
-        datasets.load(str(folder))
-    assert one_line_naming(folder, caught)
-    assert not (folder / DECODED).exists()
+def write_batches(folder: Path, patch: pytest.MonkeyPatch) -> Path:
+    """The makers' layout, whose MD5 sums these very bytes are made to have."""
+    from torchvision.datasets import CIFAR10
+
+    folder.mkdir(parents=True)
+    (images, labels), test = PARTS
+    parts = [*zip(np.array_split(images, 5), np.array_split(labels, 5), strict=True), test]
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    for name, (images, labels) in zip(names, parts, strict=True):
+        pixels = images.transpose(0, 3, 1, 2).reshape(len(images), -1)  # channel by channel
+        content = {"data": pixels, "labels": labels.tolist()}
+        (folder / name).write_bytes(pickle.dumps(content, protocol=2))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    patch.setattr(CIFAR10, "train_list", [[name, sums[name]] for name in names[:5]])
+    patch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    patch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
+    return folder
 
 
-# --- the decoded file ---------------------------------------------------------------------------
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[bytes]:
+    """Lets 250 drawn pictures pass for CIFAR-10: their rows, ordered by Python, as bytes.
+
+    data/, the home folder and Hugging Face's cache are empty ones, and there is no network.
+    """
+    rows = [
+        sorted(bytes([label]) + image.tobytes() for image, label in zip(*part, strict=True))
+        for part in PARTS
+    ]
+    monkeypatch.setattr(data, "TRAIN", 200)
+    monkeypatch.setattr(data, "DATA", tmp_path / "data")
+    whole = hashlib.sha256(b"".join(rows[0] + rows[1])).hexdigest()
+    monkeypatch.setattr(data, "FINGERPRINT", whole)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return rows[0] + rows[1]
 
 
-def mapped(array: np.ndarray) -> bool:
+def offline(*_: object, **__: object) -> None:
+    raise ConnectionError("Network is unreachable\nas it seems")
+
+
+def rows_of(loaded: data.Dataset) -> list[bytes]:
+    images = np.concatenate([loaded.train_images, loaded.test_images])
+    labels = [*loaded.train_labels, *loaded.test_labels]
+    return [bytes([label]) + image.tobytes() for image, label in zip(images, labels, strict=True)]
+
+
+def mapped(array: np.ndarray | None) -> bool:
     while array is not None and not isinstance(array, np.memmap):
         array = array.base
     return array is not None
 
 
-def test_the_second_load_maps_the_decoded_file(source: Path, small_original: Dataset) -> None:
-    first = datasets.load(str(source))
-    second = datasets.load(str(source))
+def beside_cifar100(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    columns = ("img", "fine_label")
+    write_tables(folder / "cifar100", columns=columns)
+    write_tables(folder, ("cifar100-train.parquet", "cifar100-test.parquet"), columns=columns)
+    write_tables(folder / "cifar10")
+
+
+def in_pieces_and_twice(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    (images, labels), test = PARTS
+    write_table(folder / "train-00000-of-00002.parquet", images[:90], labels[:90])
+    write_table(folder / "train-00001-of-00002.parquet", images[90:], labels[90:])
+    write_table(folder / TEST, *test)
+    for path in list(folder.iterdir()):
+        path.with_stem(f"{path.stem} (1)").write_bytes(path.read_bytes())
+
+
+def linked(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    write_tables(folder.parent / "elsewhere")
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "link").symlink_to(folder.parent / "elsewhere")
+    (folder / "a" / "loop").symlink_to(folder)
+
+
+LAYOUTS = {
+    "as on Hugging Face": lambda folder, patch: write_tables(folder / "plain_text"),
+    "other columns": lambda folder, patch: write_tables(folder, columns=("image", "labels")),
+    "pictures as bytes": lambda folder, patch: write_tables(folder, plain=True),
+    "a folder each": lambda folder, patch: write_tables(
+        folder / "test_of_mine", ("train/0000.parquet", "test/0000.parquet")
+    ),
+    "in pieces and twice": in_pieces_and_twice,
+    "beside CIFAR-100": beside_cifar100,
+    "linked": linked,
+    "batches": lambda folder, patch: write_batches(folder / "cifar-10-batches-py", patch),
+    "batches deeper": lambda folder, patch: write_batches(folder / "keras/x/cifar (1)", patch),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_the_same_set_and_is_left_as_it_was(
+    layout: str, small: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LAYOUTS[layout](tmp_path / "named", monkeypatch)
+    before = sorted((tmp_path / "named").rglob("*"))
+    first, second = data.load("~/named"), data.load(str(tmp_path / "named"))
+    for loaded in (first, second):
+        assert rows_of(loaded) == small
+        assert (loaded.fingerprint, loaded.name) == (data.FINGERPRINT, "cifar10")
+        assert (len(loaded.train_labels), len(loaded.test_labels)) == (200, 50)
     assert not mapped(first.train_images)
     assert mapped(second.train_images)
-    assert np.array_equal(first.train_images, second.train_images)
-    assert first.fingerprint == second.fingerprint
     second.train_images[0] = 0  # on a copy of the page: the file stays as it is
-    assert datasets.load(str(source)).fingerprint == first.fingerprint
+    assert rows_of(data.load("auto")) == small
+    assert sorted((tmp_path / "named").rglob("*")) == before
+    assert len(list(data.DATA.iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda whole: b"",
-        lambda whole: whole[:-1],
-        lambda whole: whole[:100],
-        lambda whole: whole[:-1] + bytes([whole[-1] ^ 1]),
-        lambda whole: b"PK\x03\x04" + whole[4:],
-        lambda whole: pickle.dumps([1, 2]),
-        lambda whole: whole[:10] + b"(" * 100 + whole[110:],
-        lambda whole: whole.replace(b"(250,", b"(9**99,"),
-    ],
-)
-def test_a_damaged_decoded_file_is_made_anew(damage, source: Path, small_original: Dataset) -> None:
-    datasets.load(str(source))
-    decoded = source / DECODED
-    whole = decoded.read_bytes()
-    decoded.write_bytes(damage(whole))
-    assert datasets.load(str(source)).fingerprint == dataset.FINGERPRINT
-    assert decoded.read_bytes() == whole
+def nothing(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    (folder / "notes.txt").touch()
 
 
-def test_a_source_that_cannot_be_written_is_decoded_and_nothing_is_written_elsewhere(
-    source: Path, small_original: Dataset
+def damaged_table(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    path = write_tables(folder) / TRAIN
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damaged_picture(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    pictures = [png(image) for image in DRAWN.test_images]
+    write_tables(folder, parts=(PARTS[0], ([pictures[0][:-40], *pictures[1:]], PARTS[1][1])))
+
+
+def damaged_batch(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    path = write_batches(folder / "cifar-10-batches-py", patch) / "data_batch_4"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def archive(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    folder.mkdir()
+    (folder / "cifar-10-python.tar.gz").touch()
+
+
+def a_bit_differs(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    images = DRAWN.train_images.copy()
+    images[0, 0, 0, 0] ^= 1
+    write_tables(folder, parts=((images, PARTS[0][1]), PARTS[1]))
+
+
+def a_picture_moved(folder: Path, patch: pytest.MonkeyPatch) -> None:
+    images, labels = (np.concatenate(pair) for pair in zip(*PARTS, strict=True))
+    write_tables(folder, parts=((images[:199], labels[:199]), (images[199:], labels[199:])))
+
+
+REFUSALS = {
+    nothing: "holds no CIFAR-10: no train*.parquet and test*.parquet, or data_batch_1 to 5 and "
+    "test_batch, but notes.txt; name another folder with --data",
+    lambda folder, patch: None: "no such data folder; name another folder with --data",
+    lambda folder, patch: folder.touch(): "is a file, not a data folder; name another folder",
+    lambda folder, patch: write_table(folder / TRAIN, *PARTS[0]): "test*.parquet is missing beside "
+    f"FOLDER/{TRAIN}; copy or download it again",
+    lambda folder, patch: write_tables(
+        folder, columns=("img", "fine_label")
+    ): f"FOLDER/{TRAIN}: damaged, or another set (",
+    damaged_table: f"FOLDER/{TRAIN}: damaged, or another set (",
+    damaged_picture: f"FOLDER/{TEST}: damaged, or another set (",
+    damaged_batch: "FOLDER/cifar-10-batches-py: a file is missing or damaged; copy",
+    archive: "FOLDER/cifar-10-python.tar.gz is an archive; unpack it",
+    a_bit_differs: f"FOLDER/{TRAIN} and those with it are not the original; copy",
+    a_picture_moved: f"FOLDER/{TRAIN} and those with it are not the original; copy",
+}
+
+
+@pytest.mark.parametrize("make", REFUSALS)
+def test_what_is_not_cifar10_is_refused_in_a_line(
+    make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = sorted(source.rglob("*"))
-    source.chmod(0o555)
-    try:
-        for _ in range(2):
-            data = datasets.load(str(source))
-            assert data.fingerprint == dataset.FINGERPRINT
-            assert not mapped(data.train_images)
-        assert sorted(source.rglob("*")) == before
-        assert list(Path().iterdir()) == []
-    finally:
-        source.chmod(0o755)
+    folder = tmp_path / "named"
+    make(folder, monkeypatch)
+    with pytest.raises(StudyError) as caught:
+        data.load(str(folder))
+    message = str(caught.value)
+    assert message.startswith(f"{folder}: ")
+    assert len(message.splitlines()) == 1
+    assert REFUSALS[make].replace("FOLDER", str(folder)) in message
+    assert not data.DATA.exists()
 
 
-def test_a_decoded_file_serves_without_what_it_was_decoded_from(
-    source: Path, small_original: Dataset
+def test_a_damaged_decoded_file_is_made_anew(tmp_path: Path, small: list[bytes]) -> None:
+    folder = write_tables(tmp_path / "named")
+    data.load(str(folder))
+    [kept] = data.DATA.iterdir()
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), pickle.dumps([1, 2])):
+        kept.write_bytes(damaged)
+        assert rows_of(data.load(str(folder))) == small
+        assert kept.read_bytes() == whole
+    # Other pictures in the same folder are not taken for those that were decoded.
+    write_tables(folder, parts=(PARTS[0], (DRAWN.test_images[1:], DRAWN.test_labels[1:])))
+    with pytest.raises(StudyError, match="are not the original"):
+        data.load(str(folder))
+
+
+def test_where_the_decoded_file_cannot_be_written_a_line_says_so_and_training_goes_on(
+    tmp_path: Path, small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    datasets.load(str(source))
-    for path in [path for path in source.rglob("*") if path.is_file() and path.name != DECODED]:
-        path.unlink()
-    assert datasets.load(str(source)).fingerprint == dataset.FINGERPRINT
+    def full(path: Path, content: bytes) -> None:
+        with writing(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(data, "write", full)
+    for _ in range(2):
+        assert rows_of(data.load(str(write_tables(tmp_path / "named")))) == small
+        [line] = capsys.readouterr().err.splitlines()[1:]
+        assert re.fullmatch(
+            r".*/data/cifar10-\w+\.npy: can't be written \(No space left on device\); make room or "
+            "allow it, or the pictures are decoded anew each time",
+            line,
+        )
 
 
-# --- the download -------------------------------------------------------------------------------
-
-
-def test_a_folder_is_filled_where_it_may_be_and_holds_nothing(
-    source: Path, small_original: Dataset, monkeypatch: pytest.MonkeyPatch
+def test_what_hugging_face_has_cached_is_used_without_a_network(
+    tmp_path: Path, small: list[bytes]
 ) -> None:
-    filled = []
-
-    def fill(folder: Path) -> None:
-        filled.append(folder)
-        write_parquet(folder, small_original)
-
-    monkeypatch.setattr(datasets, "download", fill)
-    with pytest.raises(StudyError, match="data: no such data folder"):
-        datasets.load("data")
-    assert datasets.load("data", fill=True).name == "cifar10"
-    assert filled == [Path("data")]
-    for path in Path("data").glob("*.parquet"):
-        path.unlink()
-    assert datasets.load("data", fill=True).name == "cifar10"  # decoded
-    assert datasets.load(str(source), fill=True).name == "cifar10"
-    assert filled == [Path("data")]
+    repository = tmp_path / "hub" / "datasets--uoft-cs--cifar10"
+    write_tables(repository / "blobs", ("one", "two"))
+    snapshot = repository / "snapshots" / "0123" / "plain_text"
+    snapshot.mkdir(parents=True)
+    for name, blob in ((TRAIN, "one"), (TEST, "two")):
+        (snapshot / name).symlink_to(f"../../../blobs/{blob}")
+    assert rows_of(data.load()) == small
 
 
-def serve(data: Dataset):
-    return lambda folder: write_parquet(folder, data)
-
-
-def broken(folder: Path) -> None:
-    (folder / TRAIN_FILE).write_bytes(b"PAR1 and then the line went dead")
-    raise ConnectionError("the line went dead\nat byte 32")
-
-
-def test_where_the_first_source_fails_the_second_serves(
-    small_original: Dataset, capsys: pytest.CaptureFixture[str]
+def test_an_empty_data_folder_is_filled_and_no_other(
+    tmp_path: Path, small: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    download(Path("data"), {"first": broken, "second": serve(small_original)})
-    assert datasets.load("data").fingerprint == dataset.FINGERPRINT
-    assert not list(Path("data").glob(".*"))
-    assert "first: the line went dead\n" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("way", ["fails", "is stopped"])
-def test_a_broken_off_download_leaves_nothing(way: str, small_original: Dataset) -> None:
-    def stopped(folder: Path) -> None:
-        serve(small_original)(folder)
-        raise KeyboardInterrupt
-
-    source, expected = (broken, StudyError) if way == "fails" else (stopped, KeyboardInterrupt)
-    with pytest.raises(expected):
-        download(Path("data"), {"only": source})
-    assert list(Path("data").iterdir()) == []
-
-
-def test_what_a_killed_download_left_is_not_taken_for_a_data_set(
-    small_original: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_parquet(Path("data/.incoming-abc"), small_original)
-    Path("data/.incoming-abc", TEST_FILE).unlink()
-    monkeypatch.setattr(download, "__defaults__", ({"only": serve(small_original)},))
-    assert datasets.load("data", fill=True).fingerprint == dataset.FINGERPRINT
-
-
-def test_a_source_that_serves_something_else_is_refused(small_original: Dataset) -> None:
-    with pytest.raises(StudyError, match=r"could not be downloaded .*not the whole") as caught:
-        download(Path("data"), {"only": serve(datasets.synthetic(100, 50))})
-    assert len(str(caught.value).splitlines()) == 1
-    assert "--data synthetic" in str(caught.value)
-    assert list(Path("data").iterdir()) == []
-
-
-def test_the_hugging_face_copy_is_taken_file_by_file(
-    small_original: Dataset, sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    with pytest.raises(StudyError) as caught:
+        data.load()
+    assert str(caught.value) == (
+        f"{data.DATA}: no such data folder; it could not be downloaded (Network is unreachable): "
+        "put it there by hand, name a folder that has it with --data or CIFAR_STUDY_DATA, or try "
+        "--data synthetic"
+    )
     asked = []
 
-    def hf_hub_download(repository: str, name: str, *, repo_type: str, local_dir: Path) -> str:
-        asked.append((repository, name, repo_type))
-        target = Path(local_dir, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (Path(local_dir) / ".cache" / "huggingface").mkdir(parents=True, exist_ok=True)
-        return str(shutil.copy(sources["parquet"] / target.name, target))
+    def download(name: str, *, repo_type: str, allow_patterns: str, local_dir: Path) -> None:
+        asked.append((name, repo_type, allow_patterns))
+        write_tables(local_dir / "plain_text")
 
-    hub = types.SimpleNamespace(hf_hub_download=hf_hub_download)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    download(Path("data"), {"hub": from_hugging_face})
-    assert asked == [
-        ("uoft-cs/cifar10", f"plain_text/{TRAIN_FILE}", "dataset"),
-        ("uoft-cs/cifar10", f"plain_text/{TEST_FILE}", "dataset"),
-    ]
-    assert sorted(path.name for path in Path("data").iterdir()) == sorted(
-        [DECODED, TRAIN_FILE, TEST_FILE]
-    )
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(StudyError, match="no such data folder"):
+        data.load(str(tmp_path / "dta"))
+    write_table(data.DATA / "plain_text" / TRAIN, *PARTS[0])  # a download that was broken off
+    for _ in range(2):
+        assert rows_of(data.load()) == small
+    assert asked == [("uoft-cs/cifar10", "dataset", "plain_text/*.parquet")]
 
 
-# --- the drawn shapes and the real pictures -------------------------------------------------------
-
-
-def test_the_drawn_set_is_the_same_everywhere_and_balanced() -> None:
-    data = datasets.synthetic()
-    assert data.fingerprint == "e6e5a611dbe4039e73039f8ad4481b8012d3b354b724fb166bf7a70efc833955"
-    rows = b"".join(
-        bytes([label]) + image.tobytes()
-        for images, labels in (
-            (data.train_images, data.train_labels),
-            (data.test_images, data.test_labels),
-        )
-        for image, label in zip(images, labels, strict=True)
-    )
-    assert hashlib.sha256(rows).hexdigest() == data.fingerprint
-    assert np.unique(data.train_labels, return_counts=True)[1].tolist() == [200] * 10
-    assert np.unique(data.test_labels, return_counts=True)[1].tolist() == [50] * 10
+def test_the_drawn_set_is_the_same_everywhere_and_balanced(monkeypatch) -> None:
+    drawn = data.load("synthetic")
+    assert drawn.fingerprint == "e6e5a611dbe4039e73039f8ad4481b8012d3b354b724fb166bf7a70efc833955"
+    assert hashlib.sha256(b"".join(rows_of(drawn))).hexdigest() == drawn.fingerprint
+    assert drawn.name == "synthetic"
+    assert np.bincount(drawn.train_labels).tolist() == [200] * 10
+    assert np.bincount(drawn.test_labels).tolist() == [50] * 10
+    grey = replace(drawn, train_images=np.full((2, 32, 32, 3), (0, 51, 255), np.uint8))
+    assert grey.channel_means() == (0, 0.2, 1)
 
 
 @pytest.mark.real_data
+@pytest.mark.long
 @pytest.mark.timeout(600)
-def test_the_real_pictures_are_all_there_in_their_order_and_no_bar_is_drawn_into_a_log(
-    real_folder: Path, capfd: pytest.CaptureFixture[str]
+def test_the_real_pictures_are_all_there_in_their_order(
+    real_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, count = decode(real_folder)
-    assert "\r" not in re.sub("\r\n", "\n", "".join(capfd.readouterr()))
-    assert (rows.shape, count) == ((60_000, 3073), 50_000)
-    data = dataset.dataset_from("cifar10", rows, count)
-    assert (len(data.train_labels), len(data.test_labels)) == (50_000, 10_000)
-    assert data.channel_means() == pytest.approx((0.49139968, 0.48215841, 0.44653091), abs=5e-9)
-    train, test = sorted_rows(data)
-    assert [row.tobytes() for row in rows] == train + test
-    digest = hashlib.sha256(b"".join(train + test)).hexdigest()
-    assert digest == data.fingerprint == dataset.FINGERPRINT
+    monkeypatch.undo()
+    monkeypatch.setattr(data, "DATA", tmp_path)
+    folder = tmp_path / "linked"  # without what may be decoded there
+    folder.mkdir()
+    for path in real_folder.glob("*.parquet"):
+        (folder / path.name).symlink_to(path.resolve())
+    loaded = data.load(str(folder))
+    means = (0.49139968, 0.48215841, 0.44653091)
+    assert loaded.channel_means() == pytest.approx(means, abs=5e-9)
+    rows = rows_of(loaded)
+    assert (len(rows), rows[:50_000]) == (60_000, sorted(rows[:50_000]))
+    assert rows[50_000:] == sorted(rows[50_000:])
+    assert hashlib.sha256(b"".join(rows)).hexdigest() == (
+        "ef8c44da315580899423e5630347b520bf5028438fe629f2c56e43dec1b25471"
+    )
