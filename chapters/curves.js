@@ -4,7 +4,8 @@
 // the page. Means and bands are those of the printed charts.
 (() => {
   const data = JSON.parse(document.getElementById("curves-data").textContent);
-  const { epochs, ticks, measures, splits, stages } = data;
+  const { epochs, ticks, measures, stages } = data;
+  const splits = { train: "training", test: "test" };
 
   // Elements: a tag, its attributes, its children.
   const maker = (space) => (tag, attributes = {}, ...children) => {

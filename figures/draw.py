@@ -64,4 +64,4 @@ if __name__ == "__main__":
     variety(data).save(FOLDER / "variety.png", optimize=True)
     strip = np.concatenate(list(data.test_images[list(SHOWN)]), axis=1)
     Image.fromarray(strip).save(FOLDER / "shown.png")
-    (FOLDER / "result.png").write_bytes(all_test_curves().png())
+    (FOLDER / "result.png").write_bytes(all_test_curves().saved("png"))

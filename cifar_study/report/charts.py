@@ -8,7 +8,6 @@ All histories of a report have the same two axes, so any two charts compare at a
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from cifar_study.errors import StudyError, writing
+from cifar_study.errors import StudyError
 from cifar_study.report import facts, predictions, style
 from cifar_study.report.facts import StageResults
 from cifar_study.report.numbers import Loss, Number, Percent, Points
@@ -28,9 +27,9 @@ LABELS = {"loss": "cross-entropy", "accuracy": "accuracy"}  # of the measures' a
 KINDS: dict[str, type[Number]] = {"loss": Loss, "accuracy": Percent}  # how a value prints
 SPLITS = {"train": (0, (4, 2)), "test": "solid"}  # and their lines' dashes
 BAND = 0.22  # how opaque it is
-PLOT = (0.155, 0.155, 0.535, 0.75)  # of a history, in every figure the same
-WRAP = 15  # letters that have room beside a plot
-NEAR = 0.1  # of loss: closer curves lie on each other
+SHARES = [0, 0.2, 0.4, 0.6, 0.8, 1]  # ticks of an accuracy
+HALO = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
+WRAP, LINE = 15, 9.7  # room beside a plot: letters in a line, and the height of one in points
 RISE = 0.01  # of the test loss, from its lowest value on, that is worth a mark
 
 
@@ -45,23 +44,22 @@ def histories(*stages: int, gap: int = 0) -> style.Charts:
 
 @style.chart
 def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
+    figure, axes = by_epoch(measure, height=2.8, top=0.905)
+    labels = []
     stages = trained(numbers)
-    figure = Figure(figsize=(4, 2.8), layout="none")
-    axes = figure.add_axes(PLOT)
-    set_up(axes, measure)
-    labels: list[style.Label] = []
     for results in stages:
-        for split in SPLITS:
-            draw(axes, results, f"{split}_{measure}")
-        if measure == "accuracy" and results.stage.number == gap:
+        number, end = results.stage.number, results.epochs_done
+        train, test = (draw(axes, results, f"{split}_{measure}") for split in SPLITS)
+        said = f"training {KINDS[measure](train)}", f"test {KINDS[measure](test)}"
+        if len(numbers) > 1:
+            said = f"{number} {said[0]}", f"{named(results)}\n{KINDS[measure](test)}"
+        colour = results.stage.colour
+        labels += [(said[0], end, train, colour), (said[1], end, test, colour)]
+        if measure == "accuracy" and number == gap:
             mark_gap(axes, results)
     if measure == "loss":
         mark_lowest(axes, stages)
-    for number in numbers:
-        if number not in (results.stage.number for results in stages):
-            text = f"{named(number)}\nnot trained"
-            labels.append(style.Label(text, last_epoch(), 0, style.GREY))
-    style.label_ends(axes, labels + end_labels(stages, measure, alone=len(numbers) == 1))
+    label_ends(axes, labels)
     return figure
 
 
@@ -70,8 +68,7 @@ def trained(numbers: Iterable[int]) -> list[StageResults]:
     numbers = list(numbers)
     stages = [results for results in map(facts.stage, numbers) if results.results]
     if not stages:
-        command = Run(numbers[0]).command()
-        raise StudyError(f"Nothing of this is trained yet; run: {command}")
+        raise StudyError(f"Nothing of this is trained yet; run: {Run(numbers[0]).command()}")
     return stages
 
 
@@ -81,15 +78,10 @@ def curve(results: StageResults, column: str) -> pd.DataFrame:
     return by_epoch.agg(mean="mean", low="min", high="max")
 
 
-def shown() -> list[StageResults]:
-    """The stages and peers whose results set the axes: those that have any."""
-    stages = [facts.stage(number) for number in (*STAGES, *PEERS)]
-    return [results for results in stages if results.results] or stages
-
-
 def last_epoch() -> int:
     """Where every epoch axis ends: the longest run that is begun, as planned; two at least."""
-    return max(2, *(max(each.epochs_done, each.stage.recipe.epochs) for each in shown()))
+    begun = trained((*STAGES, *PEERS))
+    return max(2, *(max(each.epochs_done, each.stage.recipe.epochs) for each in begun))
 
 
 def epoch_ticks() -> list[int]:
@@ -102,84 +94,84 @@ def epoch_ticks() -> list[int]:
 def ticks(measure: str) -> list[float]:
     """From zero to where the axis ends in all histories, so that no curve leaves it."""
     if measure == "accuracy":
-        return [0, 0.2, 0.4, 0.6, 0.8, 1]
-    frames = [each.histories[["train_loss", "test_loss"]] for each in shown()]
-    most = max(frame.max(axis=None) for frame in frames)
-    return MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, float(most)).tolist()
+        return SHARES
+    frames = [each.histories[["train_loss", "test_loss"]] for each in trained((*STAGES, *PEERS))]
+    most = max(float(frame.max(axis=None)) for frame in frames)
+    return MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, most).tolist()
 
 
-def set_up(axes: Axes, measure: str) -> None:
-    """Give a plot the axes that all histories share."""
+def by_epoch(measure: str, height: float, top: float) -> tuple[Figure, Axes]:
+    """A plot with the axes that all histories share, with room for words beside it."""
+    figure = Figure(figsize=(4, height), layout="none")
+    axes = figure.add_axes((0.155, 0.44 / height, 0.535, top - 0.44 / height))
     heights = ticks(measure)
     axes.set(xlim=(1, last_epoch()), xlabel="epoch", ylim=(0, heights[-1]), ylabel=LABELS[measure])
     axes.set_xticks(epoch_ticks())
     axes.set_yticks(heights)
     axes.yaxis.set_major_formatter("{x:.0%}" if measure == "accuracy" else "{x:g}")
+    return figure, axes
 
 
-def draw(axes: Axes, results: StageResults, column: str) -> None:
-    """Draw a stage's curve and its band; a single epoch is a dot."""
+def draw(axes: Axes, results: StageResults, column: str) -> float:
+    """Draw a stage's curve and its band, a single epoch as a dot; the curve's last value."""
     values, colour = curve(results, column), results.stage.colour
-    dashes = SPLITS[column.partition("_")[0]]
-    dot = {"marker": "o", "markersize": 4} if len(values) == 1 else {}
-    axes.plot(values["mean"], color=colour, linestyle=dashes, linewidth=1.5, clip_on=False, **dot)
+    dashes, dot = SPLITS[column.partition("_")[0]], "o" if len(values) == 1 else ""
+    axes.plot(
+        values["mean"], color=colour, linestyle=dashes, linewidth=1.5, marker=dot, clip_on=False
+    )
     axes.fill_between(values.index, values.low, values.high, color=colour, alpha=BAND, linewidth=0)
+    return float(values["mean"].iloc[-1])
 
 
-def named(number: int) -> str:
+def named(results: StageResults) -> str:
     """A stage's number and title, in lines that have room beside a plot."""
-    title = f"{number} {facts.stage(number).stage.title}"
-    return textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), WRAP)
+    title = f"{results.stage.number} {results.stage.title}"
+    name = textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), WRAP)
+    return f"{name}\n{results.epochs}" if results.epochs_done < last_epoch() else name
 
 
-def end_labels(stages: list[StageResults], measure: str, alone: bool) -> list[style.Label]:
-    """A name and the last value for each curve; training curves that end alike share theirs."""
-    labels: list[style.Label] = []
-    trainings: dict[tuple[str, int], list[style.Label]] = {}
-    for results in stages:
-        number, colour, done = results.stage.number, results.stage.colour, results.epochs_done
-        train, test = (float(results.final(f"{split}_{measure}").mean()) for split in SPLITS)
-        end = str(KINDS[measure](test))
-        if done < last_epoch():
-            end += f", {results.epochs}"
-        name = "test" if alone else named(number)
-        labels.append(style.Label(f"{name}\n{end}", done, test, colour, "bold"))
-        end = str(KINDS[measure](train))
-        name = "training" if alone else f"{number} training"
-        label = style.Label(f"{name} {end}", done, train, colour)
-        trainings.setdefault((end, done), []).append(label)
-    for (end, done), alike in trainings.items():
-        together = f"training, {'both' if len(alike) == 2 else 'all'}\n{end}"
-        value = max(label.y for label in alike)
-        labels += alike if len(alike) == 1 else [style.Label(together, done, value, style.GREY)]
-    return labels
+def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]]) -> None:
+    """Write labels (words, x, y, colour) to the right of curves' ends, apart where they touch."""
+    top, points = axes.get_ylim()[1], axes.get_window_extent().height * 72 / axes.figure.dpi
+    for end in {label[1] for label in labels}:
+        column = sorted((label for label in labels if label[1] == end), key=lambda label: label[2])
+        halves = [LINE * (1 + label[0].count("\n")) / points / 2 for label in column]
+        heights, floor, ceiling = [], -0.04, 1.04  # shares of the plot's height
+        for label, half in zip(column, halves, strict=True):
+            heights.append(max(label[2] / top, floor + half))
+            floor = heights[-1] + half
+        for place in reversed(range(len(column))):
+            heights[place] = min(heights[place], ceiling - halves[place])
+            ceiling = heights[place] - halves[place]
+        for (text, x, y, colour), height in zip(column, heights, strict=True):
+            axes.annotate(
+                text, (x, y), (9, (height - y / top) * points), textcoords="offset points",
+                color=colour, weight="normal" if "training" in text else "bold", fontsize=8,
+                va="center", linespacing=1.1, annotation_clip=False, parse_math=False,
+                bbox=HALO if x < axes.get_xlim()[1] else None,
+                arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.7, "shrinkA": 0,
+                            "shrinkB": 1, "relpos": (0, 0.5)},
+            )  # fmt: skip
 
 
 def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
-    """Dots at the lowest test losses, each with its epoch where the other curves leave room."""
-    curves = [curve(each, f"{split}_loss")["mean"] for each in stages for split in SPLITS]
-    marked = False
+    """Dots at the lowest test losses, each with its epoch, where the loss rises again."""
+    marks = []
     for results in stages:
         losses, epoch = curve(results, "test_loss")["mean"], int(results.lowest_loss_epoch)
-        loss = losses[epoch]
-        if losses.iloc[-1] - loss < RISE:
-            continue  # it is still falling
-        others = [each[epoch] - loss for each in curves if epoch in each]
-        above = min([each for each in others if each > NEAR], default=axes.get_ylim()[1] - loss)
-        below = min([-each for each in others if each < -NEAR], default=loss)
-        side, place = (1, "bottom") if above > below else (-1, "top")
-        colour = results.stage.colour
+        if losses.iloc[-1] - losses[epoch] > RISE:
+            marks.append((losses[epoch], epoch, results.stage.colour))
+    if marks:
+        axes.set_title("● lowest test loss, and its epoch", fontsize=8, weight="normal")
+    for loss, epoch, colour in marks:
+        # Of two that are near to each other the lower one's is below.
+        below = any(loss < other[0] and abs(epoch - other[1]) < 10 for other in marks)
         axes.plot(epoch, loss, "o", color=colour, mec="white", mew=0.8, markersize=6, zorder=5)
         axes.annotate(
-            str(epoch), (epoch, loss), (0, 5 * side), textcoords="offset points", fontsize=8,
-            weight="bold", color=colour, ha="center", va=place,
+            str(epoch), (epoch, loss), (0, -5 if below else 5), textcoords="offset points",
+            fontsize=8, weight="bold", color=colour, ha="center", va="top" if below else "bottom",
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
-        marked = True
-    if marked:
-        beside = {"color": style.GREY, "transform": axes.transAxes}
-        axes.plot(0.02, 1.06, "o", markersize=5, clip_on=False, **beside)
-        axes.text(0.06, 1.06, "lowest test loss, and its epoch", fontsize=8, va="center", **beside)
 
 
 def mark_gap(axes: Axes, results: StageResults) -> None:
@@ -189,60 +181,42 @@ def mark_gap(axes: Axes, results: StageResults) -> None:
     arrow = {"arrowstyle": "<->", "color": style.GREY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, train), (x, test), arrowprops=arrow)
     axes.annotate(
-        f"gap {Points(train - test)}", (x, (train + test) / 2), (-4, 0), bbox=style.HALO,
+        f"gap {Points(train - test)}", (x, (train + test) / 2), (-4, 0), bbox=HALO,
         textcoords="offset points", ha="right", va="center", fontsize=8, color=style.GREY,
     )  # fmt: skip
-
-
-def save_overview(path: Path) -> None:
-    """Write :func:`all_test_curves` as PNG, where there are results; a StudyError if it can't."""
-    drawn = all_test_curves()
-    if isinstance(drawn, style.Chart):
-        with writing(path):
-            path.write_bytes(drawn.png())
 
 
 @style.chart
 def all_test_curves() -> Figure:
     """Test accuracy by epoch of all stages, named at their ends."""
-    stages = trained(STAGES)
-    figure = Figure(figsize=(style.WIDE, 3.6), layout="none")
-    axes = figure.add_axes((0.145, 0.125, 0.535, 0.85))
-    set_up(axes, "accuracy")
+    figure, axes = by_epoch("accuracy", height=3.4, top=0.975)
     axes.set_ylabel("test accuracy")
     labels = []
-    for results in stages:
-        draw(axes, results, "test_accuracy")
-        done, value = results.epochs_done, float(results.test_accuracy)
-        text = named(results.stage.number)
-        if done < last_epoch():
-            text += f"\n{results.epochs}"
-        labels.append(style.Label(text, done, value, results.stage.colour, "bold"))
-    style.label_ends(axes, labels)
+    for results in trained(STAGES):
+        end = draw(axes, results, "test_accuracy")
+        labels.append((named(results), results.epochs_done, end, results.stage.colour))
+    label_ends(axes, labels)
     return figure
 
 
 @style.chart
 def calibration(*numbers: int) -> Figure:
-    """Share of right guesses against the probability they were made with, by stage."""
-    stages = trained(numbers)
-    figure = Figure(figsize=(style.WIDE, 3.2), layout="none")
-    axes = figure.add_axes((0.145, 0.14, 0.535, 0.83))
+    """Share of right predictions against the probability they were made with, by stage."""
+    figure = Figure(figsize=(4, 3), layout="none")
+    axes = figure.add_axes((0.155, 0.15, 0.535, 0.82))
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, zorder=0)
-    labels = []
-    for results in stages:
-        bins, colour = predictions.reliability(results.stage.number), results.stage.colour
-        axes.plot(bins.confidence, bins.accuracy, color=colour)
-        area = 8 + 300 * bins.pictures / bins.pictures.sum()
-        axes.scatter(bins.confidence, bins.accuracy, area, color=colour, clip_on=False)
-        if len(bins):
-            text = named(results.stage.number)
-            labels.append(style.Label(text, 1, bins.accuracy.iloc[-1], colour, "bold"))
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of right predictions")
+    labels = []
+    for results in trained(numbers):
+        bins, colour = predictions.reliability(results.stage.number), results.stage.colour
+        area = 8 + 300 * bins.pictures / bins.pictures.sum()
+        axes.plot(bins.confidence, bins.accuracy, color=colour)
+        axes.scatter(bins.confidence, bins.accuracy, area, color=colour, clip_on=False)
+        labels.append((named(results), 1, bins.accuracy.iloc[-1], colour))
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(ticks("accuracy"))
+        axis.set_ticks(SHARES)
         axis.set_major_formatter("{x:.0%}")
-    style.label_ends(axes, labels)
+    label_ends(axes, labels)
     return figure
 
 
@@ -252,13 +226,12 @@ def confusion(number: int) -> Figure:
     trained([number])
     shares = predictions.confusion(number).to_numpy()
     figure, axes = style.new_axes(style.WIDE, 4.2)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.grid(False)
+    style.show_image(axes, shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
     axes.set_yticks(range(len(CLASSES)), CLASSES)
     axes.set(xlabel="prediction", ylabel="class")
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    axes.grid(False)
     for (row, column), share in np.ndenumerate(shares):
         axes.text(
             column, row, f"{100 * share:.0f}" if share > 0.005 else "·",
