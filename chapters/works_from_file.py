@@ -37,15 +37,14 @@ def main(output: Path) -> None:
     """Rewrite the pages just rendered, and the scripts they name."""
     libraries = output / "site_libs" / "quarto-html"
     page_script = libraries / "quarto.js"
-    # Another format has none, another version of Quarto perhaps another one: as it is, it works
-    # from a server.
-    known = page_script.exists() and IMPORT in page_script.read_text("utf-8")
+    script = page_script.read_text("utf-8") if page_script.exists() else ""
+    # Another format has none. Another version of Quarto may have another one, which is left alone.
+    known = re.findall(r"^(?:import|export) .*\n", script, flags=re.M) == [IMPORT]
     if known:
         tabs = (libraries / "tabsets" / "tabsets.js").read_text("utf-8")
         tabs = re.sub("^export ", "", tabs, flags=re.M)
         inlined = f"const tabsets = (() => {{\n{tabs}\nreturn {{ init }};\n}})();\n"
-        script = page_script.read_text("utf-8").replace(IMPORT, inlined)
-        script = f"{LOAD_INDEX}(() => {{\n{script}\n}})();\n"
+        script = f"{LOAD_INDEX}(() => {{\n{script.replace(IMPORT, inlined)}\n}})();\n"
         (libraries / "quarto-page.js").write_text(script, "utf-8")
         found = output / "search.json"  # not there while single pages are all that was rendered
         index = INDEX % (found.read_text("utf-8") if found.exists() else "[]")

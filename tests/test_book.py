@@ -1,18 +1,24 @@
-"""The rendered book, in both editions, in a real browser."""
+"""The rendered book in a real browser, and the scripts that keep its pages fresh and openable."""
 
 from __future__ import annotations
 
 import functools
 import http.server
+import importlib
+import os
 import re
+import shutil
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import pytest
-
-pytestmark = pytest.mark.browser
-WIDTHS = {"desktop": 1280, "phone": 390}
+from conftest import PROJECT
+from widgets import told, visit  # noqa: F401
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -31,103 +37,236 @@ def served(book: Path) -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
-def test_pages_load_whole_and_alone(served: tuple[str, list[str]], browser, width: int) -> None:
+LOOK = """async () => {
+    const images = [...document.images];
+    images.forEach(image => image.loading = 'eager');
+    await Promise.all(images.map(image => image.decode().catch(() => {})));
+    const bare = image => !image.alt && !image.closest('a,button');
+    const broken = images.filter(image => !image.naturalWidth || bare(image));
+    const cut = [...document.querySelectorAll('table')]
+        .filter(table => table.offsetWidth > table.parentElement.clientWidth + 1);
+    const wide = document.documentElement.scrollWidth > innerWidth ? ['too wide'] : [];
+    return [...broken.map(image => image.src.slice(0, 80)), ...cut.map(t => t.innerText), ...wide];
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390], ids=["desktop", "phone"])
+def test_pages_load_whole_and_alone_and_links_lead_somewhere(
+    served: tuple[str, list[str]],
+    visit: Callable,  # noqa: F811
+    width: int,
+) -> None:
     address, pages = served
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    troubles: list[str] = []
-    page = context.new_page()
-    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
-    page.on("pageerror", lambda error: troubles.append(str(error)))
-
-    def only_here(route) -> None:
-        if route.request.url.startswith(address):
-            route.continue_()
-        else:
-            troubles.append(f"asks for {route.request.url}")
-            route.abort()
-
-    context.route(re.compile("^https?://"), only_here)
-    for name in pages:
-        page.goto(address + name, wait_until="load")
-        broken = page.evaluate(
-            """async () => {
-                const images = [...document.images];
-                images.forEach(image => image.loading = 'eager');
-                await Promise.all(images.map(image => image.decode().catch(() => {})));
-                const bare = image => !image.alt && !image.closest('a,button');
-                return images.filter(image => !image.naturalWidth || bare(image))
-                    .map(image => image.src.slice(0, 80));
-            }"""
-        )
-        assert not broken, name
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-        # A table shows all its columns: none of them has to be scrolled to.
-        assert page.evaluate(
-            """[...document.querySelectorAll('table')]
-                .every(table => table.offsetWidth <= table.parentElement.clientWidth + 1)"""
-        ), name
-    assert not troubles
-    context.close()
-
-
-def test_links_lead_somewhere(served: tuple[str, list[str]], browser) -> None:
-    address, pages = served
-    page = browser.new_page()
+    tab = visit(address, viewport={"width": width, "height": 900})
     links: set[str] = set()
     ids: dict[str, set[str]] = {}
     for name in pages:
-        page.goto(address + name, wait_until="domcontentloaded")
-        links |= set(page.evaluate("[...document.links].map(link => link.href)"))
-        ids[address + name] = set(
-            page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
-        )
-    for link in links:
+        tab.goto(address + name)
+        assert not tab.evaluate(LOOK), name
+        links |= set(tab.evaluate("[...document.links].map(link => link.href)"))
+        with_id = "[...document.querySelectorAll('[id]')].map(e => e.id)"
+        ids[address + name] = set(tab.evaluate(with_id))
+        text = tab.content()
+        assert not re.findall(r"\?@?(?:fig|tbl|sec|eq)-[\w-]+|quarto-unresolved-ref", text), name
+    for link in links if width > 1000 else ():
         target, _, anchor = link.partition("#")
         if target.startswith(address):
             target = target + "index.html" if target.endswith("/") else target
             if target not in ids:  # a picture, opened large
-                assert page.request.get(target).ok, link
+                assert tab.request.get(target).ok, link
             assert not anchor or anchor in ids[target], link
-    page.close()
 
 
-def test_no_reference_is_left_unresolved(book: Path) -> None:
-    for page in book.rglob("*.html"):
-        text = page.read_text()
-        assert not re.findall(r"\?@?(?:fig|tbl|sec|eq)-[\w-]+", text), page.name
-        assert "quarto-unresolved-ref" not in text, page.name
+@pytest.mark.browser
+@pytest.mark.parametrize("way", ["file", "server"])
+def test_the_first_page_runs_its_networks(
+    book: Path,
+    served: tuple[str, list[str]],
+    visit: Callable,  # noqa: F811
+    way: str,
+) -> None:
+    first = next(name for name in served[1] if re.search(r"^(index|report)\.html$", name))
+    tab = visit(served[0] + first if way == "server" else book / first)
+    tab.locator(".growth").scroll_into_view_if_needed()
+    assert told(tab).startswith("Stage 1, minimal, 5 filters: bird with ")
+    assert not tab.locator(".net-static").first.is_visible()
 
 
-def test_folds_open(served: tuple[str, list[str]], browser) -> None:
-    address, pages = served
-    page = browser.new_page()
-    chapter = [name for name in pages if "q06" in name] or pages  # the plain edition is one page
-    page.goto(address + chapter[0])
-    fold = page.locator("details:not([open]) > summary", has_text="Code").first
-    fold.scroll_into_view_if_needed()
-    fold.click()
-    assert page.evaluate("document.querySelectorAll('details[open]').length") >= 1
-    code = page.get_by_text("def train_in_parts").first
-    assert not code.is_visible()
-    page.get_by_text("Engine.train_in_parts").first.click()
-    code.wait_for()
-    page.close()
-
-
-def test_a_page_opened_as_a_file_works(book: Path, browser) -> None:
-    page = browser.new_page()
-    troubles: list[str] = []
-    page.on("console", lambda message: message.type == "error" and troubles.append(message.text))
+@pytest.mark.browser
+def test_a_page_opened_as_a_file_unfolds_and_is_searched(book: Path, visit: Callable) -> None:  # noqa: F811
     chapter = book / "chapters" / "q06-training.html"
-    page.goto((chapter if chapter.exists() else book / "index.html").as_uri())
-    page.get_by_text("Engine._evaluate").first.click()
-    page.get_by_text("def _evaluate").first.wait_for()
-    page.get_by_role("searchbox").fill("overfitting")
-    found = page.get_by_role("link", name="Four blocks").first
+    tab = visit(chapter if chapter.exists() else next(book.glob("*.html")))
+    fold = tab.locator("details:not([open]) > summary", has_text="Code").first
+    if fold.count():
+        fold.click()
+        assert tab.locator("details[open]").count()
+    tab.get_by_role("searchbox").fill("overfitting")
+    found = tab.get_by_role("link", name="Four blocks").first
     found.wait_for()
-    page.wait_for_timeout(500)  # the list moves as it fills, and a click beside it closes it
+    tab.wait_for_timeout(500)  # the list moves as it fills, and a click beside it closes it
     found.click()
-    page.wait_for_url("**#sec-four")
-    assert not troubles
-    page.close()
+    tab.wait_for_url("**#sec-four*")
+
+
+# --- chapters/fresh.py and works_from_file.py, as Quarto runs them --------------------------------
+
+NAMES = ("index", "chapters/own", "chapters/shown", "chapters/elsewhere")
+FILES = {
+    "index.qmd": "# First\n\n{{< include parts/_cells.qmd >}}\n",
+    "chapters/own.qmd": '```{python}\npandas.read_csv("tables/mine.csv")\n```\n',
+    "chapters/shown.qmd": "```python\nopen(name)\n```\n",
+    "chapters/elsewhere.qmd": "```{python}\nfacts.stage(1)\n```\n",
+    "parts/_cells.qmd": "```{python}\nprint(1)\n```\n",
+    "tables/mine.csv": "a\n1\n",
+    "_quarto.yml": "chapters: [" + ", ".join(f"{name}.qmd" for name in NAMES) + "]\n",
+}
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, loaded in a small project."""
+    shutil.copytree(PROJECT / "cache" / "stage-1", tmp_path / "cache" / "stage-1")
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(PROJECT / "chapters")
+    monkeypatch.delitem(sys.modules, "fresh", raising=False)
+    return importlib.import_module("fresh")
+
+
+def render(fresh: ModuleType, made: str = "_book/index.html", whole: str = "1") -> set[str]:
+    """Render as Quarto does, to the file ``made``; the chapters whose kept results are used."""
+    fresh.before()
+    used = {name for name in NAMES if Path("_freeze", name).exists()}
+    for name in NAMES:
+        Path("_freeze", name).mkdir(parents=True, exist_ok=True)
+    Path(made).parent.mkdir(exist_ok=True)
+    Path(made).write_text("page")
+    about = {"QUARTO_PROJECT_RENDER_ALL": whole, "QUARTO_PROJECT_OUTPUT_FILES": made}
+    with mock.patch.dict(os.environ, about):
+        fresh.after()
+    return used
+
+
+def is_up_to_date(fresh: ModuleType) -> bool:
+    with pytest.raises(SystemExit) as ended:
+        fresh.check()
+    return not ended.value.code
+
+
+def test_kept_results_are_used_while_nothing_else_changed(fresh: ModuleType) -> None:
+    assert render(fresh) == set()
+    assert is_up_to_date(fresh)
+    Path("chapters/own.qmd").write_text(FILES["chapters/own.qmd"] + "More prose.\n")
+    assert not is_up_to_date(fresh)
+    assert render(fresh) == set(NAMES)  # Quarto looks at a chapter's own text
+    Path("tables/mine.csv").write_text("a\n2\n")
+    assert render(fresh) == set()
+    assert is_up_to_date(fresh)
+    Path("chapters/elsewhere.qmd").write_text('```{python}\nopen("/etc/hostname")\n```\n')
+    render(fresh)
+    assert render(fresh) == set(NAMES) - {"chapters/elsewhere"}
+    assert not is_up_to_date(fresh)
+
+
+def test_word_files_and_single_pages_are_not_taken_for_the_book(fresh: ModuleType) -> None:
+    for options in ({"made": "_book/Report.docx"}, {"whole": ""}):
+        render(fresh, **options)
+        assert not is_up_to_date(fresh)
+
+
+def test_every_change_that_cells_can_see_is_seen(fresh: ModuleType, monkeypatch) -> None:
+    def seen() -> str:
+        files, chapters, unsure = fresh.look()
+        assert (len(chapters), unsure) == (len(NAMES), set())
+        return fresh.digest(files - chapters)
+
+    digests = [seen()]
+    history, settings = "cache/stage-1/seed-0/history.csv", "_quarto-pdf.yml"
+    for name in ("parts/_cells.qmd", "tables/mine.csv", history, settings, "helper.py"):
+        Path(name).write_text("changed\n")
+        digests.append(seen())
+    Path("helper.py").rename("helper2.py")
+    digests.append(seen())
+    monkeypatch.setenv("CIFAR_STUDY_THING", "x")
+    digests.append(seen())
+    assert len(set(digests)) == len(digests)
+    for name in ("report.html", "report.pdf", "_book/x", ".git/x", "data/x", "tests/x"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text("not looked at")
+    assert seen() == digests[-1]
+
+
+ELSEWHERE = (
+    "open('/etc/hostname')",
+    "pandas.read_csv(name)",
+    'pandas.read_csv("https://example.org/x.csv")',
+    'Path("data/x").read_text()',
+    "Path('../x')",
+    "!ls",
+    "sys.path.insert(0, 'x')",
+)
+
+
+def test_chapters_that_may_read_what_is_not_looked_at_are_known(fresh: ModuleType) -> None:
+    for line in ELSEWHERE:
+        Path("chapters/elsewhere.qmd").write_text(f"```{{python}}\n{line}\n```\n")
+        assert fresh.look()[2] == {Path("chapters/elsewhere.qmd")}, line
+    assert fresh.everything() != fresh.everything()
+    Path("parts/_cells.qmd").write_text("```{python}\nopen(name)\n```\n")  # somebody includes it
+    assert fresh.look()[2] == {Path(f"{name}.qmd") for name in NAMES}
+
+
+def test_pages_are_told_of_other_results(fresh: ModuleType, monkeypatch) -> None:
+    files = [Path("_metadata.yml"), Path("chapters/_metadata.yml")]
+    monkeypatch.setenv("CIFAR_STUDY_CACHE", str(Path("cache").absolute()))
+    fresh.tell_of_other_results()
+    assert [path.read_text() for path in files] == ["other-results: true\n"] * 2
+    files[0].write_text("author: me\n")  # as somebody may have
+    monkeypatch.delenv("CIFAR_STUDY_CACHE")
+    fresh.tell_of_other_results()
+    assert [path.exists() for path in files] == [True, False]
+
+
+def run(script: str, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *words[1:], PROJECT / "chapters" / script, *words[:1]]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)} | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_no_render_can_use_is_refused_on_one_line(fresh: ModuleType) -> None:
+    for done, words in (
+        (run("fresh.py", "check", CIFAR_STUDY_CACHE="mien"), "CIFAR_STUDY_CACHE=mien: no results"),
+        (run("fresh.py", "before", CIFAR_STUDY_CACHE="mien"), "CIFAR_STUDY_CACHE=mien: no results"),
+        (run("fresh.py", "check", "-S"), "pip install -r requirements.txt"),  # without packages
+    ):
+        assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+        assert words in done.stderr
+
+
+def test_pages_get_scripts_that_load_from_files(fresh: ModuleType) -> None:
+    tabs, page = Path("_book/site_libs/quarto-html/tabsets"), Path("_book/chapters/x.html")
+    for folder in (tabs, page.parent):
+        folder.mkdir(parents=True)
+    (tabs / "tabsets.js").write_text("export function init() { return 1; }\n")
+    script = 'import * as tabsets from "./tabsets/tabsets.js";\ntabsets.init();\n'
+    tabs.with_name("quarto.js").write_text(script)
+    module = '<script src="../site_libs/quarto-html/{}.js" type="module"></script>'
+    part = '<script type="text/plain" data-once="stage-1"></script>'
+    page.write_text(module.format("quarto") + module.format("tabsets/tabsets") + part)
+    # A single page comes without an index, and is not written anew when others are rendered.
+    for index in ("[]", '[{"title": "<b>"}]'):
+        done = run("works_from_file.py")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert index in tabs.with_name("search-index.js").read_text()
+        Path("_book/search.json").write_text('[{"title": "<b>"}]')
+    text = page.read_text()
+    assert "module" not in text
+    assert '<script src="../site_libs/quarto-html/quarto-page.js" defer></script>' in text
+    script = tabs.with_name("quarto-page.js").read_text()
+    assert "export" not in script
+    assert "const tabsets = (() => {" in script
+    address = re.search(r'data-src="\.\./networks/(stage-1\.js)\?[0-9a-f]{8}"', text)
+    assert "stage-1" in Path("_book/networks", address[1]).read_text()
