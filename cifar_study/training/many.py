@@ -1,6 +1,7 @@
 """Many runs: each is one run's own command, in a process that ends with whoever asked for it."""
 
 import _thread
+import asyncio
 import hashlib
 import logging
 import os
@@ -11,7 +12,6 @@ import tempfile
 import threading
 import time
 import warnings
-from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -38,7 +38,7 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
 
     ``submitting`` is :func:`here` or :func:`on_cluster`. The longest begin first.
     """
-    failed, bars = [], {}
+    failed = []
     runs = [replace(run, root=run.root.resolve()) for run in runs]
     runs.sort(key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
     # What a restart is to replace is no news of it.
@@ -46,15 +46,15 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
     with submitting as submit:
         _say(f"{len(runs)} runs: starting, the first news takes some seconds")
         waiting = futures = {submit(run, [*run.words(), *more], len(runs)): run for run in runs}
+        bars = {run: tqdm(total=run.planned, desc=str(run), disable=None) for run in runs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for run in (futures[future] for future in (*done, *waiting)):
                 if _written(run) != old[run]:
-                    _show(run, bars)
+                    _show(run, bars[run])
             for future in done:
                 run = futures[future]
-                if run in bars:
-                    bars[run].close()
+                bars[run].close()
                 if problem := _problem(run, future):
                     failed.append(run)
                 _say(f"{run}: " + (f"error: {problem}" if problem else f"complete in {run.folder}"))
@@ -67,20 +67,18 @@ def _say(text: str) -> None:
 
 def _written(run: Run) -> int:
     """When its record was written last, in nanoseconds; 0 where there is none."""
-    path = run.folder / RECORD
-    return path.stat().st_mtime_ns if path.exists() else 0
+    with suppress(OSError):
+        return (run.folder / RECORD).stat().st_mtime_ns
+    return 0
 
 
-def _show(run: Run, bars: dict[Run, tqdm]) -> None:
+def _show(run: Run, bar: tqdm) -> None:
     with suppress(StudyError):  # said when the run has ended
         epochs = (read_record(run.folder) or {"epochs_done": 0})["epochs_done"]
-        if run not in bars:
-            bars[run] = tqdm(total=run.planned, desc=str(run), initial=epochs, disable=None)
-            bars[run].n = 0
-        if bars[run].disable and epochs > bars[run].n:
+        if bar.disable and epochs > bar.n:
             _say(f"{run}: epoch {epochs}/{run.planned}")
-        bars[run].n = epochs
-        bars[run].refresh()
+        bar.n = epochs
+        bar.refresh()
 
 
 def _problem(run: Run, future: Future) -> str:
@@ -91,7 +89,7 @@ def _problem(run: Run, future: Future) -> str:
         state = result.state if (result := read(run)) else "without a result"
     except StudyError as error:
         return str(error)
-    except (Exception, CancelledError) as error:  # whatever Dask raises, as KilledWorker
+    except (Exception, asyncio.CancelledError) as error:  # whatever Dask raises, as KilledWorker
         return f"{type(error).__name__} ({reason(error)}); {AGAIN}"
     return problem or ("" if state == "complete" else f"{run.folder} is {state}; {AGAIN}")
 
@@ -125,6 +123,7 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
     root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     try:
+        asyncio.run(_reach(address))
         client = distributed.Client(address, timeout=10, set_as_default=False)
     except Exception as error:  # of a wrong protocol, of tls:// without settings, or no answer
         why = f"no scheduler answers ({reason(error)}); start one with: dask scheduler"
@@ -148,6 +147,15 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
             return pool.submit(lambda: worker_command(words, path, old, asked, seen, beside))
 
         yield submit
+
+
+async def _reach(address: str) -> None:
+    """Connect within ten seconds; a client would wait for an answer of another port for ever."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    security = Security().get_connection_args("client")
+    (await asyncio.wait_for(connect(address, timeout=10, **security), 10)).abort()
 
 
 def _refuse_versions(versions: dict, address: str) -> None:
