@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from results_on_disk import leave
 
-from cifar_study.report import facts, stage_results, times
+from cifar_study.report import facts
 from cifar_study.runs import VARIABLE
 from cifar_study.stages import STAGES
 
@@ -113,10 +113,11 @@ def test_with_one_seed_each_a_difference_rests_on_the_test_pictures(folder: Path
 def test_without_a_result_all_is_a_dash(folder: Path) -> None:
     nothing = facts.stage(4)
     names = "test_accuracy train_accuracy running_accuracy test_loss gap best_accuracy lowest_loss"
-    for name in [*names.split(), "lowest_loss_epoch", "ends", "sampling_error"]:
+    for name in [*names.split(), "lowest_loss_epoch", "ends"]:
         assert str(getattr(nothing, name)) == "–", name
     assert nothing.first_epoch_above(0.5) == "epoch –"
     assert str(nothing.half_width("test_accuracy")) == str(nothing.accuracy_at(1)) == "–"
+    assert str(facts.sampling_error(4)) == "–"
     assert str(facts.points_gained(4, 3)) == str(facts.epoch_seconds(4)) == "–"
     assert (nothing.first, nothing.epochs) == (None, "0 of 150 epochs")
     assert facts.epoch_line(4, 3) == "How long an epoch takes is not measured yet."
@@ -148,7 +149,7 @@ def test_a_stale_result_counts_where_there_is_no_current_one(
 ) -> None:
     leave(folder, 4, 0, [0.1, 0.2], epochs=2)
     monkeypatch.setitem(STAGES, 4, STAGES[5])
-    stage_results._read.cache_clear()
+    facts._read.cache_clear()
     assert [result.run.seed for result in facts.stage(4).results] == [0]
     leave(folder, 4, 1, [0.1], epochs=2)
     assert [result.run.seed for result in facts.stage(4).results] == [1]
@@ -179,7 +180,7 @@ def test_results_elsewhere_and_trials_are_not_the_studys(
         monkeypatch.setenv(VARIABLE, name)
         assert not facts.other_results()
     monkeypatch.setenv(VARIABLE, str(folder))
-    monkeypatch.setattr(stage_results, "CACHE", folder)
+    monkeypatch.setattr(facts, "CACHE", folder)
     leave(folder, 3, 0, [0.1] * 15)
     assert not facts.other_results()
     leave(folder, 1, 0, [0.1], epochs=1)
@@ -216,32 +217,37 @@ def test_times_are_of_runs_that_had_one_machine_to_themselves(folder: Path) -> N
         "–",
     ]
     assert str(facts.epoch_ratio(4, 1)) == "–"
-    # Where a run changed machines, each has its own epochs.
-    leave(folder, 4, 0, [0.1] * 3, epochs=3, seconds=9, sessions=[GPU, {"first_epoch": 2}])
-    assert [len(rows) for _, rows in times.sessions(facts.stage(4).first)] == [1, 2]
-    assert str(facts.epoch_seconds(4)) == "9.0 s"
 
 
 def test_the_studys_times_are_those_measured_by_themselves(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = folder / "epoch-times.json"
-    monkeypatch.setattr(times, "MEASURED", path)
+    monkeypatch.setattr(facts, "EPOCH_TIMES", path)
     leave(folder, 1, 0, [0.1] * 150, seconds=10)
     about = {"machine": "AMD EPYC, 2 cores", "threads": 1, "precision": "bfloat16", "torch": "9"}
     seconds = {"1": [14, 13, 15], "2": [47.6, 47, 48]}
     path.write_text(json.dumps(about | {"date": "2026-11-28", "seconds": seconds}))
     assert str(facts.epoch_seconds(1)) == "10 s"  # another folder's results are shown
-    monkeypatch.setattr(times, "other_results", lambda: False)
+    monkeypatch.setattr(facts, "other_results", lambda: False)
     assert facts.epoch_line(2, 1) == (
         "An epoch takes 48 s on one core of an AMD EPYC, 3.4 times as long as before."
     )
-    for damage in (lambda: path.write_text("{"), path.unlink):
-        damage()
-        assert str(facts.epoch_seconds(1)) == "–"  # training did other things besides
+    path.unlink()
+    assert str(facts.epoch_seconds(1)) == "–"  # training did other things besides
 
 
-def test_a_graphics_card_is_named_without_its_cores() -> None:
-    assert times.EpochTimes(GPU, {}).where == "an NVIDIA H200"
-    two = {"processor": "Intel(R) Xeon(R) Processor, 8 cores", "threads": 2}
-    assert times.EpochTimes(two, {}).where == "two cores of an Intel Xeon"
+@pytest.mark.parametrize(
+    ("session", "where"),
+    [
+        (GPU, "an NVIDIA H200"),
+        (
+            {"processor": "Intel(R) Xeon(R) Processor, 8 cores", "threads": 2},
+            "two cores of an Intel Xeon",
+        ),
+        ({"processor": "x|y"}, r"one core of a x\|y"),
+    ],
+)
+def test_a_machine_is_named_in_a_sentence(folder: Path, session: dict, where: str) -> None:
+    leave(folder, 1, 0, [0.1], epochs=1, seconds=10, sessions=[session])
+    assert facts.epoch_line(1) == f"An epoch takes 10 s on {where}."

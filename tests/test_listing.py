@@ -27,25 +27,12 @@ def test_code_is_shown_from_its_file_without_its_docstring() -> None:
     assert set(shown[1:]) <= set(file)
 
 
-def test_a_method_comes_with_its_decorator_and_without_indent() -> None:
-    shown = lines(listing.source("runs.py", "Run.folder"))
-    assert shown[1:3] == ["@property", "def folder(self) -> Path:"]
-
-
 @pytest.mark.parametrize("stage", ENTRIES, ids=lambda stage: str(stage.number))
 def test_the_entry_shown_makes_the_stage(stage: Stage) -> None:
     from cifar_study import stages
 
     code = "\n".join(lines(listing.entry(stage.number))[1:])
     assert eval(code, vars(stages)) == stage
-
-
-def test_what_is_not_there_is_one_line_in_place() -> None:
-    assert listing.source("stages.py", "Nothing").data == (
-        r"*cifar\_study/stages.py: there is no Nothing*"
-    )
-    assert "stage 99 has no entry" in listing.entry(99).data
-    assert "restore it from git" in listing.source("nothing.py", "a").data
 
 
 def test_networks_of_blocks_are_drawn_and_others_say_that_they_are_not() -> None:

@@ -24,7 +24,6 @@ from cifar_study.report.numbers import (
     escaped,
     half_width,
     listed,
-    span,
     wilson_half_width,
     word,
 )
@@ -61,14 +60,10 @@ def test_numbers_are_floats_to_compute_with() -> None:
     assert str(Points(Percent(0.75) - Percent(0.5))) == "25.0 points"
 
 
-def test_spans_say_a_unit_once_unless_there_are_two() -> None:
-    assert span(map(Points, (0.09, 0.07))) == "7.0 to 9.0 points"
-    assert span(map(Seconds, (700, 550))) == "550 s to 12 min"
-    assert span([Percent(0.1), Percent(0.1001)]) == "10.0%"
-    assert span([]) == span([Loss("nan"), Loss(1)]) == "–"
-    assert epochs([9, 7]) == "epochs 7 to 9"
+def test_epochs_of_seeds_come_with_their_noun() -> None:
+    assert epochs([9, 7, 8]) == "epochs 7 to 9"
     assert epochs([6, 6]) == "epoch 6"
-    assert epochs([6, math.nan]) == "epoch –"
+    assert epochs([6, math.nan]) == epochs([]) == "epoch –"
 
 
 def test_words_make_a_phrase() -> None:

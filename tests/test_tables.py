@@ -13,7 +13,7 @@ import pytest
 from results_on_disk import leave
 
 from cifar_study.options import chosen_runs, parser
-from cifar_study.report import facts, notices, stage_results, tables, times
+from cifar_study.report import facts, notices, tables
 from cifar_study.runs import VARIABLE, Run
 from cifar_study.stages import STAGES, Recipe
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """That folder as the study's own."""
-    for module in (stage_results, notices):
+    for module in (facts, notices):
         monkeypatch.setattr(module, "CACHE", folder)
     return folder
 
@@ -80,8 +80,8 @@ def test_layers_are_counted_and_the_recipe_is_the_runs(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layers = rows(tables.layers(1))
-    assert layers[1] == ["block1.conv1", "5 × 32 × 32", "140", "3·3·3·5 + 5", "convolution 3×3"]
-    assert layers[-1] == ["**total**", "", "**1,180**", "", ""]
+    assert layers[1] == ["block1.conv1", "convolution 3×3", "5 × 32 × 32", "140", "3·3·3·5 + 5"]
+    assert layers[-1] == ["**total**", "", "", "**1,180**", ""]
     monkeypatch.setitem(STAGES, 4, replace(STAGES[4], recipe=Recipe(start="he", epochs=50)))
     recipe = dict(rows(tables.recipe(4)))
     assert recipe["starting weights"] == "He-uniform, biases zero"
@@ -109,10 +109,10 @@ def test_saved_parameters_are_held_against_the_description(folder: Path) -> None
         ["block1.conv1", "5 × 3 × 3 × 3", "5", "140", "yes"],
         ["block1.conv2", "5 × 5 × 3 × 3", "5", "230", "yes"],
         ["dense", "10 × 80", "10", "810", "yes"],
-        ["**total**", "", "", "**1,180**", "yes"],
+        ["**total**", "", "", "**1,180**", ""],
     ]
     leave(folder, 1, 0, [0.5], model=model | {"dense.bias": np.zeros(9)}, epochs=1)
-    assert [row[-1] for row in rows(tables.saved_parameters(1))] == ["yes", "yes"] + 2 * ["**no**"]
+    assert [row[-1] for row in rows(tables.saved_parameters(1))] == ["yes", "yes", "**no**", ""]
     (folder / "stage-1" / "seed-0" / "model.safetensors").unlink()
     assert "model.safetensors: can't be read (No such file or directory)" in (
         tables.saved_parameters(1).data.replace("\\", "")
@@ -123,21 +123,10 @@ def test_saved_parameters_are_held_against_the_description(folder: Path) -> None
 def test_machines_are_listed_with_the_epochs_they_trained(folder: Path) -> None:
     leave(folder, 4, 0, [0.1] * 3, epochs=3, sessions=[{}, TWO | {"first_epoch": 3}])
     leave(folder, 4, 1, [0.1] * 3, epochs=3)
-    table = tables.machines(4, 5)
+    table = tables.machines()
     text = table.data.replace("\N{WORD JOINER}", "").replace("\N{NO-BREAK SPACE}", " ")
-    assert "| 0 (1–2), 1: 1.0 s | 0 (3): 1.0 s" in " ".join(text.split())
+    assert "| 4 | 0 (1–2), 1 | 0 (3–3) |" in " ".join(text.split())
     assert r"order: AMD EPYC, 2 cores, 1 thread, float32, PyTorch 9; another \| chip, 1" in text
-    assert tables.machines(5).data == "*Nothing is trained yet.*"
-
-
-def test_damaged_times_are_one_line_in_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(times, "MEASURED", folder / "epoch-times.json")
-    for module in (facts, times):
-        monkeypatch.setattr(module, "other_results", lambda: False)
-    assert tables.epoch_times().data.endswith("\n\nNot measured yet.\n")
-    (folder / "epoch-times.json").write_text("{")
-    assert "measure it again with: make bench" in tables.epoch_times().data
-    assert "\n" not in tables.epoch_times().data
 
 
 def test_nothing_is_noted_of_a_complete_study(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,14 +152,13 @@ def test_a_note_has_a_line_for_each_kind_of_lack_with_the_command_that_helps(
         f"- **Stage 1 minimal, 5 filters**: not trained yet; `python -m cifar_study.train --stage 1"
         f"{option}` trains it."
     )
-    assert "seeds 1 and 4 at 2/15; `python" in lines[1]
-    assert "seed 0 stale: recipe.momentum 0.9 → 0.8; undo that change, or `python" in lines[2]
-    assert "history.csv: can't be read" in lines[3].replace("\\", "")
-    assert len(commands(tables.incomplete_note())) == len(STAGES) - 1  # all but the damaged one
-    absent, partial, anew = map(asked, commands(note))
-    assert absent == [Run(1, root=study)]
-    assert partial == [Run(3, seed, root=study) for seed in (1, 4)]
-    assert anew == [Run(4, root=Path("mine"))]  # nothing advises to discard the study
+    assert lines[1].startswith("- **Stage 3 two blocks, sigmoid**: seed 1 is at 2/15; `python")
+    assert "seed 0 is stale: recipe.momentum 0.9 → 0.8; `python" in lines[3]
+    assert "history.csv: can't be read" in lines[4].replace("\\", "")
+    assert len(commands(tables.incomplete_note())) == len(STAGES)  # two for 3, none for 5
+    runs = [run for command in commands(note) for run in asked(command)]
+    assert runs[:3] == [Run(1, root=study), Run(3, 1, root=study), Run(3, 4, root=study)]
+    assert runs[3:] == [Run(4, root=Path("mine"))]  # nothing advises to discard the study
 
 
 def test_other_results_are_shown_in_a_notice_with_their_own_commands(folder: Path) -> None:
@@ -190,13 +178,6 @@ def test_other_results_are_shown_in_a_notice_with_their_own_commands(folder: Pat
     assert partial == [Run(4, root=folder, **trial)]
     assert commands(tables.incomplete_note(3)) == []
     assert rows(tables.incomplete_note()) == []
-
-
-def test_a_stale_trial_may_be_trained_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave(folder, 4, 2, [0.1, 0.2], epochs=2)
-    monkeypatch.setitem(STAGES, 4, replace(STAGES[4], recipe=Recipe(momentum=0.8)))
-    [command] = commands(tables.incomplete_note(4))
-    assert command.endswith("--epochs 2 --cache " + str(folder) + " --seeds 2 --restart")
 
 
 def test_delivered_runs_are_told_from_ones_own(

@@ -42,21 +42,17 @@ def network(number: int) -> Figure:
         colour = colour or shown.colour
         legend[name] = Rectangle((0, 0), 1, 1, color=colour)
         channels, *sides = layer.shape
+        width, boxes = 2.2, [(2.6 * place - 12.7, 2) for place in range(channels)]
         if sides:
             width = 1.2 if start in ("batch", "drop") else 2 + 2 * np.log2(channels)
             boxes = [(-sides[0] / 2, sides[0])]
-        else:
-            width, step = 2.2, 2.6
-            boxes = [(step * (place - channels / 2), 2) for place in range(channels)]
         for bottom, height in boxes:
             axes.add_patch(Rectangle((x, bottom), width, height, facecolor=colour))
         x = right = x + width
+        x += 0.6
         if following is None or following.shape != layer.shape:
-            shapes.append(((left + x) / 2, layer.shape))
-            x += 4
-            left = x
-        else:
-            x += 0.6
+            shapes.append(((left + right) / 2, layer.shape))
+            x = left = right + 4
     crowded = len(shapes) > 6  # then every second label stands lower
     for index, (middle, (channels, *sides)) in enumerate(shapes):
         text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"

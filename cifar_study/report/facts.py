@@ -1,42 +1,220 @@
-"""What sentences say of the results: numbers of a stage, of two, of the data, and times."""
+"""The results of stages as numbers, for sentences, tables and charts."""
 
+import json
 import math
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cifar_study.report.numbers import (
-    Loss,
-    Number,
-    Points,
-    Seconds,
-    Times,
-    WholePoints,
-    escaped,
-    listed,
-    word,
-)  # fmt: skip
-from cifar_study.report.stage_results import (
-    StageResults,
-    measured,
-    other_results,
-    stage,
-)  # fmt: skip
-from cifar_study.report.times import epoch_times
-from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, TRAIN, TRAIN_SAMPLE
+import numpy as np
+import pandas as pd
 
-__all__ = ["StageResults", "measured", "other_results", "stage"]
+from cifar_study.errors import StudyError
+from cifar_study.layers import count_macs, count_parameters
+from cifar_study.report import numbers
+from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, Times, WholePoints
+from cifar_study.runs import CACHE, COLUMNS, Result, Run, cache, in_project, read, runs_in
+from cifar_study.stages import CLASSES, PEERS, STAGES, TEST, TRAIN, TRAIN_SAMPLE, Stage, get_stage
+
 CHANCE_LOSS = Loss(math.log(len(CLASSES)))  # of equal probabilities for all classes
+EPOCH_TIMES = CACHE / "epoch-times.json"  # of the study, written by benchmarks/
+
+
+def _final(column: str, kind: type[Number]) -> Any:
+    """The mean over the seeds after the last epoch."""
+    return property(lambda self: kind(self.final(column).mean(skipna=False)))
+
+
+@dataclass(frozen=True, eq=False)
+class StageResults:
+    """The runs of a stage, of which ``results`` count: all of one kind, one a seed.
+
+    Numbers are means over these seeds after the last epoch, of the network as it is evaluated;
+    ``running_accuracy`` is the last epoch's as it went along, dropout at work. They are NaN, and
+    print as a dash, where nothing is trained. ``damage`` says which runs can't be read, and why.
+    """
+
+    stage: Stage
+    all_results: list[Result]
+    results: list[Result]
+    damage: list[str]
+
+    test_accuracy = _final("test_accuracy", Percent)
+    train_accuracy = _final("train_accuracy", Percent)
+    running_accuracy = _final("running_accuracy", Percent)
+    test_loss = _final("test_loss", Loss)
+    gap = _final("gap", Points)
+    parameters = property(lambda self: Number(count_parameters(self.stage.network)))
+    macs = property(lambda self: numbers.Millions(count_macs(self.stage.network)))
+    first = property(lambda self: self.results[0] if self.results else None)
+    epochs_done = property(lambda self: self.results[0].epochs_done if self.results else 0)
+    ends = property(lambda self: numbers.listed(map(Percent, self.final("test_accuracy"))))
+
+    @cached_property
+    def histories(self) -> pd.DataFrame:
+        """The histories of the seeds that count, with columns ``seed`` and ``gap``."""
+        parts = [result.history.assign(seed=result.run.seed) for result in self.results]
+        none = pd.DataFrame(columns=[*COLUMNS, "seed"], dtype=float)
+        frame = pd.concat(parts, ignore_index=True) if parts else none
+        return frame.assign(gap=frame.train_accuracy - frame.test_accuracy)
+
+    def final(self, column: str) -> pd.Series:
+        """A column of the histories after the last epoch, by seed."""
+        return self.histories.groupby("seed")[column].last()
+
+    @property
+    def epochs(self) -> str:
+        """How long it was trained: 150 epochs, 3 of 150 epochs."""
+        done, planned = self.epochs_done, self.stage.recipe.epochs
+        return f"{f'{done} of ' * (done < planned)}{max(done, planned)} epochs"
+
+    def half_width(self, column: str) -> Number:
+        """Half of Student's 95% interval over the seeds; one seed has that of its test pictures."""
+        if len(self.results) == 1 and column == "test_accuracy":
+            return sampling_error(self.stage.number)
+        return Points(numbers.half_width(self.final(column)))
+
+    def accuracy_at(self, epoch: int) -> Percent:
+        """The mean test accuracy after an epoch."""
+        return Percent(self.histories[self.histories.epoch == epoch].test_accuracy.mean())
+
+    @property
+    def best_accuracy(self) -> Percent:
+        """The mean of each seed's highest test accuracy, picked on test pictures."""
+        return Percent(self.histories.groupby("seed").test_accuracy.max().mean())
+
+    @property
+    def lowest_loss(self) -> Loss:
+        """The mean of each seed's lowest test loss."""
+        return Loss(self.histories.groupby("seed").test_loss.min().mean())
+
+    @property
+    def lowest_loss_epoch(self) -> Number:
+        """The epoch of the lowest test loss, the median of the seeds' own."""
+        rows = self.histories.loc[self.histories.groupby("seed").test_loss.idxmin()]
+        return Number(np.round(rows.epoch.median()))
+
+    def first_epoch_above(self, accuracy: float) -> str:
+        """Each seed's first epoch with at least this test accuracy: epoch 1, epochs 6 to 7."""
+        above = self.histories[self.histories.test_accuracy >= accuracy]
+        first = above.groupby("seed").epoch.min()
+        return numbers.epochs(first.reindex(self.final("epoch").index))
+
+    def __sub__(self, other: "StageResults") -> str:
+        """How much higher its test accuracy ends than another stage's, with the 95% interval.
+
+        Student's over the pairs of seeds. With a single pair it is that of the test pictures: of
+        those that just one of the two networks classifies correctly (McNemar 1947).
+        """
+        gains = (self.final("test_accuracy") - other.final("test_accuracy")).dropna()
+        mean, half, basis = gains.mean(), numbers.half_width(gains), f"{len(gains)} pairs of seeds"
+        if len(self.results) == len(other.results) == 1:
+            basis = "of the test pictures alone, one seed each"
+            mean, half = _of_pictures(self.first, other.first)
+        if math.isnan(half):
+            return numbers.ABSENT
+        if len(gains) == 2:
+            basis += ", too few to tell them apart"
+        elif abs(mean) <= half:
+            basis += ": the two cannot be told apart"
+        low, high = Points(mean - half), Points(mean + half)
+        return f"{Points(mean)} (95% interval {low.bare} to {high}, {basis})"
+
+
+def _of_pictures(one: Result, other: Result) -> tuple[float, float]:
+    """The mean difference of two networks on the same test pictures, and half its interval."""
+    try:
+        gain = _right(one).astype(float) - _right(other)
+    except (StudyError, ValueError):  # unread, or of two test sets
+        return math.nan, math.nan
+    return float(gain.mean()), 1.96 * float(gain.std()) / math.sqrt(len(gain))
+
+
+def _right(result: Result) -> np.ndarray:
+    """Which test pictures the network classifies correctly."""
+    probabilities, labels = result.predictions()
+    return probabilities.argmax(1) == labels
+
+
+@numbers.dashed
+def sampling_error(number: int) -> Points:
+    """Half of the 95% interval that the number of test pictures leaves a stage's accuracy."""
+    right = [_right(result) for result in stage(number).results]
+    return Points(numbers.wilson_half_width(np.mean(right), len(right[0])) if right else "nan")
+
+
+def stage(number: int) -> StageResults:
+    """The results of a stage, read once until one of its files changes."""
+    root = cache()
+    files = [(file, file.stat()) for file in root.glob(f"stage-{number}/seed-*/*.[cj]s*")]
+    stamp = sorted((file, about.st_mtime_ns, about.st_size) for file, about in files)
+    return _read(number, root, tuple(stamp))
+
+
+@lru_cache(maxsize=128)
+def _read(number: int, root: Path, stamp: tuple) -> StageResults:
+    all_results, damage = [], []
+    for run in runs_in(root):
+        if run.number == number:
+            try:
+                all_results.append(read(run))
+            except StudyError as error:
+                damage.append(str(error))
+    results = _counted(all_results)
+    about = results[0].run.stage if results else get_stage(number)
+    return StageResults(about, all_results, results, damage)
+
+
+def _counted(all_results: list[Result]) -> list[Result]:
+    """Of one kind: complete ones, else those that got furthest, stale ones at the last."""
+    kinds = Counter(map(_kind, all_results))
+    best = max(kinds, key=lambda kind: (*kind[:3], kinds[kind]), default=None)
+    return [result for result in all_results if _kind(result) == best]
+
+
+def _kind(result: Result) -> tuple:
+    """What seeds must share for a mean of theirs to be one of anything; better ones are greater."""
+    run, complete, done = result.run, result.complete, result.epochs_done
+    rank = complete, not result.state.startswith("stale"), 0 if complete else done
+    precision = result.record["configuration"]["precision"]
+    return *rank, done, precision, run.stage, run.limit, run.data
+
+
+def measured(name: str, number: int = 0) -> Any:
+    """What was measured of a network under that name; empty where nothing was.
+
+    Of a stage's first seed, without a number that of the first stage that has it.
+    """
+    stages = [stage(each) for each in ([number] if number else [*STAGES, *PEERS])]
+    values = (each.first.measured().get(name) for each in stages if each.first)
+    return next(filter(None, values), {})
+
+
+def other_results() -> bool:
+    """Whether the results shown are others than the study's: another folder's, or trials."""
+    elsewhere = cache().resolve() != in_project(CACHE).resolve()
+    return elsewhere or any(run.trial for run in shown_runs())
+
+
+def shown_runs() -> list[Run]:
+    """The runs in the folder shown that have a result, in the order of stages and seeds."""
+    return [result.run for number in (*STAGES, *PEERS) for result in stage(number).all_results]
 
 
 def stage_count() -> str:
     """How many stages there are, as a word."""
-    return word(len(STAGES))
+    return numbers.word(len(STAGES))
 
 
-def seeds(*numbers: int) -> str:
+def seeds(*stages: int) -> str:
     """How many seeds count of these stages, or of all, in words: three, one to three."""
-    counts = sorted({len(stage(number).results) for number in numbers or STAGES} - {0} or {0})
-    return " to ".join(dict.fromkeys(map(word, (counts[0], counts[-1]))))
+    counts = {len(stage(number).results) for number in stages or STAGES} - {0} or {0}
+    return " to ".join(numbers.word(count) for count in sorted({min(counts), max(counts)}))
 
 
 def points_gained(number: int, before: int) -> WholePoints:
@@ -49,23 +227,15 @@ def ratio(of: str, number: int, before: int) -> Times:
     return Times(getattr(stage(number), of) / getattr(stage(before), of))
 
 
-def sampling_error(number: int) -> Points:
-    """Half of the 95% interval that the number of test pictures leaves a stage's accuracy."""
-    return stage(number).sampling_error
-
-
 def data() -> SimpleNamespace:
     """The numbers of the data set; ``fingerprint`` is how that stored with the results begins."""
-    stored = {each["fingerprint"] for each in stored_data()}
+    stored = sorted({each["fingerprint"] for each in stored_data()})
     return SimpleNamespace(
         classes=", ".join(CLASSES),
         train=Number(TRAIN),
         test=Number(TEST),
-        train_each=Number(TRAIN // len(CLASSES)),
-        test_each=Number(TEST // len(CLASSES)),
-        side=Number(SIDE),
         sample=Number(TRAIN_SAMPLE),
-        fingerprint=listed(f"{fingerprint[:12]}…" for fingerprint in sorted(stored)),
+        fingerprint=numbers.listed(f"{fingerprint[:12]}…" for fingerprint in stored),
     )
 
 
@@ -74,22 +244,64 @@ def stored_data() -> list[dict[str, Any]]:
     return [result.record["data"] for number in STAGES for result in stage(number).results]
 
 
+def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
+    """A machine, and the median seconds of an epoch on it by stage; empty where none is known.
+
+    The study's were measured by themselves. Of other results count first seeds that had a machine
+    to themselves, on the one that trained the most of them: two machines are not compared.
+    """
+    if not other_results():
+        path = in_project(EPOCH_TIMES)
+        if not path.exists():
+            return {}, {}
+        about = json.loads(path.read_bytes())
+        seconds = {int(n): statistics.median(taken) for n, taken in about["seconds"].items()}
+        return {**about, "processor": about["machine"]}, seconds
+    machines, taken = {}, defaultdict(dict)
+    for number in (*STAGES, *PEERS):
+        first = stage(number).first
+        sessions = first.record["sessions"] if first else []
+        if len(sessions) == 1 and sessions[0]["side_by_side"] == 1:
+            name = machine(sessions[0])
+            machines[name] = sessions[0]
+            taken[name][number] = first.history.seconds.median()
+    most = max(taken, key=lambda name: len(taken[name]), default="")
+    return machines.get(most, {}), taken[most]
+
+
+def machine(session: Mapping[str, Any]) -> str:
+    """What computed, as it was recorded: processor, threads, precision, PyTorch, runs beside it."""
+    threads, beside = session["threads"], session.get("side_by_side", 1)
+    parts = [session["processor"]]
+    parts += [f"{threads} thread{'s' * (threads > 1)}"] * (session.get("device", "cpu") == "cpu")
+    parts += [session["precision"], f"PyTorch {session['torch']}"]
+    return ", ".join(parts + [f"up to {beside} runs side by side"] * (beside > 1))
+
+
+def processor(session: Mapping[str, Any]) -> str:
+    """The short name of what computed, without the number of its cores: AMD EPYC."""
+    return session["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
+
+
 def epoch_seconds(number: int) -> Seconds:
     """What a stage's epoch takes, evaluation included, of one process on one machine."""
-    return epoch_times()[number]
+    return Seconds(epoch_times()[1].get(number, math.nan))
 
 
 def epoch_ratio(number: int, before: int) -> Times:
     """How many times as long an epoch of one stage takes as that of another."""
-    times = epoch_times()
-    return Times(times[number] / times[before])
+    return Times(epoch_seconds(number) / epoch_seconds(before))
 
 
-def epoch_line(number: int, before: int | None = None) -> str:
+def epoch_line(number: int, before: int = 0) -> str:
     """What an epoch takes, and where: a sentence, with the ratio to another stage."""
-    times = epoch_times()
-    if math.isnan(times[number]):
+    if math.isnan(taken := epoch_seconds(number)):
         return "How long an epoch takes is not measured yet."
-    longer = Times(times[number] / times[before]) if before else Times("nan")
-    as_before = "" if math.isnan(longer) else f", {longer} as long as before"
-    return f"An epoch takes {times[number]} on {escaped(times.where)}{as_before}."
+    about, name = epoch_times()[0], processor(epoch_times()[0])
+    where = f"{'an' if name[0] in 'AEIOU' or name.startswith('NV') else 'a'} {name}"
+    if about.get("device", "cpu") == "cpu":
+        cores = about["threads"]
+        where = f"{numbers.word(cores)} core{'s' * (cores > 1)} of {where}"
+    ratio = epoch_ratio(number, before)
+    longer = "" if math.isnan(ratio) else f", {ratio} as long as before"
+    return f"An epoch takes {taken} on {numbers.escaped(where)}{longer}."

@@ -1,18 +1,32 @@
 """Which runs stand behind a page: what is not complete, and what is not the study's."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from IPython.display import Markdown
 
-from cifar_study.report.facts import StageResults, other_results, stage
-from cifar_study.report.markdown import markdown, named
-from cifar_study.report.numbers import ABSENT, escaped, listed
-from cifar_study.report.stage_results import shown_runs
-from cifar_study.report.style import noted
+from cifar_study.report.facts import other_results, shown_runs, stage
+from cifar_study.report.numbers import ABSENT, escaped
 from cifar_study.runs import CACHE, PROJECT, Run, cache, in_project, read_record
-from cifar_study.stages import PEERS, STAGES
+from cifar_study.stages import PEERS, STAGES, Stage
+
+
+def markdown(rows: Any, columns: Sequence[str], left: int = 1) -> Markdown:
+    """A table as Markdown, all but the first ``left`` columns to the right.
+
+    ``rows`` hold a value for each column; what comes from data must be escaped.
+    """
+    frame = pd.DataFrame(rows, columns=columns, dtype=object).map(str)  # a Number stays one
+    align = ["left"] * left + ["right"] * (len(columns) - left)
+    return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
+
+
+def named(stage: Stage) -> str:
+    """A stage's number and title, for Markdown."""
+    return f"{stage.number} {escaped(stage.title)}"
 
 
 def incomplete_note(*numbers: int) -> Markdown:
@@ -21,61 +35,42 @@ def incomplete_note(*numbers: int) -> Markdown:
     Where the results shown are not the study's, a notice with their numbers stands before that.
     Empty where all is complete and the study's. No numbers mean all stages of the study.
     """
-    kind, parts = ("note", [_other(numbers)]) if other_results() else ("warning", [])
-    lines = [
-        f"- **Stage {named(results.stage)}**: {line}"
-        for results in map(stage, numbers or (() if parts else STAGES))
-        for line in _wanting(results)
-    ]
-    parts += ["\n".join(lines)] if lines else []
-    if not parts:
-        return Markdown("")
-    body = "\n\n".join(parts)
-    return Markdown(f"::: {{.callout-{kind}}}\n## About the runs behind this page\n\n{body}\n:::\n")
+    other = other_results()
+    stages = [stage(number) for number in numbers or (() if other else STAGES)]
+    text = ""
+    if other:
+        rows = [
+            (named(s.stage), s.epochs if s.results else ABSENT, s.test_accuracy, s.gap.bare)
+            for s in stages
+        ]
+        table = markdown(rows, ["stage", "trained for", "test accuracy", "gap, points"])
+        text = (
+            f"This page shows the results in `{_folder()}`, not the study's, so its answer and "
+            "judgements are left out.\n\n"
+        )
+        text += f"{table.data}\n\n" if rows else ""
+    for results in stages:
+        for line in _wanting(results.stage.number):
+            text += f"- **Stage {named(results.stage)}**: {line}\n"
+    kind = "note" if other else "warning"
+    head = f"::: {{.callout-{kind}}}\n## About the runs behind this page\n\n"
+    return Markdown(f"{head}{text}:::\n" if text else "")
 
 
-def _other(numbers: tuple[int, ...]) -> str:
-    """That these are not the study's results, and what they are."""
-    text = f"This page shows the results in {_code(_folder())}, not the study's, so its answer and "
-    rows = []
-    for results in map(stage, numbers):
-        epochs = results.epochs if results.results else ABSENT
-        rows.append((named(results.stage), epochs, results.test_accuracy, results.gap.bare))
-    if not rows:
-        return f"{text}judgements are left out."
-    columns = ["stage", "trained for", "test accuracy", "gap, points"]
-    table = markdown(rows, columns, columns[1:]).data
-    return f"{text}judgements are left out. The numbers:\n\n{table}"
-
-
-def _wanting(results: StageResults) -> Iterator[str]:
+def _wanting(number: int) -> Iterator[str]:
     """What a stage lacks, and the command that helps."""
+    results = stage(number)
     yield from map(escaped, results.damage)
     if not results.all_results and not results.damage:
-        shown = [run for run in shown_runs() if run.trial][:1]
-        run = replace(shown[0] if shown else Run(1), number=results.stage.number, seed=0)
-        yield f"not trained yet; {_command(run)} trains it."
-    by_state: dict[str, list[Run]] = {}
+        trials = [run for run in shown_runs() if run.trial]
+        run = replace([*trials, Run(1)][0], number=number, seed=0, root=_folder())
+        yield f"not trained yet; `{run.command()}` trains it."
     for result in results.all_results:
+        run, helps = replace(result.run, root=_folder()), "goes on"
+        if result.state.startswith("stale"):
+            run, helps = replace(run, root=Path("mine")), "trains it in another folder"
         if not result.complete:
-            by_state.setdefault(result.state, []).append(result.run)
-    for state, runs in by_state.items():
-        seeds = f"seed{'s' * (len(runs) > 1)} {listed(run.seed for run in runs)}"
-        more = ["--seeds", ",".join(str(run.seed) for run in runs)]
-        run = replace(runs[0], seed=0)
-        if not state.startswith("stale"):
-            helps = f"{_command(run, *more)} goes on"
-        elif other_results():
-            helps = f"{_command(run, *more, '--restart')} trains anew"
-        else:  # nothing advises to discard the study
-            elsewhere = _command(run, *more, root=Path("mine"))
-            helps = f"undo that change, or {elsewhere} trains it in a folder of its own"
-        yield f"{seeds} {escaped(state)}; {helps}."
-
-
-def _command(run: Run, *more: str, root: Path | None = None) -> str:
-    """The command that trains a run, to be pasted in the project's folder."""
-    return _code(replace(run, root=root or _folder()).command(*more))
+            yield f"seed {run.seed} is {escaped(result.state)}; `{run.command()}` {helps}."
 
 
 def _folder() -> Path:
@@ -84,11 +79,6 @@ def _folder() -> Path:
     return folder.relative_to(PROJECT) if folder.is_relative_to(PROJECT) else folder
 
 
-def _code(text: object) -> str:
-    return f"`` {text} ``" if "`" in str(text) else f"`{text}`"
-
-
-@noted
 def delivered() -> Markdown:
     """Which runs came with the study and which are one's own, by stage.
 
@@ -96,13 +86,11 @@ def delivered() -> Markdown:
     """
     rows = []
     for number in (*STAGES, *PEERS):
-        seeds: dict[bool, list[int]] = {True: [], False: []}
+        seeds: dict[bool, list[str]] = {True: [], False: []}
         for result in stage(number).all_results:
-            run = replace(result.run, root=in_project(CACHE))
-            record = read_record(run.folder)
-            same = bool(record) and record["files"] == result.record["files"]
-            seeds[same].append(run.seed)
-        if any(seeds.values()):
-            cells = [", ".join(map(str, seeds[same])) for same in (True, False)]
-            rows.append((named(stage(number).stage), *cells))
+            record = read_record(replace(result.run, root=in_project(CACHE)).folder)
+            same = record is not None and record["files"] == result.record["files"]
+            seeds[same].append(str(result.run.seed))
+        if stage(number).all_results:
+            rows.append((named(stage(number).stage), *map(", ".join, seeds.values())))
     return markdown(rows, ["stage", "delivered seeds", "own seeds"])

@@ -15,19 +15,12 @@ from scipy.special import stdtrit
 from cifar_study.errors import StudyError, one_line
 
 ABSENT = "–"
-WORDS = (
-    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-    "twelve",
-)  # fmt: skip
 # What Pandoc would take for markup, or for a dash, an ellipsis or a curly quote.
 MARKUP = re.compile(r"""[\\`*_{}\[\]<>|~^$@&"']|-(?=-)|\.(?=\.)|^[-+#:]""")
 
 
 class Number(float):
-    """A float that prints in its unit; one that is not there (NaN) prints as a dash.
-
-    A whole number with its thousands set apart, 464,750, where a kind does not say otherwise.
-    """
+    """A float that prints in its unit, 464,750; one that is not there (NaN) prints as a dash."""
 
     form, scale, unit = ",.0f", 1.0, ""
 
@@ -57,9 +50,9 @@ class Points(Number):
 
 
 class WholePoints(Number):
-    """A difference of shares, in whole percentage points, for sentences and tables: 12."""
+    """A difference of shares, in whole percentage points: 12."""
 
-    form, scale = ".0f", 100
+    scale = 100
 
 
 class Loss(Number):
@@ -90,21 +83,12 @@ class Seconds(Number):
     form = property(lambda self: ".0f" if 10 <= self < 7200 else ".1f")
 
 
-def span(values: Iterable[Number]) -> str:
-    """From the least to the greatest: 7 to 9, 550 s to 11 min, or 6 where all print alike."""
-    values = list(values)
-    if not values or any(map(math.isnan, values)):
-        return ABSENT
-    least, most = min(values), max(values)
-    if str(least) == str(most):
-        return str(most)
-    return f"{least.bare if least.unit == most.unit else least} to {most}"
-
-
 def epochs(values: Iterable[float]) -> str:
     """Epochs of the seeds with their noun: epoch 6, epochs 7 to 9."""
-    text = span(map(Number, values))
-    return f"epoch{'s' * (' to ' in text)} {text}"
+    numbers = sorted({Number(value) for value in values})
+    if not numbers or any(map(math.isnan, numbers)):
+        return f"epoch {ABSENT}"
+    return f"epoch {numbers[0]}" if len(numbers) == 1 else f"epochs {numbers[0]} to {numbers[-1]}"
 
 
 def listed(words: Iterable[object]) -> str:
@@ -114,8 +98,9 @@ def listed(words: Iterable[object]) -> str:
 
 
 def word(count: int) -> str:
-    """A count of things as a word up to twelve, then in figures: eight."""
-    return WORDS[count] if count < len(WORDS) else str(Number(count))
+    """A count of things as a word up to nine, then in figures: eight."""
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[count] if count < len(words) else str(count)
 
 
 def half_width(values: pd.Series) -> float:
@@ -133,10 +118,10 @@ def dashed(call: Callable[..., Any]) -> Callable[..., Any]:
     """The same function for sentences, with a dash where a file of results can't be read."""
 
     @functools.wraps(call)
-    def tried(*given: Any, **named: Any) -> Any:
+    def tried(*given: Any) -> Any:
         try:
-            return call(*given, **named)
-        except StudyError:  # tables, charts and notes say why
+            return call(*given)
+        except StudyError:  # charts and notes say why
             return Number("nan")
 
     return tried

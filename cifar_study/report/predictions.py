@@ -18,6 +18,7 @@ from cifar_study.stages import CLASSES
 
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 PHOTOS = "figures/photos/sources.csv"
+COLUMNS = ["picture", "seed", "truth", "guess", "probability", "rank"]
 
 
 def guesses(number: int) -> pd.DataFrame:
@@ -25,29 +26,22 @@ def guesses(number: int) -> pd.DataFrame:
 
     ``picture`` is its place in the test set and ``seed`` whose guess it is; ``truth`` and
     ``guess`` are classes, ``probability`` is that of the guess, ``right`` whether they agree,
-    ``rank`` the place of the truth among the probabilities, from 1. Predictions that can't be
-    read are a StudyError.
+    ``rank`` the place of the truth among the probabilities, from 1.
     """
     return _guesses(stage(number))
 
 
 @lru_cache(maxsize=16)
 def _guesses(results: StageResults) -> pd.DataFrame:
-    parts = []
+    parts, classes = [pd.DataFrame(columns=COLUMNS)] * (not results.results), np.array(CLASSES)
     for result in results.results:
         probabilities, labels = result.predictions()
-        of_truth = np.take_along_axis(probabilities, labels[:, None], 1)
-        part = {
-            "picture": np.arange(len(labels)),
-            "seed": result.run.seed,
-            "truth": np.array(CLASSES)[labels],
-            "guess": np.array(CLASSES)[probabilities.argmax(1)],
-            "probability": probabilities.max(1),
-            "rank": 1 + (probabilities > of_truth).sum(1),
-        }
-        parts.append(pd.DataFrame(part))
-    columns = ["picture", "seed", "truth", "guess", "probability", "rank"]
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        rank = 1 + (probabilities > np.take_along_axis(probabilities, labels[:, None], 1)).sum(1)
+        truth, guess = classes[labels], classes[probabilities.argmax(1)]
+        seed, probability = result.run.seed, probabilities.max(1)
+        values = np.arange(len(labels)), seed, truth, guess, probability, rank
+        parts.append(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))))
+    frame = pd.concat(parts, ignore_index=True)
     return frame.assign(right=frame.truth == frame.guess)
 
 
@@ -55,16 +49,16 @@ def confusion(number: int) -> pd.DataFrame:
     """The share of each class's test pictures (rows) that is given each class (columns)."""
     frame = guesses(number)
     shares = pd.crosstab(frame.truth, frame.guess, normalize="index")
-    return shares.reindex(index=CLASSES, columns=CLASSES, fill_value=0) if len(frame) else shares
+    return shares.reindex(index=CLASSES, columns=CLASSES, fill_value=0)
 
 
-def reliability(number: int, bins: int = 15) -> pd.DataFrame:
+def reliability(number: int) -> pd.DataFrame:
     """How far probabilities can be trusted: ``confidence``, ``accuracy``, ``pictures`` by bin.
 
-    A bin holds the predictions whose probability is in its range; empty ones are left out.
+    The bins are fifteenths of the probability; empty ones are left out.
     """
     frame = guesses(number).astype({"probability": float})
-    by_bin = frame.groupby(np.minimum((frame.probability * bins).astype(int), bins - 1))
+    by_bin = frame.groupby(np.minimum((frame.probability * 15).astype(int), 14))
     return by_bin.agg(
         confidence=("probability", "mean"), accuracy=("right", "mean"), pictures=("right", "size")
     )
@@ -78,12 +72,9 @@ def top_k_accuracy(number: int, k: int) -> Percent:
 
 @dashed
 def shown_right(number: int) -> str:
-    """How many of the pictures drawn with their probabilities are classified correctly: 3 of 6.
-
-    Of the first seed, whose probabilities are drawn.
-    """
+    """How many of the pictures drawn with their probabilities the first seed classifies: 3 of 6."""
     frame = guesses(number)
-    places = (measured("pictures", number) or {"places": []})["places"]
+    places = measured("pictures", number).get("places", [])
     shown = frame[(frame.seed == frame.seed.min()) & frame.picture.isin(places)]
     return _of(shown.right)
 
@@ -91,8 +82,7 @@ def shown_right(number: int) -> str:
 @dashed
 def confidence(number: int) -> Percent:
     """The mean probability of the guess, over the test pictures classified correctly."""
-    frame = guesses(number)
-    return Percent(frame.probability[frame.right].mean())
+    return Percent(guesses(number).query("right").probability.mean())
 
 
 @dashed
@@ -104,8 +94,7 @@ def stated(number: int) -> Percent:
 @dashed
 def confident_errors(number: int) -> Percent:
     """Of the mistakes, the share that is made with a probability of more than nine tenths."""
-    frame = guesses(number)
-    return Percent((frame.probability[~frame.right] > 0.9).mean())
+    return Percent((guesses(number).query("not right").probability > 0.9).mean())
 
 
 @dashed
@@ -117,58 +106,34 @@ def calibration_error(number: int) -> Points:
 
 
 @dashed
-def most_confused(number: int) -> str:
-    """The two classes that are most often taken for each other: cat and dog."""
-    shares = confusion(number)
-    if not len(shares):
-        return ABSENT
-    both = np.triu(shares + shares.T, 1)
-    first, second = np.unravel_index(both.argmax(), both.shape)
-    return f"{CLASSES[first]} and {CLASSES[second]}"
-
-
-@dashed
 def mistakes_within(number: int, group: str) -> Percent:
     """Of the mistakes about "animals" or "vehicles", the share that name another of the group."""
-    frame = guesses(number)
     members = [name for name in CLASSES if (name in ANIMALS) == (group == "animals")]
-    return Percent(frame.guess[~frame.right & frame.truth.isin(members)].isin(members).mean())
+    mistakes = guesses(number).query("not right and truth in @members")
+    return Percent(mistakes.guess.isin(members).mean())
 
 
 def photos() -> pd.DataFrame:
     """The free photos and what the network says of them, a row each by file name.
 
     What ``figures/photos/sources.csv`` says; ``width`` and ``height`` as the network saw it; the
-    ten ``probabilities`` and those of the photo ``squeezed`` into a square; the ``guess`` with
-    its ``probability``, and whether it is ``right``. Empty where nothing was measured.
+    ten ``probabilities``, the ``guess``, its ``probability``, and whether it is ``right``.
     """
     path = in_project(PHOTOS)
     with reading(path, "restore it from git"):
         sources = pd.read_csv(path, keep_default_na=False).set_index("file")
-    columns = ["width", "height", "probabilities", "squeezed"]
+    columns = ["width", "height", "probabilities"]
     answers = pd.DataFrame.from_dict(measured("photos"), orient="index", columns=columns)
     frame = sources.join(answers, how="inner")
-    return frame.assign(
-        guess=frame.probabilities.map(_class),
-        probability=frame.probabilities.map(max),
-        right=lambda frame: frame.guess == frame["class"],
-    )
-
-
-def _class(probabilities: list[float]) -> str:
-    return CLASSES[int(np.argmax(probabilities))]
+    guess = frame.probabilities.map(lambda given: CLASSES[int(np.argmax(given))])
+    probability = frame.probabilities.map(max)
+    return frame.assign(guess=guess, probability=probability, right=guess == frame["class"])
 
 
 @dashed
-def recognised(kind: str | None = None, squeezed: bool = False) -> str:
-    """How many photos are recognised, of all, the "scene"s or the "cut-out"s: 4 of 14.
-
-    With their own proportions, or squeezed into a square of the training size.
-    """
-    frame = photos()
-    frame = frame[frame.kind == kind] if kind else frame
-    guess = frame["squeezed" if squeezed else "probabilities"].map(_class)
-    return _of(guess == frame["class"])
+def recognised(kind: str) -> str:
+    """How many photos of "scene"s or "cut-out"s are recognised: 5 of 14."""
+    return _of(photos().query("kind == @kind").right)
 
 
 def _of(right: pd.Series) -> str:
@@ -178,16 +143,5 @@ def _of(right: pd.Series) -> str:
 @dashed
 def in_shape(shape: str) -> Percent:
     """The accuracy on all test pictures in a shape such as "28×32 scaled"."""
-    counts = measured("shapes").get(shape)
-    return Percent(counts["right"] / counts["pictures"] if counts else "nan")
-
-
-@dashed
-def lost_in_shape(shape: str) -> str:
-    """How much less that is than as they are, with the interval of the pairs: 2.3 ± 0.6 points."""
-    if not (counts := measured("shapes").get(shape)):
-        return ABSENT
-    lost, gained, total = (counts[name] for name in ("lost", "gained", "pictures"))
-    mean = (lost - gained) / total
-    half = 1.96 * math.sqrt(((lost + gained) / total - mean**2) / total)
-    return f"{Points(mean).bare} ± {Points(half)}"
+    counts = measured("shapes").get(shape, {"right": math.nan, "pictures": 1})
+    return Percent(counts["right"] / counts["pictures"])

@@ -1,48 +1,47 @@
 """The report's tables, as Markdown: captions and references work and no script is needed."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from IPython.display import Markdown
 
 from cifar_study.layers import count_layers, count_parameters
-from cifar_study.report import facts, predictions, times
-from cifar_study.report.markdown import markdown, named
-from cifar_study.report.notices import delivered, incomplete_note
-from cifar_study.report.numbers import ABSENT, Number, Percent, Seconds, escaped, wilson_half_width
+from cifar_study.report import facts, predictions
+from cifar_study.report.notices import delivered, incomplete_note, markdown, named
+from cifar_study.report.numbers import ABSENT, Number, Percent, Points, escaped, wilson_half_width
 from cifar_study.report.style import note, noted
 from cifar_study.stages import CHANNEL_MEANS, CLASSES, PEERS, STAGES
 
 __all__ = ["delivered", "incomplete_note"]
-
 SPACE, TO = "\N{NO-BREAK SPACE}", "\N{WORD JOINER}–\N{WORD JOINER}"  # what stays on one line
-NOT_YET = note("Known once a network is trained and measured.")
 
 
+@noted
 def glance() -> Markdown:
     """All stages at the end of training, a row each."""
-    seconds, rows = times.epoch_times(), []
+    rows = []
     for number in STAGES:
-        results = facts.stage(number)
-        numbers = results.test_accuracy, results.gap.bare, seconds[number], results.parameters
+        results, seconds = facts.stage(number), facts.epoch_seconds(number)
+        numbers = results.test_accuracy, results.gap.bare, seconds, results.parameters
         rows.append((named(results.stage), *numbers))
-    columns = ["stage", "test accuracy", "gap, points", "an epoch", "parameters"]
-    return markdown(rows, columns, columns[1:])
+    return markdown(rows, ["stage", "test accuracy", "gap, points", "an epoch", "parameters"])
 
 
+@noted
 def compare(*numbers: int) -> Markdown:
     """Stages side by side: outcome with its 95% interval, time and size."""
-    seconds, rows = times.epoch_times(), []
-    compared = [facts.stage(number) for number in numbers or STAGES]
-    for results in compared:
+    rows = []
+    for number in numbers:
+        results, seconds = facts.stage(number), facts.epoch_seconds(number)
         accuracy = _plus_minus(results.test_accuracy, results.half_width("test_accuracy"))
         gap = _plus_minus(results.gap.bare, results.half_width("gap"))
         size = results.parameters, results.macs.bare
-        rows.append((named(results.stage), accuracy, gap, seconds[results.stage.number], *size))
+        rows.append((named(results.stage), accuracy, gap, seconds, *size))
     columns = ["stage", "test accuracy", "gap, points", "an epoch", "parameters", "MACs, millions"]
-    table = markdown(rows, columns, columns[1:])
-    single = any(len(results.results) == 1 for results in compared)
+    table = markdown(rows, columns)
+    single = any(len(facts.stage(number).results) == 1 for number in numbers)
     of_pictures = "; of one seed it is that of its test pictures" * single
     return Markdown(f"{table.data}\n\n± is the 95% interval over the seeds{of_pictures}.\n")
 
@@ -54,20 +53,12 @@ def _plus_minus(value: Number | str, half: Number) -> str:
 @noted
 def epoch_times() -> Markdown:
     """Seconds of every stage's epoch, and the one machine that they were measured on."""
-    if not facts.other_results():
-        times.measured()  # what is wrong with that file is said in place
-    taken = times.epoch_times()
     stages = {**STAGES, **PEERS}
-    table = markdown(
-        [(named(stage), taken[number]) for number, stage in stages.items()],
-        ["stage", "an epoch"],
-        ["an epoch"],
-    )
-    where = "Not measured yet."
-    if taken.machine:
-        date = f", {taken.machine['date']}" if "date" in taken.machine else ""
-        where = f"On {escaped(times.machine(taken.machine))}{escaped(date)}."
-    return Markdown(f"{table.data}\n\n{where}\n")
+    rows = [(named(stage), facts.epoch_seconds(number)) for number, stage in stages.items()]
+    about, _ = facts.epoch_times()
+    where = f"On {escaped(facts.machine(about))}" if about else "Not measured yet"
+    date = f", {about['date']}" if "date" in about else ""
+    return Markdown(f"{markdown(rows, ['stage', 'an epoch']).data}\n\n{where}{date}.\n")
 
 
 def layers(number: int) -> Markdown:
@@ -76,9 +67,9 @@ def layers(number: int) -> Markdown:
     rows = []
     for layer in count_layers(network):
         parameters = Number(layer.parameters) if layer.parameters else ""
-        rows.append((layer.name, _by(layer.shape), parameters, layer.arithmetic, layer.kind))
-    rows.append(("**total**", "", f"**{Number(count_parameters(network))}**", "", ""))
-    return markdown(rows, ["layer", "output", "parameters", "count", "kind"], ["parameters"])
+        rows.append((layer.name, layer.kind, _by(layer.shape), parameters, layer.arithmetic))
+    rows.append(("**total**", "", "", f"**{Number(count_parameters(network))}**", ""))
+    return markdown(rows, ["layer", "kind", "output", "parameters", "count"], left=3)
 
 
 def _by(shape: Iterable[int]) -> str:
@@ -102,7 +93,7 @@ def recipe(number: int) -> Markdown:
         "precision": f"convolutions and dense layer in {precision}, weights in float32",
         "changed pictures (augmentation), weight decay, schedule of the rate": "none",
     }
-    return markdown(rows.items(), ["setting", "value"])
+    return markdown(rows.items(), ["setting", "value"], left=2)
 
 
 def one_hot(labels: Sequence[int], classes: int = len(CLASSES)) -> np.ndarray:
@@ -114,20 +105,17 @@ def one_hot(labels: Sequence[int], classes: int = len(CLASSES)) -> np.ndarray:
 
 def one_hot_examples(labels: Sequence[int]) -> Markdown:
     """A few labels with their class and their one-hot vector."""
-    rows = [
-        (CLASSES[label], label, " ".join(f"{value:.0f}" for value in vector))
-        for label, vector in zip(labels, one_hot(labels), strict=True)
-    ]
-    return markdown(rows, ["class", "label", "vector"], ["label"])
+    vectors = [" ".join(f"{value:.0f}" for value in vector) for vector in one_hot(labels)]
+    rows = zip([CLASSES[label] for label in labels], labels, vectors, strict=True)
+    return markdown(list(rows), ["class", "label", "vector"], left=3)
 
 
 def channel_means() -> Markdown:
     """The published channel means beside those stored with the results."""
     stored = facts.stored_data()
     means = [f"{mean:.8f}" for mean in stored[0]["channel_means"]] if stored else [ABSENT] * 3
-    published = [f"{mean:.8f}" for mean in CHANNEL_MEANS]
-    columns = {"channel": ["red", "green", "blue"], "published": published, "stored": means}
-    return markdown(columns, numeric=["published", "stored"])
+    rows = zip(("red", "green", "blue"), map("{:.8f}".format, CHANNEL_MEANS), means, strict=True)
+    return markdown(list(rows), ["channel", "published", "stored"])
 
 
 @noted
@@ -136,82 +124,59 @@ def photos() -> Markdown:
     rows = []
     for _, photo in predictions.photos().iterrows():
         package = escaped(photo.package.partition(" ")[0])
-        source = f"[{package}](<{photo.origin.replace('>', '%3E')}>)" if photo.origin else package
-        rows.append(
-            (
-                f"{photo['class']}: {escaped(photo.shows)}, {photo.width}×{photo.height}",
-                f"{'✓' if photo.right else '✗'} {photo.guess}, {Percent(photo.probability)}",
-                f"{escaped(photo.author)}, {escaped(photo.licence)}, {source}",
-            )
-        )
-    return markdown(rows, ["photo", "prediction", "author, licence, source"]) if rows else NOT_YET
+        source = f"[{package}](<{photo.origin}>)" if photo.origin else package
+        seen = f"{photo['class']}: {escaped(photo.shows)}, {photo.width}×{photo.height}"
+        guess = f"{'✓' if photo.right else '✗'} {photo.guess}, {Percent(photo.probability)}"
+        rows.append((seen, guess, f"{escaped(photo.author)}, {escaped(photo.licence)}, {source}"))
+    return markdown(rows, ["photo", "prediction", "author, licence, source"], left=3)
 
 
 @noted
 def shapes() -> Markdown:
-    """The accuracy on all test pictures in other shapes, with its interval, and what it lost."""
+    """The accuracy on all test pictures in other shapes, and what it lost, with intervals."""
     rows = []
     for shape, counts in facts.measured("shapes").items():
-        share = Percent(counts["right"] / counts["pictures"])
-        accuracy = _plus_minus(share, Percent(wilson_half_width(share, counts["pictures"])))
-        rows.append((shape, accuracy, predictions.lost_in_shape(shape)))
-    if not rows:
-        return NOT_YET
-    rows[0] = (*rows[0][:2], "")  # as they are, they lose nothing
-    columns = ["width × height", "accuracy, 95% interval", "accuracy lost"]
-    return markdown(rows, columns, columns[1:])
+        lost, gained, total = (counts[name] for name in ("lost", "gained", "pictures"))
+        accuracy, mean = Percent(counts["right"] / total), (lost - gained) / total
+        half = Points(1.96 * math.sqrt(((lost + gained) / total - mean**2) / total))
+        accuracy = _plus_minus(accuracy, Percent(wilson_half_width(accuracy, total)))
+        rows.append((shape, accuracy, _plus_minus(Points(mean).bare, half) if half else ""))
+    return markdown(rows, ["width × height", "accuracy", "points lost"])
 
 
 @noted
 def saved_parameters(number: int) -> Markdown:
-    """The arrays in a stage's saved file by layer, and whether shapes and counts are right."""
+    """The arrays in a stage's saved file by layer, and whether their sizes are those counted."""
     results = facts.stage(number)
     if results.first is None:
         return note("Nothing is saved yet.")
-    saved = {name: array.shape for name, array in results.first.model().items()}
-    rows, total = [], 0
+    saved, rows, total = results.first.model(), [], 0
     for layer in count_layers(results.stage.network):
         if layer.parameters:
-            shapes = [saved.get(f"{layer.name}.{kind}", ()) for kind in ("weight", "bias")]
-            count = sum(math.prod(shape) for shape in shapes if shape)
-            total += count
-            agreement = _agreement(count == layer.parameters)
+            shapes = [saved[f"{layer.name}.{kind}"].shape for kind in ("weight", "bias")]
+            count = sum(map(math.prod, shapes))
+            agreement = "yes" if count == layer.parameters else "**no**"
             rows.append((layer.name, *map(_by, shapes), Number(count), agreement))
-    agreement = _agreement(total == results.parameters)
-    rows.append(("**total**", "", "", f"**{Number(total)}**", agreement))
-    columns = ["layer", "weight", "bias", "parameters", "agreement"]
-    return markdown(rows, columns, ["parameters"])
+            total += count
+    rows.append(("**total**", "", "", f"**{Number(total)}**", ""))
+    return markdown(rows, ["layer", "weight", "bias", "parameters", "agreement"], left=3)
 
 
-def _agreement(holds: bool) -> str:
-    return "yes" if holds else "**no**"
-
-
-def machines(*numbers: int) -> Markdown:
-    """Which seeds each machine trained, or which of their epochs, and its median epoch."""
-    cells: dict[tuple[int, str], tuple[list[str], list[float]]] = {}
+def machines() -> Markdown:
+    """Which seeds each machine trained, or which of their epochs."""
+    cells: dict[tuple[int, str], list[str]] = defaultdict(list)
     short: dict[str, str] = {}
-    for number in numbers or (*STAGES, *PEERS):
+    for number in (*STAGES, *PEERS):
         for result in facts.stage(number).results:
-            for session, rows in times.sessions(result):
-                name = times.machine(session)
-                short[name] = escaped(times.processor(session))
-                first, last = rows.epoch.iloc[[0, -1]]
-                span = str(first) if first == last else f"{first}{TO}{last}"
-                part = "" if len(rows) == result.epochs_done else f"{SPACE}({span})"
-                seeds, seconds = cells.setdefault((number, name), ([], []))
-                seeds.append(f"{result.run.seed}{part}")
-                seconds += rows.seconds.tolist()
-    if not cells:
-        return note("Nothing is trained yet.")
-    text = {
-        key: f"{', '.join(seeds)}: {Seconds(np.median(seconds))}".replace(" s", f"{SPACE}s")
-        for key, (seeds, seconds) in cells.items()
-    }
-    rows = [
-        (number, *(text.get((number, name), "") for name in short))
-        for number in dict.fromkeys(number for number, _ in cells)
-    ]
-    table = markdown(rows, ["stage", *short.values()])
+            sessions = result.record["sessions"]
+            ends = [session["first_epoch"] - 1 for session in sessions[1:]] + [result.epochs_done]
+            for session, end in zip(sessions, ends, strict=True):
+                name = facts.machine(session)
+                short[name] = escaped(facts.processor(session))
+                part = f"{SPACE}({session['first_epoch']}{TO}{end})" * (len(sessions) > 1)
+                cells[number, name].append(f"{result.run.seed}{part}")
+    trained = dict.fromkeys(number for number, _ in cells)
+    rows = [(number, *(", ".join(cells[number, name]) for name in short)) for number in trained]
+    table = markdown(rows, ["stage", *short.values()], left=1 + len(short))
     names = "; ".join(map(escaped, short))
     return Markdown(f"{table.data}\n\nThe machines, in this order: {names}.\n")
