@@ -14,21 +14,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cifar_study import datasets
+from cifar_study import data
 
 PROJECT = Path(__file__).parent.parent
-# Begun first, or the last of them would run on alone; the book, which others wait for, before all.
-LONGEST = ("test_book.py", "test_cluster.py", "test_study.py", "test_kills.py", "test_bad_files.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
-
-
-@pytest.fixture(scope="session")
-def project() -> Path:
-    return PROJECT
 
 
 @pytest.fixture(scope="session")
@@ -50,33 +38,28 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def real_data(real_folder: Path, shared: Path) -> datasets.Dataset:
+def real_data(real_folder: Path, shared: Path) -> data.Dataset:
     """CIFAR-10, decoded once by whichever worker is first: it takes seconds."""
-    folder = shared / "cifar10"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            folder.mkdir()
-            for path in real_folder.iterdir():
-                (folder / path.name).symlink_to(path.resolve())
-        return datasets.load(str(folder))
+    with FileLock(shared / "cifar10.lock"):
+        return data.load(str(real_folder))
 
 
 def copy_project(target: Path) -> Path:
     """What the report is made of, in a folder of its own."""
     target.mkdir(parents=True, exist_ok=True)
-    unwanted = shutil.ignore_patterns("__pycache__", "trials", "lock", ".quarto", "*.quarto_ipynb")
+    unwanted = shutil.ignore_patterns("__pycache__", "trial", "*.lock", ".quarto", "*.quarto_ipynb")
     for name in ("chapters", "cifar_study", "plain", "figures", "cache"):
         shutil.copytree(PROJECT / name, target / name, ignore=unwanted)
-    for name in ("_quarto.yml", "index.qmd"):
+    for name in ("_quarto.yml", "_quarto-pdf.yml", "index.qmd"):
         shutil.copy(PROJECT / name, target)
     return target
 
 
 def render(project: Path, edition: str, **environment: str) -> Path:
-    """Render a project in one edition; the folder of the book."""
-    command = ["quarto", "render"] if edition == "quarto" else [sys.executable, "-m", "plain"]
+    """Render a project in one edition; the folder of its pages."""
+    plain = [sys.executable, "-m", "plain", "--output", "_book/index.html"]
     done = subprocess.run(
-        command,
+        ["quarto", "render"] if edition == "quarto" else plain,
         cwd=project,
         env=os.environ | {"QUARTO_PYTHON": sys.executable} | environment,
         capture_output=True,
@@ -112,7 +95,7 @@ EDITIONS = [
 
 @pytest.fixture(scope="session", params=EDITIONS)
 def book(request: pytest.FixtureRequest, shared: Path) -> Path:
-    """The folder of the whole book, rendered once for each edition by whichever worker is first."""
+    """The pages of the whole book, rendered once for each edition by whichever worker is first."""
     project = shared / f"book-{request.param}"
     with FileLock(f"{project}.lock"):
         if not (project / "_book" / "index.html").exists():

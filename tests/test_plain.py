@@ -5,18 +5,19 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from command import fork_to
-from runs import wait_for
+from conftest import PROJECT
+from widgets import visit  # noqa: F401
 
 from plain.__main__ import main
 from plain.outputs import inline_markdown
+from plain.shell import Output, Shell
 
-ROOT = Path(__file__).parent.parent
 SAMPLE = Path(__file__).parent / "sample_book"
 VOID = {"meta", "img", "br", "hr", "link", "input", "col", "source", "wbr"}
 
@@ -82,10 +83,10 @@ class Tree(HTMLParser):
         self.here.children.append(data)
 
 
-def run(project, output):
+def run(project, output, **environment):
     return subprocess.run(
         [sys.executable, "-m", "plain", "--project", str(project), "--output", str(output)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=PROJECT, env=os.environ | environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
 
 
@@ -122,6 +123,7 @@ def text(page):
         "With a prefix: see Fig. 1.1.",
         "The loss ends at 0.9 after 5 steps.",
         "Back to Chapter 1 and its Section 1.1. Ahead: Table 2.1, Table 2.2 and Equation 2.1.",
+        "More is in Appendix A and in Figure A.1.",
         "See Chapter 2 and Section 3.1.1.",
         "(He et al. 2016) were tried on the pictures of Krizhevsky (2009).",
     ],
@@ -157,13 +159,19 @@ def test_headings_and_contents(page):
     assert [h.text for h in page.find("h1")] == ["A Sample Book"]
     titles = [h.text for h in page.find("h2")]
     assert titles == ["Preface", "1 Figures", "2 Tables and sums", "3 Words around them",
-                      "References"]  # fmt: skip
+                      "References", "A More"]  # fmt: skip
     levels = [int(n.tag[1]) for n in page.find() if re.fullmatch("h[1-6]", n.tag)]
     assert all(b - a <= 1 for a, b in pairwise(levels))
     contents = page.one("nav")
-    assert [part.text.strip() for part in contents.find(css="contents-part")] == ["Basics", "Text"]
+    assert [part.text.strip() for part in contents.find(css="contents-part")] == [
+        "Basics",
+        "Text",
+        "Appendices",
+    ]
     assert "2.2 What to remember" in [a.text for a in contents.find("a")]
     assert page.one("html")["lang"] == "en"
+    title = page.one(css="title").text.split("knows ")[1].strip()
+    assert title == "Ada Lovelace, Alan Turing November 28, 2026"
 
 
 def test_links_between_chapters_stay_on_the_page(page):
@@ -175,32 +183,31 @@ def test_links_between_chapters_stay_on_the_page(page):
     assert own.text == "2.2 What to remember"  # chapter 1 has a section of this name, too
 
 
-def test_cells_fold_and_hide(page, text):
-    folds = [(f.one("summary").text, "open" in f.attributes) for f in page.find(css="code-fold")]
-    assert folds == [("Code", False), ("Code", False)]
+def test_cells_show_what_their_options_ask_for(page, text):
     assert "import matplotlib" not in text  # include: false
     assert "for name in" not in text  # echo: false
     assert "5 steps, last loss 0.9" in text
     assert [li.text for li in page.find("li")].count("cat has 3 letters") == 1
     assert 'print("shown, not run")' in text
     assert "`{python} 1 + 1` stays as it is here" in text
-
-
-def test_chapters_with_computations_show_their_source(page):
-    sources = [node.text for node in page.find("details", css="source")]
-    assert len(sources) == 4  # all but the references
-    assert "# Preface {.unnumbered}" in sources[0]
-    assert '`{python} "snake_case_*name*"`' in sources[0]
+    assert "never_defined()" in text  # eval: false
+    assert "said, not shown" not in text.replace('"said, not shown"', "")  # output: false
+    assert "ZeroDivisionError: division by zero" in text  # error: true
+    image = page.one("figure", id="fig-small").one("img")
+    assert 250 < int(image["width"]) < 310  # fig-width: 3
 
 
 def test_callouts_and_visibility(page, text):
-    kinds = [node.classes[1] for node in page.find(css="callout")]
-    assert kinds == ["note", "note", "warning"]
+    kinds = [node.classes for node in page.find(css="callout")]
+    assert kinds == [["callout", "note"], ["callout", "note"], ["callout", "warning"],
+                     ["callout", "note", "answer"]]  # fmt: skip
     folded = page.one(css="warning").one("details")
     assert "open" not in folded.attributes
-    assert folded.one("summary").text.strip() == "Warning: A folded warning"
-    assert "Only in HTML." in text
-    assert "Never in HTML." not in text
+    assert folded.one("summary").text.strip() == "A folded warning"
+    for shown in ("Only in HTML.", "In a draft.", "Not in print."):
+        assert shown in text
+    for hidden in ("Never in HTML.", "Never in a draft.", "Only in print."):
+        assert hidden not in text
     assert page.one(id="raw-html").one("abbr").text == "HTML"
 
 
@@ -227,20 +234,29 @@ def test_nothing_is_loaded_from_elsewhere(page, built):
 
 
 @pytest.fixture
-def book(tmp_path):
-    """A small book to be broken: index.qmd and one chapter."""
+def book(tmp_path, monkeypatch):
+    """A small book to be broken: index.qmd and one chapter. It is built in this process."""
     (tmp_path / "_quarto.yml").write_text(
         "project: {type: book}\nbook:\n  title: T\n  chapters: [index.qmd, one.qmd]\n"
     )
     (tmp_path / "index.qmd").write_text("# Preface {.unnumbered}\n\nText.\n")
-    return tmp_path
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    yield tmp_path
+    Shell.clear_instance()
 
 
+RAISES = "class A:\n    def _repr_html_(self):\n        raise ValueError('no\\nmore')\nA()"
 BROKEN = {
     "cell": ("# One\n\n```{python}\n#| label: bad\nvalue = 1\n1 / 0\n```\n",
              ["one.qmd, line 3, cell 1 (bad)", "ZeroDivisionError: division by zero"]),
     "inline": ("# One\n\nIt is `{python} missing`.\n",
                ["one.qmd, line 3, inline (`missing`)", "NameError"]),
+    "syntax": ("# One\n\n```{python}\n1 +\n```\n", ["cell 1", "SyntaxError: invalid syntax; mend"]),
+    "representation": (f"# One\n\n```{{python}}\n{RAISES}\n```\n",
+                       ["one.qmd, line 3, cell 1", "ValueError: no more; mend"]),
     "reference": ("# One\n\nSee @fig-none.\n", ["one.qmd", "@fig-none"]),
     "citation": ("# One\n\nSee @nobody1999.\n", ["nobody1999"]),
     "picture": ("# One\n\n![x](figures/none.png)\n", ["one.qmd", "figures/none.png", "missing"]),
@@ -251,8 +267,8 @@ BROKEN = {
     "front matter": ("---\ntitle: [\n---\n\nText\n", ["one.qmd", "bad YAML"]),
     "cell options": ("# One\n\n```{python}\n#| label: [\n1\n```\n",
                      ["one.qmd, cell at line 3", "bad YAML"]),
-    "unknown option": ("# One\n\n```{python}\n#| eval: false\n1\n```\n",
-                       ["one.qmd, cell at line 3", "eval: no option of the plain edition"]),
+    "unknown option": ("# One\n\n```{python}\n#| column: margin\n1\n```\n",
+                       ["one.qmd, cell at line 3", "column: no option of the plain edition"]),
     "own settings": ("---\nexecute: {echo: false}\n---\n\n# One\n",
                      ["one.qmd", "execute", "_quarto.yml"]),
     "open fence": ("# One\n\n```{python}\n1\n", ["one.qmd, line 3", "never closed"]),
@@ -262,161 +278,142 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_chapter_is_one_line_and_status_2(book, name):
+def test_a_broken_chapter_is_one_line_and_status_2(book, capsys, name):
     source, words = BROKEN[name]
     (book / "one.qmd").write_text(source)
-    expect_failure(book, words)
+    expect_failure(book, capsys, words)
 
 
-def test_a_broken_project_is_one_line_and_status_2(book):
-    expect_failure(book, ["one.qmd", "No such file"])
+def test_a_broken_project_is_one_line_and_status_2(book, capsys):
+    expect_failure(book, capsys, ["one.qmd", "No such file"])
     (book / "_quarto.yml").write_text("book:\n  title: 'T\n")
-    expect_failure(book, ["_quarto.yml", "bad YAML"])
+    expect_failure(book, capsys, ["_quarto.yml", "bad YAML"])
     (book / "_quarto.yml").unlink()
-    expect_failure(book, [f"{book}: holds no _quarto.yml", "--project"])
+    expect_failure(book, capsys, [f"{book}: holds no _quarto.yml", "--project"])
 
 
-def refused(project, output, **environment):
-    """The lines that the build ends in with status 2, in a fork, which has its imports."""
-    words = ["--project", str(project), "--output", str(output)]
-    process = fork_to(build, project, words, environment, log="said ")
-    process.join(timeout=120)
-    assert process.exitcode == 2
-    return (project / "said err").read_text().splitlines()
-
-
-def build(words, environment):
-    os.environ.update(environment)
-    return main(words)
-
-
-def expect_failure(book, words):
-    output = book / "out" / "index.html"
+def expect_failure(book, capsys, words):
+    output = book / "out" / "page.html"
     output.parent.mkdir(exist_ok=True)
     output.write_text("as before")
-    said = refused(book, output)
+    assert main(["--project", str(book), "--output", str(output)]) == 2
+    said = capsys.readouterr().err.splitlines()
     lines = [line for line in said if not re.fullmatch(r"\S+: \d+\.\d s", line)]
     assert len(lines) == 1, said
     assert all(word in lines[0] for word in words), lines[0]
     assert output.read_text() == "as before"
-    assert [path.name for path in output.parent.iterdir()] == ["index.html"]
+    assert [path.name for path in output.parent.iterdir()] == ["page.html"]
 
 
 @pytest.mark.parametrize(
-    ("output", "environment", "said"),
+    ("output", "said"),
     [
-        ("out", {}, "out: is there and no file; choose another name"),
-        ("/dev/full", {}, "/dev/full: is there and no file; choose another name"),
-        ("one.qmd/page.html", {}, "page.html: cannot be written (File exists); a file is in its"),
-        ("page.html", {"CIFAR_STUDY_CACHE": "nope"}, "CIFAR_STUDY_CACHE=nope: No such file"),
-        ("page.html", {"CIFAR_STUDY_CACHE": "out"}, "CIFAR_STUDY_CACHE=out: holds no results"),
+        ("out", "out: is there and no file; choose another name"),
+        ("/dev/full", "/dev/full: is there and no file; choose another name"),
+        ("one.qmd/page.html", "page.html: can't be written (File exists)"),
     ],
 )
-def test_what_cannot_come_to_a_page_is_said_before_a_cell_is_run(book, output, environment, said):
-    (book / "out").mkdir(exist_ok=True)
+def test_what_cannot_come_to_a_page_is_said_before_a_cell_is_run(book, capsys, output, said):
+    (book / "out").mkdir()
     (book / "one.qmd").write_text("# One\n\n```{python}\n1 / 0\n```\n")
-    [line] = refused(book, book / output, **environment)
+    assert main(["--project", str(book), "--output", str(book / output)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
     assert said in line
-    assert "division" not in line
 
 
-def test_ctrl_c_stops_it_at_once_and_leaves_no_kernel(book):
+def test_the_projects_own_script_says_whether_there_is_anything_to_do(book, capsys):
+    (book / "one.qmd").write_text("# One\n")
+    script = book / "chapters" / "fresh.py"
+    script.parent.mkdir()
+    for made_from, outcome in (("a", "wrote "), ("a", "is up to date"), ("b", "wrote ")):
+        script.write_text(f"import sys\nassert sys.argv[1:] == ['digest']\nprint({made_from!r})\n")
+        assert main(["--project", str(book)]) == 0
+        assert outcome in capsys.readouterr().err
+        assert (book / "report.html").is_file()
+    script.write_text("import sys\nsys.exit('error: CIFAR_STUDY_CACHE=nope: no results there')\n")
+    assert main(["--project", str(book)]) == 2
+    assert capsys.readouterr().err == "error: CIFAR_STUDY_CACHE=nope: no results there\n"
+
+
+def test_whatever_surrounds_it_a_broken_figure_is_one_line(book):
+    """A foreign kernel, a backend that is none, a folder whose name is too long for sockets."""
+    (book / "kernels" / "python3").mkdir(parents=True)
+    (book / "kernels" / "python3" / "kernel.json").write_text('{"argv": ["false"]}')
+    (long := book / ("t" * 104)).mkdir()
+    title = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title({})"
+    surroundings = {"JUPYTER_PATH": str(book), "MPLBACKEND": "nonsense", "TMPDIR": str(long)}
+    for shown, status in (("'loss $x_1$'", 0), ("'loss $x_{1$'", 2)):
+        (book / "one.qmd").write_text(f"# One\n\n```{{python}}\n{title.format(shown)}\n```\n")
+        done = run(book, book / "page.html", **surroundings)
+        assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    *_, last = done.stderr.splitlines()
+    assert last.startswith("error: one.qmd, line 3, cell 1 (without a label): ValueError: ")
+
+
+def test_ctrl_c_stops_it_at_once(book):
     begun, output = book / "begun", book / "out.html"
-    waits = f"import os, time\nopen({str(begun)!r}, 'w').write(str(os.getpid()))\ntime.sleep(90)"
+    waits = f"import time\nopen({str(begun)!r}, 'w').close()\ntime.sleep(90)"
     (book / "one.qmd").write_text(f"# One\n\n```{{python}}\n{waits}\n```\n")
     process = subprocess.Popen(
         [sys.executable, "-m", "plain", "--project", str(book), "--output", str(output)],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        cwd=PROJECT, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    wait_for(lambda: begun.exists() and begun.read_text())
+    wait_for(begun.exists)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=30)
-    assert (process.returncode, said.splitlines()[-1:]) == (
-        130, ["stopped; nothing was written"],
-    )  # fmt: skip
+    assert (process.returncode, said.splitlines()[-1]) == (130, "stopped; nothing was written")
     assert "Traceback" not in said
     assert not output.exists()
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(begun.read_text()), 0)
+
+
+def wait_for(holds, seconds=60):
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.05)
 
 
 @pytest.fixture
-def visit(browser, built):
-    """Open the sample in a fresh context; any message on the console fails the test."""
-    contexts, said = [], []
+def sample(visit, built):  # noqa: F811
+    """Open the sample in a fresh context."""
 
-    def open_page(width=1280, scheme="light", **options):
-        context = browser.new_context(
-            viewport={"width": width, "height": 844}, color_scheme=scheme, **options
-        )
-        contexts.append(context)
-        context.route(re.compile("^(?!file:|data:)"), lambda route: said.append(route.request.url))
-        tab = context.new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(built.as_uri())
-        return tab
+    def open_page(width=1280, **options):
+        return visit(built, viewport={"width": width, "height": 844}, **options)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not said
-
-
-@pytest.mark.browser
-def test_folds_open_one_by_one_and_all_at_once(visit):
-    tab = visit()
-    fold = tab.locator("details.code-fold").first
-    fold.locator("summary").press("Enter")
-    assert fold.locator("pre").is_visible()
-    tab.get_by_role("button", name="Show all code").click()
-    assert tab.locator("details.code-fold:not([open])").count() == 0
-    tab.get_by_role("button", name="Hide all code").click()
-    assert tab.locator("details.code-fold[open]").count() == 0
+    return open_page
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
-def test_search_lists_the_sections_that_hold_all_words(visit, width):
-    tab = visit(width)
+def test_search_lists_the_sections_that_hold_all_words(sample, width):
+    tab = sample(width)
     if width < 1000:
         tab.get_by_role("navigation").locator("summary").click()
     field = tab.get_by_role("searchbox")
     hits = tab.get_by_role("search").get_by_role("link")
     field.fill("footnote zebra")
     assert tab.get_by_text("0 sections found").is_visible()
+    field.fill("unread")  # stands in a script alone
+    assert tab.get_by_text("0 sections found").is_visible()
     field.fill("footnote stays")
     assert hits.count() == 1
-    assert "A footnote stays with its chapter" in hits.inner_text()
     field.press("Enter")
     assert tab.url.endswith("#sec-code")  # notes stand at the end, in the last section
 
 
 @pytest.mark.browser
-def test_figures_open_large(visit):
-    tab = visit()
-    button = tab.locator("#fig-curve button")
-    button.press("Enter")
-    large = tab.get_by_role("dialog").locator("img")
-    assert large.bounding_box()["width"] > button.bounding_box()["width"]
-    assert large.get_attribute("alt").startswith("A line that falls")
-    tab.keyboard.press("Escape")
-    assert tab.get_by_role("dialog").count() == 0
-    assert tab.evaluate("document.activeElement.className") == "zoom"
-
-
-@pytest.mark.browser
 @pytest.mark.parametrize("width", [320, 390, 1024, 1280])
-def test_nothing_overflows_the_page(visit, width):
-    tab = visit(width)
+def test_nothing_overflows_the_page(sample, width):
+    tab = sample(width)
     tab.evaluate("document.querySelectorAll('main details').forEach((fold) => fold.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.browser
-def test_the_menu_on_a_phone(visit):
-    tab = visit(390)
+def test_the_menu_on_a_phone(sample):
+    tab = sample(390)
     contents = tab.get_by_role("navigation")
     link = contents.get_by_role("link", name="Tables and sums")
     assert not link.is_visible()
@@ -427,8 +424,8 @@ def test_the_menu_on_a_phone(visit):
 
 
 @pytest.mark.browser
-def test_the_theme_is_the_systems_until_it_is_chosen(visit):
-    tab = visit(scheme="dark")
+def test_the_theme_is_the_systems_until_it_is_chosen(sample):
+    tab = sample(color_scheme="dark")
 
     def paper():
         return tab.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -438,16 +435,10 @@ def test_the_theme_is_the_systems_until_it_is_chosen(visit):
     tab.get_by_role("button", name="Light theme").click()
     assert paper() == "rgb(255, 255, 255)"
 
-    def remembered() -> bool:
-        tab.reload()
-        return paper() == "rgb(255, 255, 255)"
-
-    wait_for(remembered)  # the browser stores it a moment later
-
 
 @pytest.mark.browser
-def test_the_chapter_being_read_is_marked(visit):
-    tab = visit()
+def test_the_chapter_being_read_is_marked(sample):
+    tab = sample()
     tab.get_by_role("navigation").get_by_role("link", name="Tables and sums").click()
     tab.wait_for_function(
         "document.querySelector('nav [aria-current]')?.textContent.includes('Tables and sums')"
@@ -455,8 +446,8 @@ def test_the_chapter_being_read_is_marked(visit):
 
 
 @pytest.mark.browser
-def test_without_scripts_everything_shows(visit):
-    tab = visit(java_script_enabled=False)
+def test_without_scripts_everything_shows(sample):
+    tab = sample(java_script_enabled=False)
     assert tab.locator("main p", has_text="Tables have references, too").is_visible()
 
 
@@ -466,5 +457,5 @@ def test_without_scripts_everything_shows(visit):
      ('"it\'s"', "it's"), ("'a_b'", r"a\_b"), ("42", "42")],
 )  # fmt: skip
 def test_an_inline_value_is_shown_whatever_its_repr(shown, expected):
-    outputs = [{"data": {"text/plain": shown}}]
+    outputs = [Output({"text/plain": shown}, {})]
     assert inline_markdown(outputs) == expected
