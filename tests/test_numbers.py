@@ -9,7 +9,6 @@ import re
 import pypandoc
 import pytest
 
-from cifar_study.errors import StudyError
 from cifar_study.report.numbers import (
     Loss,
     Millions,
@@ -19,7 +18,6 @@ from cifar_study.report.numbers import (
     Seconds,
     Times,
     WholePoints,
-    dashed,
     epochs,
     escaped,
     half_width,
@@ -55,11 +53,6 @@ def test_a_number_prints_in_its_unit_or_without(number: Number, text: str, bare:
     assert str(missing) == missing.bare == "–"
 
 
-def test_numbers_are_floats_to_compute_with() -> None:
-    assert Percent(0.75) - Percent(0.5) == 0.25
-    assert str(Points(Percent(0.75) - Percent(0.5))) == "25.0 points"
-
-
 def test_epochs_of_seeds_come_with_their_noun() -> None:
     assert epochs([9, 7, 8]) == "epochs 7 to 9"
     assert epochs([6, 6]) == "epoch 6"
@@ -67,9 +60,7 @@ def test_epochs_of_seeds_come_with_their_noun() -> None:
 
 
 def test_words_make_a_phrase() -> None:
-    assert listed([10, 5, 2]) == "10, 5 and 2"
-    assert listed(["10"]) == "10"
-    assert listed([]) == "–"
+    assert [listed([10, 5, 2]), listed(["10"]), listed([])] == ["10, 5 and 2", "10", "–"]
     assert [word(8), word(13)] == ["eight", "13"]
 
 
@@ -93,14 +84,6 @@ def test_the_interval_of_a_share_is_of_as_many_pictures_as_were_counted() -> Non
     assert wilson_half_width(0.5, 2) == pytest.approx(0.4055, abs=1e-4)
 
 
-def test_a_sentence_has_a_dash_for_what_cannot_be_read() -> None:
-    @dashed
-    def share() -> Percent:
-        raise StudyError("predictions: can't be read")
-
-    assert str(share()) == "–"
-
-
 TYPED = [
     "a|b and `c` and $x$ and @key",
     "<b>bold</b> <script>alert(1)</script> &amp; & &lt;",
@@ -121,7 +104,3 @@ def test_other_peoples_text_comes_out_of_markdown_as_it_was_typed() -> None:
     page = pypandoc.convert_text(markdown, "html", "markdown+smart", extra_args=["--wrap=none"])
     for kind in ("p", "td"):
         assert [html.unescape(each) for each in re.findall(f"<{kind}>(.*)</{kind}>", page)] == TYPED
-
-
-def test_control_characters_are_spelt_out_and_lines_joined() -> None:
-    assert escaped("two\nlines \x1b") == r"two lines \\x1b"

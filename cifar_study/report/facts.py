@@ -25,9 +25,9 @@ CHANCE_LOSS = Loss(math.log(len(CLASSES)))  # of equal probabilities for all cla
 EPOCH_TIMES = CACHE / "epoch-times.json"  # of the study, written by benchmarks/
 
 
-def _final(column: str, kind: type[Number]) -> Any:
-    """The mean over the seeds after the last epoch."""
-    return property(lambda self: kind(self.final(column).mean(skipna=False)))
+def _mean(column: str, which: str, kind: type[Number]) -> Any:
+    """The mean over the seeds of each one's "last", "max" or "min" of a column."""
+    return property(lambda self: kind(self.histories.groupby("seed")[column].agg(which).mean()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,8 @@ class StageResults:
 
     Numbers are means over these seeds after the last epoch, of the network as it is evaluated;
     ``running_accuracy`` is the last epoch's as it went along, dropout at work. They are NaN, and
-    print as a dash, where nothing is trained. ``damage`` says which runs can't be read, and why.
+    print as a dash, where nothing is trained. ``best_accuracy`` and ``lowest_loss`` are means of
+    the seeds' own, picked on test pictures. ``damage`` says which runs can't be read, and why.
     """
 
     stage: Stage
@@ -44,11 +45,13 @@ class StageResults:
     results: list[Result]
     damage: list[str]
 
-    test_accuracy = _final("test_accuracy", Percent)
-    train_accuracy = _final("train_accuracy", Percent)
-    running_accuracy = _final("running_accuracy", Percent)
-    test_loss = _final("test_loss", Loss)
-    gap = _final("gap", Points)
+    test_accuracy = _mean("test_accuracy", "last", Percent)
+    train_accuracy = _mean("train_accuracy", "last", Percent)
+    running_accuracy = _mean("running_accuracy", "last", Percent)
+    test_loss = _mean("test_loss", "last", Loss)
+    gap = _mean("gap", "last", Points)
+    best_accuracy = _mean("test_accuracy", "max", Percent)
+    lowest_loss = _mean("test_loss", "min", Loss)
     parameters = property(lambda self: Number(count_parameters(self.stage.network)))
     macs = property(lambda self: numbers.Millions(count_macs(self.stage.network)))
     first = property(lambda self: self.results[0] if self.results else None)
@@ -84,16 +87,6 @@ class StageResults:
         return Percent(self.histories[self.histories.epoch == epoch].test_accuracy.mean())
 
     @property
-    def best_accuracy(self) -> Percent:
-        """The mean of each seed's highest test accuracy, picked on test pictures."""
-        return Percent(self.histories.groupby("seed").test_accuracy.max().mean())
-
-    @property
-    def lowest_loss(self) -> Loss:
-        """The mean of each seed's lowest test loss."""
-        return Loss(self.histories.groupby("seed").test_loss.min().mean())
-
-    @property
     def lowest_loss_epoch(self) -> Number:
         """The epoch of the lowest test loss, the median of the seeds' own."""
         rows = self.histories.loc[self.histories.groupby("seed").test_loss.idxmin()]
@@ -105,6 +98,7 @@ class StageResults:
         first = above.groupby("seed").epoch.min()
         return numbers.epochs(first.reindex(self.final("epoch").index))
 
+    @numbers.dashed
     def __sub__(self, other: "StageResults") -> str:
         """How much higher its test accuracy ends than another stage's, with the 95% interval.
 
@@ -112,12 +106,14 @@ class StageResults:
         those that just one of the two networks classifies correctly (McNemar 1947).
         """
         gains = (self.final("test_accuracy") - other.final("test_accuracy")).dropna()
-        mean, half, basis = gains.mean(), numbers.half_width(gains), f"{len(gains)} pairs of seeds"
+        half, basis = numbers.half_width(gains), f"{len(gains)} pairs of seeds"
         if len(self.results) == len(other.results) == 1:
+            gains = _right(self.first) - _right(other.first)  # NaN where one has no such picture
+            half = 1.96 * gains.std(skipna=False, ddof=0) / math.sqrt(len(gains))
             basis = "of the test pictures alone, one seed each"
-            mean, half = _of_pictures(self.first, other.first)
         if math.isnan(half):
             return numbers.ABSENT
+        mean = gains.mean()
         if len(gains) == 2:
             basis += ", too few to tell them apart"
         elif abs(mean) <= half:
@@ -126,19 +122,10 @@ class StageResults:
         return f"{Points(mean)} (95% interval {low.bare} to {high}, {basis})"
 
 
-def _of_pictures(one: Result, other: Result) -> tuple[float, float]:
-    """The mean difference of two networks on the same test pictures, and half its interval."""
-    try:
-        gain = _right(one).astype(float) - _right(other)
-    except (StudyError, ValueError):  # unread, or of two test sets
-        return math.nan, math.nan
-    return float(gain.mean()), 1.96 * float(gain.std()) / math.sqrt(len(gain))
-
-
-def _right(result: Result) -> np.ndarray:
-    """Which test pictures the network classifies correctly."""
+def _right(result: Result) -> pd.Series:
+    """One for each test picture that the network classifies correctly, zero for others."""
     probabilities, labels = result.predictions()
-    return probabilities.argmax(1) == labels
+    return pd.Series(probabilities.argmax(1) == labels, dtype=float)
 
 
 @numbers.dashed
