@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -72,13 +70,6 @@ def render(project: Path, edition: str, **environment: str) -> Path:
     # A value in a sentence is shown as Python writes it where it has more than plain characters.
     assert not [page for page in pages if r"\xa0" in page.read_text()]
     return project / "_book"
-
-
-def words(book: Path) -> str:
-    """The words of all pages, without markup and with every space a plain one."""
-    pages = " ".join(page.read_text() for page in sorted(book.rglob("*.html")))
-    visible = re.sub(r"<(script|style)\b.*?</\1>", " ", pages, flags=re.DOTALL)
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", visible)).split())
 
 
 EDITIONS = [

@@ -49,13 +49,6 @@ def test_without_any_package(command: str) -> None:
     assert "pip install -r requirements.txt" in said
 
 
-@pytest.mark.parametrize("file", ["cifar_study/train.py", "plain", "benchmarks/epochs.py"])
-def test_a_command_run_as_a_file_says_how_to_run_it(file: str) -> None:
-    said = one_error(run(PROJECT, sys.executable, file, "--help", PYTHONPATH=""))
-    module = file.removesuffix(".py").replace("/", ".")
-    assert said.endswith(f"project's folder as: python -m {module}")
-
-
 @pytest.mark.skipif(not OLD_PYTHONS, reason="no Python older than 3.11 here")
 @pytest.mark.parametrize("module", ["cifar_study.train", "plain", "benchmarks.epochs"])
 def test_an_older_python_says_so(module: str, tmp_path: Path) -> None:

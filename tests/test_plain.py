@@ -445,12 +445,6 @@ def test_the_chapter_being_read_is_marked(sample):
     )
 
 
-@pytest.mark.browser
-def test_without_scripts_everything_shows(sample):
-    tab = sample(java_script_enabled=False)
-    assert tab.locator("main p", has_text="Tables have references, too").is_visible()
-
-
 @pytest.mark.parametrize(
     ("shown", "expected"),
     [("", ""), ("'", "'"), ("'tis", "'tis"), ("'a' or 'b'", "'a' or 'b'"), ("'a'", "a"),
