@@ -18,7 +18,6 @@ from cifar_study.stages import CLASSES
 
 ANIMALS = ("bird", "cat", "deer", "dog", "frog", "horse")
 PHOTOS = "figures/photos/sources.csv"
-COLUMNS = ["picture", "seed", "truth", "guess", "probability", "rank"]
 
 
 def guesses(number: int) -> pd.DataFrame:
@@ -33,16 +32,23 @@ def guesses(number: int) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def _guesses(results: StageResults) -> pd.DataFrame:
-    parts, classes = [pd.DataFrame(columns=COLUMNS)] * (not results.results), np.array(CLASSES)
-    for result in results.results:
-        probabilities, labels = result.predictions()
-        rank = 1 + (probabilities > np.take_along_axis(probabilities, labels[:, None], 1)).sum(1)
-        truth, guess = classes[labels], classes[probabilities.argmax(1)]
-        seed, probability = result.run.seed, probabilities.max(1)
-        values = np.arange(len(labels)), seed, truth, guess, probability, rank
-        parts.append(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))))
-    frame = pd.concat(parts, ignore_index=True)
-    return frame.assign(right=frame.truth == frame.guess)
+    nothing = 0, np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
+    given = [(result.run.seed, *result.predictions()) for result in results.results] or [nothing]
+    return pd.concat([_frame(*each) for each in given], ignore_index=True)
+
+
+def _frame(seed: int, probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    classes, of_truth = np.array(CLASSES), np.take_along_axis(probabilities, labels[:, None], 1)
+    columns = {
+        "picture": np.arange(len(labels)),
+        "seed": seed,
+        "truth": classes[labels],
+        "guess": classes[probabilities.argmax(1)],
+        "probability": probabilities.max(1),
+        "right": labels == probabilities.argmax(1),
+        "rank": 1 + (probabilities > of_truth).sum(1),
+    }
+    return pd.DataFrame(columns)
 
 
 def confusion(number: int) -> pd.DataFrame:
@@ -57,7 +63,7 @@ def reliability(number: int) -> pd.DataFrame:
 
     The bins are fifteenths of the probability; empty ones are left out.
     """
-    frame = guesses(number).astype({"probability": float})
+    frame = guesses(number)
     by_bin = frame.groupby(np.minimum((frame.probability * 15).astype(int), 14))
     return by_bin.agg(
         confidence=("probability", "mean"), accuracy=("right", "mean"), pictures=("right", "size")
