@@ -94,7 +94,8 @@ def _train_here(run: Run, options: argparse.Namespace) -> None:
 
     with tqdm(total=run.planned, desc=str(run), disable=None, bar_format=BAR) as bar:
         for news in train(run, data, options.device, options.compile, options.restart):
-            bar.initial = bar.initial or int(news.epochs)
+            if not bar.n:
+                bar.initial = int(news.epochs)  # where an earlier command stopped
             bar.n = news.epochs
             bar.set_postfix_str(f"loss {news.loss:.3f}, accuracy {news.accuracy:.1%}")
             if (row := news.row) and bar.disable:
