@@ -15,21 +15,9 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 
+from cifar_study import runs
 from cifar_study.errors import StudyError, reason, writing
-from cifar_study.runs import (
-    CACHE,
-    FORMAT,
-    HISTORY,
-    MODEL,
-    PREDICTIONS,
-    RECORD,
-    Result,
-    Run,
-    in_project,
-    load_tensors,
-    read,
-    read_record,
-)  # fmt: skip
+from cifar_study.runs import Result, Run, in_project, load_tensors, read, read_record
 
 
 @dataclass
@@ -50,12 +38,12 @@ class Checkpoint:
         state = {f"{part}.{name}": value for part in parts for name, value in parts[part].items()}
         contents = {
             _checkpoint(done): _packed(state),
-            PREDICTIONS: _packed({"probabilities": probabilities, "labels": labels}),
-            MODEL: _packed(self.model),
+            runs.PREDICTIONS: _packed({"probabilities": probabilities, "labels": labels}),
+            runs.MODEL: _packed(self.model),
         }
         asked = ("epochs", "limit", "width", "data") if run.trial else ()
         record = {
-            "format": FORMAT,
+            "format": runs.FORMAT,
             "stage": run.number,
             "title": run.stage.title,
             "trial": {name: getattr(run, name) for name in asked},
@@ -63,8 +51,8 @@ class Checkpoint:
             **about,
             "files": {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()},
         }
-        contents[HISTORY] = self.history.to_csv(index=False, lineterminator="\n").encode()
-        contents[RECORD] = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+        contents[runs.HISTORY] = self.history.to_csv(index=False, lineterminator="\n").encode()
+        contents[runs.RECORD] = (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
         for name, content in contents.items():
             write(folder / name, content)
         _drop_checkpoints(folder, keep=contents)
@@ -110,7 +98,7 @@ def current(run: Run, fingerprint: str = "") -> Result | None:
     result = read(run)
     if result and (why := run.stale(result.record, fingerprint)):
         study = (
-            run.root.resolve() == in_project(CACHE).resolve()
+            run.root.resolve() == in_project(runs.CACHE).resolve()
         )  # which nothing advises to discard
         anew = "" if study else ", --restart trains it anew"
         raise StudyError(f"{run.folder}: stale: {why}; another --cache keeps it{anew}")

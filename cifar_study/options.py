@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cifar_study.errors import Parser, StudyError
-from cifar_study.runs import CACHE, PROJECT, VARIABLE, Run, cache, in_project, setting
+from cifar_study.runs import CACHE, VARIABLE, Run, cache, in_project, setting
 from cifar_study.stages import PEERS, STAGES, Stage
 
-MOST = 10_000  # seeds, epochs and jobs: a slip of the keyboard asks for more
 DATA_VARIABLE = "CIFAR_STUDY_DATA"
 
 
@@ -67,20 +66,18 @@ def chosen_runs(options: argparse.Namespace) -> list[Run]:
         for number in dict.fromkeys(numbers)
         for seed in options.seeds or [0]
     ]  # fmt: skip
-    study = in_project(CACHE).resolve()
-    if any(run.trial for run in runs):
-        if runs[0].root.resolve() == study and (options.cache or setting(VARIABLE)):
+    if any(run.trial for run in runs) and folder(options) == in_project(CACHE):
+        if options.cache or setting(VARIABLE):
             raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
-        if runs[0].root.resolve() == study:
-            runs = [replace(run, root=in_project(CACHE / "trial")) for run in runs]
+        return [replace(run, root=in_project(CACHE / "trial")) for run in runs]
     return runs
 
 
 def folder(options: argparse.Namespace) -> Path:
     """The folder of results that the options or the environment name."""
     root = Path(options.cache).expanduser() if options.cache else cache()
-    if root.is_absolute() and root.is_relative_to(PROJECT) and Path.cwd() == PROJECT:
-        root = root.relative_to(PROJECT)  # as it is shown in commands
+    if root.resolve() == in_project(CACHE).resolve():  # however it is spelt
+        return in_project(CACHE)
     if root.exists() and not root.is_dir():
         raise StudyError(f"--cache {root}: is a file, no folder of results; name another")
     return root
@@ -95,15 +92,11 @@ def seed_list(text: str) -> list[int]:
     """The seeds that numbers and ranges such as ``0,2,5-7`` name, in order, each once."""
     seeds: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip(), re.ASCII)
-        if not match:
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part, re.ASCII)
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else ()
+        if not span:
             raise argparse.ArgumentTypeError(f"{text!r} is not of the form 0-4 or 0,2,5-7")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise argparse.ArgumentTypeError(f"{part} ends before it begins")
-        if len(seeds) + last - first >= MOST:
-            raise argparse.ArgumentTypeError(f"{text} is more than {MOST:,} seeds")
-        seeds |= set(range(first, last + 1))
+        seeds |= {*span}
     return sorted(seeds)
 
 

@@ -126,9 +126,9 @@ class Run:
         return self.folder.with_name(f"{self.folder.name}.before")
 
     def words(self) -> list[str]:
-        given = [each for each in fields(self) if getattr(self, each.name) != each.default]
-        named = [(OPTIONS.get(each.name, each.name), getattr(self, each.name)) for each in given]
-        return [word for name, value in named for word in (f"--{name}", str(value))]
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        words = ((f"--{OPTIONS.get(name, name)}", str(getattr(self, name))) for name in given)
+        return [word for pair in words for word in pair]
 
     def command(self, *more: str) -> str:
         return shlex.join(["python", "-m", "cifar_study.train", *self.words(), *more])
@@ -253,7 +253,7 @@ def runs_in(root: Path = CACHE) -> list[Run]:
 def load_tensors(folder: Path, name: str, remedy: str = RESTORE) -> dict[str, np.ndarray]:
     """The arrays of a binary file that has the SHA-256 which the record names."""
     with reading(folder / name, remedy):
-        for _ in range(10):
+        for _ in range(4):
             record = read_record(folder) or {"files": {}}
             content = (folder / name).read_bytes()
             if hashlib.sha256(content).hexdigest() == record["files"].get(name):
