@@ -74,10 +74,8 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     try:
         value = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", YAML line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "cannot be read"
-        raise StudyError(f"{where}{place}: bad YAML: {reason}; check quotes and indents") from None
+        said = " ".join(str(error).split())
+        raise StudyError(f"{where}: bad YAML: {said}; check quotes and indents") from None
     if not isinstance(value, dict):
         raise StudyError(f"{where}: bad YAML: expected lines like `key: value`")
     return value

@@ -94,10 +94,10 @@ def run_pandoc(book: Book, texts: list[str], pictures: Path, digest: str) -> str
         "--reference-location=section",
     ]
     after = as_list(book.settings.get("include-after-body"))
-    command += [f"--include-after-body={_existing(book.root, name)}" for name in after]
+    command += [f"--include-after-body={book.root / name}" for name in after]
     if book.bibliography:
         command += ["--citeproc", "--metadata=link-citations:true"]
-        command += [f"--bibliography={_existing(book.root, name)}" for name in book.bibliography]
+        command += [f"--bibliography={book.root / name}" for name in book.bibliography]
     given = json.dumps(source, default=str)
     done = subprocess.run(command, input=given, capture_output=True, encoding="utf-8", check=False)
     complaints = [line for line in done.stderr.splitlines() if line.strip()]
@@ -113,12 +113,6 @@ def _in_one_line(complaints: list[str], status: int) -> str:
     first = re.sub(r": citation (\S+) not found", r": @\1 is neither label nor literature", first)
     more = len(complaints) - 1
     return first + (f" (and {more} more)" if more > 0 else "")
-
-
-def _existing(root: Path, name: str) -> Path:
-    if not (root / name).is_file():
-        raise StudyError(f"_quarto.yml: {name} is missing; restore it or take its line out")
-    return root / name
 
 
 def put_pictures_in(page: str) -> str:
