@@ -12,24 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import widgets as w
 from conftest import PROJECT
 from PIL import Image
 from safetensors.numpy import load_file
 from test_accessibility import serious
-from widgets import (
-    STEPS,
-    content,
-    drawn,
-    give,
-    in_torch,
-    leave,
-    seen,
-    shown,
-    step,
-    told,
-    visit,  # noqa: F401
-    widget_page,
-)
+from widgets import visit  # noqa: F401
 
 from cifar_study.report import networks
 from cifar_study.report.style import RIGHT, WRONG
@@ -37,7 +25,7 @@ from cifar_study.runs import VARIABLE, Run
 from cifar_study.stages import CLASSES, STAGES, ResNet, Stage
 from cifar_study.training import predict
 
-PHOTO = Image.fromarray(drawn(1, 300, 400)[0])
+PHOTO = Image.fromarray(w.photos(300, 400)[1])
 
 
 def stored(number: int) -> dict[str, np.ndarray]:
@@ -66,7 +54,7 @@ def test_without_results_of_cifar_10_there_is_a_sentence(tmp_path: Path, monkeyp
     for _ in range(2):
         assert "once a stage is trained on CIFAR-10" in networks.answers().data.replace("\\", "")
         assert networks.watch("fig-growth").data == ""
-        leave(Run(2, data="synthetic", root=tmp_path), {}, data="synthetic")
+        w.leave(Run(2, data="synthetic", root=tmp_path), {}, data="synthetic")
 
 
 def data_of(page: str) -> dict:
@@ -77,7 +65,7 @@ def data_of(page: str) -> dict:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return widget_page()
+    return w.widget_page()
 
 
 def test_all_stages_are_there_and_the_page_is_small(page: str) -> None:
@@ -96,24 +84,24 @@ def test_stages_that_a_page_cannot_run_are_left_out(tmp_path: Path, monkeypatch)
     for number in (1, 4, 12):
         run = Run(number, epochs=2, root=tmp_path)
         network = predict.fresh_network(run).state_dict()
-        leave(run, {key: value.numpy() for key, value in network.items()})
-    leave(Run(13, epochs=2, root=tmp_path), {})
+        w.leave(run, {key: value.numpy() for key, value in network.items()})
+    w.leave(Run(13, epochs=2, root=tmp_path), {})
     monkeypatch.setitem(STAGES, 4, replace(STAGES[4], network=STAGES[5].network))  # now stale
     (tmp_path / "stage-12" / "seed-0" / "model.safetensors").unlink()
-    assert [stage["number"] for stage in data_of(widget_page())["stages"]] == [1]
+    assert [stage["number"] for stage in data_of(w.widget_page())["stages"]] == [1]
 
 
 @pytest.fixture
 def tab(visit: Callable, page: str):  # noqa: F811
     tab = visit(page)
-    told(tab)
+    w.told(tab)
     return tab
 
 
 def chosen(tab) -> int:
     """The stage in view."""
     return 1 + tab.evaluate(
-        f"[...document.querySelectorAll('{STEPS} input')].findIndex(x => x.checked)"
+        f"[...document.querySelectorAll('{w.STEPS} input')].findIndex(x => x.checked)"
     )
 
 
@@ -128,7 +116,7 @@ def test_begins_with_a_picture_and_marks_who_is_right(tab) -> None:
     assert f"stage {most} ({STAGES[most].title})" in words
     marks = "".join(re.findall("[✓✗]", tab.locator(".growth-strip").inner_text()))
     assert marks == "".join("✓" if shares.argmax() == 6 else "✗" for shares in given)
-    milliseconds = tab.locator(f"{STEPS} input").evaluate_all(
+    milliseconds = tab.locator(f"{w.STEPS} input").evaluate_all(
         """steps => steps.map(step => {
             const begun = performance.now();
             step.click();
@@ -143,11 +131,11 @@ def test_begins_with_a_picture_and_marks_who_is_right(tab) -> None:
 def test_steps_by_keyboard_and_play(visit: Callable, page: str) -> None:  # noqa: F811
     tab = visit(page, reduced_motion="reduce")
     tab.clock.install()
-    told(tab)
+    w.told(tab)
     tab.get_by_role("button", name="cat, test picture").press("Enter")
     tab.get_by_role("button", name="cat, test picture", pressed=True).wait_for()
-    told(tab)
-    tab.locator(f"{STEPS} input").first.focus()
+    w.told(tab)
+    tab.locator(f"{w.STEPS} input").first.focus()
     tab.keyboard.press("ArrowRight")
     assert chosen(tab) == 2
     assert tab.locator("[role=status]").inner_text().startswith("Stage 2, minimal, 20 filters: dog")
@@ -172,10 +160,10 @@ def test_steps_by_keyboard_and_play(visit: Callable, page: str) -> None:  # noqa
 
 @pytest.mark.browser
 def test_one_map_is_looked_at_by_mouse_and_keyboard(tab) -> None:
-    step(tab, 8)
+    w.step(tab, 8)
     last = tab.locator(".growth-maps figcaption").last.inner_text()
     assert last == "Block 4: 160 maps of 1 × 1"
-    step(tab, 4)
+    w.step(tab, 4)
     about = tab.locator(".growth-close p")
     assert about.inner_text().startswith("Map 1 of 20 after block 1: values from ")
     second = tab.get_by_role("button", name="Block 2")
@@ -197,23 +185,23 @@ def test_one_map_is_looked_at_by_mouse_and_keyboard(tab) -> None:
 def test_a_picture_of_ones_own_keeps_its_proportions_and_is_named_by_its_reader(tab) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright
-    give(tab, content(PHOTO, "JPEG", exif=turned), "turned.jpg")
-    assert seen(tab).shape == (32, 32, 3)
+    w.give(tab, w.content(PHOTO, "JPEG", exif=turned), "turned.jpg")
+    assert w.seen(tab).shape == (32, 32, 3)
     assert not re.findall("[✓✗]", tab.locator(".growth-strip").inner_text())
     assert "Say what it shows" in tab.locator(".growth-play p").inner_text()
     tab.get_by_label("It shows").select_option("ship")
     assert len(re.findall("[✓✗]", tab.locator(".growth-strip").inner_text())) == len(STAGES)
     assert tab.locator(".net-bars .right th").inner_text() == "ship"
-    step(tab, 8)
-    assert seen(tab).shape == (37, 28, 3)
-    assert np.allclose(shown(tab), in_torch(8, seen(tab)[None])[0], atol=0.01)
-    give(tab, content(Image.new("RGB", (900, 9))))  # so narrow that it needs more pixels
-    assert seen(tab).shape == (8, 800, 3)
-    give(tab, content(Image.new("RGBA", (640, 480), (0, 0, 0, 0))))
-    assert (seen(tab) == 255).all()
+    w.step(tab, 8)
+    assert w.seen(tab).shape == (37, 28, 3)
+    assert np.allclose(w.shown(tab), w.in_torch(8, w.seen(tab)[None])[0], atol=0.01)
+    w.give(tab, w.content(Image.new("RGB", (900, 9))))  # so narrow that it needs more pixels
+    assert w.seen(tab).shape == (8, 800, 3)
+    w.give(tab, w.content(Image.new("RGBA", (640, 480), (0, 0, 0, 0))))
+    assert (w.seen(tab) == 255).all()
     chess = np.indices((2400, 3000)).sum(0) % 2 * 255  # halved before it is scaled
-    give(tab, content(Image.fromarray(chess.astype(np.uint8))))
-    assert np.abs(seen(tab).astype(int) - 127.5).max() < 8
+    w.give(tab, w.content(Image.fromarray(chess.astype(np.uint8))))
+    assert np.abs(w.seen(tab).astype(int) - 127.5).max() < 8
 
 
 TRANSFER = """(coded) => {
@@ -226,14 +214,14 @@ TRANSFER = """(coded) => {
 
 @pytest.mark.browser
 def test_a_picture_is_dropped_or_pasted(tab) -> None:
-    step(tab, 8)
-    upright = base64.b64encode(content(PHOTO.rotate(90, expand=True))).decode()
+    w.step(tab, 8)
+    upright = base64.b64encode(w.content(PHOTO.rotate(90, expand=True))).decode()
     tab.dispatch_event(".growth", "drop", {"dataTransfer": tab.evaluate_handle(TRANSFER, upright)})
     tab.get_by_role("img", name="It sees 28 × 37 pixels").wait_for()
     nothing = {"dataTransfer": tab.evaluate_handle("new DataTransfer()")}
     tab.dispatch_event(".growth", "drop", nothing)
-    assert "No file came" in told(tab)
-    lying = base64.b64encode(content(PHOTO)).decode()
+    assert "No file came" in w.told(tab)
+    lying = base64.b64encode(w.content(PHOTO)).decode()
     paste = f'new ClipboardEvent("paste", {{ clipboardData: ({TRANSFER})(coded) }})'
     tab.evaluate(f"(coded) => document.dispatchEvent({paste})", lying)
     tab.get_by_role("img", name="It sees 37 × 28 pixels").wait_for()
@@ -244,9 +232,9 @@ def test_a_picture_is_dropped_or_pasted(tab) -> None:
 def test_fits_a_phone_and_axe_finds_nothing(visit: Callable, page: str, scheme: str) -> None:  # noqa: F811
     size = {"width": 390, "height": 844}
     tab = visit(page, viewport=size, color_scheme=scheme, reduced_motion="reduce")
-    told(tab)
+    w.told(tab)
     for number in (1, 5, 8):
-        step(tab, number)
+        w.step(tab, number)
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert not serious(tab)
     over = """cards => cards.flatMap(card => {
@@ -257,7 +245,7 @@ def test_fits_a_phone_and_axe_finds_nothing(visit: Callable, page: str, scheme: 
     })"""
     for width in (320, 390, 1280):
         tab.set_viewport_size({"width": width, "height": 800})
-        assert max(tab.locator(STEPS).evaluate_all(over)) <= 0
+        assert max(tab.locator(w.STEPS).evaluate_all(over)) <= 0
 
 
 @pytest.mark.browser
@@ -265,7 +253,7 @@ def test_without_scripts_and_on_paper_the_figure_stays(visit: Callable, page: st
     tab = visit(page, java_script_enabled=False)
     assert tab.locator("#static").is_visible()
     tab = visit(page)
-    told(tab)
+    w.told(tab)
     assert not tab.locator("#static").is_visible()
     tab.emulate_media(media="print")
     assert tab.locator("#static").is_visible()

@@ -12,24 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import widgets as w
 from conftest import PROJECT
 from PIL import Image, ImageCms
 from safetensors.numpy import load_file
-from widgets import (
-    content,
-    drawn,
-    give,
-    in_browser,
-    in_torch,
-    leave,
-    resized_in_page,
-    seen,
-    shown,
-    step,
-    told,
-    visit,  # noqa: F401
-    widget_page,
-)  # fmt: skip
+from widgets import visit  # noqa: F401
 
 from cifar_study.report import networks
 from cifar_study.runs import VARIABLE, Run
@@ -42,8 +29,8 @@ STRIP = PROJECT / "figures" / "shown.png"
 
 @pytest.fixture(scope="module")
 def tab(visit: Callable):  # noqa: F811
-    tab = visit(widget_page())
-    told(tab)
+    tab = visit(w.widget_page())
+    w.told(tab)
     return tab
 
 
@@ -58,8 +45,8 @@ def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab,
     images = real_data.test_images[::40]  # they are in the order of their classes
     assert len(images) == 250
     for number in STAGES:
-        expected = in_torch(number, images)
-        given = in_browser(tab, number, images)
+        expected = w.in_torch(number, images)
+        given = w.in_browser(tab, number, images)
         assert np.abs(given - expected).max() < WITHIN, number
         assert (given.argmax(1) != expected.argmax(1)).sum() <= 1, number
         # Stored are the answers of training's sixteen bits, where those were used.
@@ -70,7 +57,7 @@ def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab,
 def test_the_pictures_of_the_figure_get_the_answers_of_the_figure(tab) -> None:
     images = np.stack(np.split(np.asarray(Image.open(STRIP).convert("RGB")), 6, axis=1))
     for number in STAGES:
-        given, expected = in_browser(tab, number, images), stored(number)[list(networks.SHOWN)]
+        given, expected = w.in_browser(tab, number, images), stored(number)[list(networks.SHOWN)]
         assert np.abs(given - expected).max() < 0.06, number
         assert (given.argmax(1) == expected.argmax(1)).all(), number
 
@@ -79,10 +66,10 @@ def test_the_pictures_of_the_figure_get_the_answers_of_the_figure(tab) -> None:
 def test_pictures_of_other_sizes_get_the_probabilities_of_pytorch(tab) -> None:
     guesses = set()
     for size in ((8, 8), (9, 13), (21, 32), (33, 47), (64, 48), (100, 37), (85, 128), (128, 17)):
-        images = np.stack(drawn(10, *size))
-        expected = in_torch(8, images)
+        images = w.photos(*size)
+        expected = w.in_torch(8, images)
         guesses |= set(expected.argmax(1))
-        assert np.abs(in_browser(tab, 8, images) - expected).max() < WITHIN, size
+        assert np.abs(w.in_browser(tab, 8, images) - expected).max() < WITHIN, size
     assert len(guesses) >= 3  # the pictures are not all alike to the network
 
 
@@ -111,18 +98,18 @@ def test_one_stage_of_ones_own_runs_under_its_own_title(
     for key, values in model.state_dict().items():
         if key.startswith("block") and "running" in key:  # as after some training
             values += torch.from_numpy(random_values.uniform(0, 0.3, values.shape))
-    leave(run, {key: value.numpy() for key, value in model.state_dict().items() if value.ndim})
-    tab = visit(widget_page())
-    status = told(tab)
+    w.leave(run, {key: value.numpy() for key, value in model.state_dict().items() if value.ndim})
+    tab = visit(w.widget_page())
+    status = w.told(tab)
     assert status.startswith(f"Stage 12, {TITLE}: ")
     assert re.search(r"After 2 epochs it classifies 10\.0% ", tab.locator(".net").inner_text())
     assert not tab.get_by_role("button", name="Play").is_visible()
-    images = np.stack(drawn(5, 32, 32))
+    images = w.photos(32, 32)
     expected = predict.probabilities(model, images)
-    assert np.abs(in_browser(tab, 12, images) - expected).max() < WITHIN
-    assert "picture" in give(tab, content(Image.new("RGB", (30, 4)))), "too few pixels"
-    give(tab, content(Image.new("RGB", (300, 100), "red")))
-    assert seen(tab).shape == ((18, 55, 3) if name == "any size" else (32, 32, 3))
+    assert np.abs(w.in_browser(tab, 12, images) - expected).max() < WITHIN
+    assert "picture" in w.give(tab, w.content(Image.new("RGB", (30, 4)))), "too few pixels"
+    w.give(tab, w.content(Image.new("RGB", (300, 100), "red")))
+    assert w.seen(tab).shape == ((18, 55, 3) if name == "any size" else (32, 32, 3))
 
 
 @pytest.mark.browser
@@ -136,25 +123,25 @@ def test_pictures_are_scaled_as_pillow_scales_them(tab) -> None:
         if place % 2:  # edges rather than noise, whose overshoot is cut off
             picture = (picture > 200).astype(np.uint8) * 255
         expected = np.asarray(Image.fromarray(picture).resize(to, Image.Resampling.LANCZOS))
-        given = resized_in_page(tab, picture, *to)
+        given = w.resized_in_page(tab, picture, *to)
         assert np.abs(given - expected.astype(int)).max() <= 1, (width, height, to)
 
 
 @pytest.mark.browser
 def test_photos_get_the_shape_and_the_answers_that_were_measured(tab) -> None:
     measured = json.loads((PROJECT / "cache/stage-8/seed-0/measured.json").read_text())
-    photos = measured["values"]["photos"]
-    for name in sorted(photos)[::4]:
-        give(tab, (PROJECT / "figures" / "photos" / name).read_bytes(), name)
-        step(tab, 8)
-        assert seen(tab).shape == (photos[name]["height"], photos[name]["width"], 3), name
-        assert np.allclose(shown(tab), photos[name]["probabilities"], atol=WITHIN), name
-        step(tab, 7)
-        assert seen(tab).shape == (32, 32, 3)
+    expected = measured["values"]["photos"]
+    for name in sorted(expected)[::4]:
+        w.give(tab, (PROJECT / "figures" / "photos" / name).read_bytes(), name)
+        w.step(tab, 8)
+        assert w.seen(tab).shape == (expected[name]["height"], expected[name]["width"], 3), name
+        assert np.allclose(w.shown(tab), expected[name]["probabilities"], atol=WITHIN), name
+        w.step(tab, 7)
+        assert w.seen(tab).shape == (32, 32, 3)
 
 
-PHOTO = Image.fromarray(drawn(1, 300, 400)[0])
-JPEG = content(PHOTO, "JPEG")
+PHOTO = Image.fromarray(w.photos(300, 400)[1])
+JPEG = w.content(PHOTO, "JPEG")
 FRAMES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"/>'
@@ -162,11 +149,11 @@ BAD = {
     "text": (b"no picture at all\n", "can't be read as a picture"),
     "nothing": (b"", "can't be read as a picture"),
     "noise": (random.Random(0).randbytes(5000), "can't be read as a picture"),
-    "header only": (content(PHOTO)[:60], "can't be read as a picture"),
+    "header only": (w.content(PHOTO)[:60], "can't be read as a picture"),
     "cut off": (JPEG[:-100], "can't be read as a picture"),
     "cut off a little": (JPEG[:-12], "can't be read as a picture"),
-    "one pixel": (content(Image.new("RGB", (1, 1))), "1 × 1 pixels, too few"),
-    "huge": (content(Image.new("1", (10_000, 10_000))), "10,000 × 10,000 pixels, too many"),
+    "one pixel": (w.content(Image.new("RGB", (1, 1))), "1 × 1 pixels, too few"),
+    "huge": (w.content(Image.new("1", (10_000, 10_000))), "10,000 × 10,000 pixels, too many"),
     "a drawing": (SVG, "a drawing (SVG)"),
     "of a phone": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400), "can't open HEIC"),
 }
@@ -176,22 +163,22 @@ BAD = {
 def test_bad_files_are_named_and_the_page_goes_on(tab) -> None:
     card = tab.locator(".net-card")
     for name, (data, words) in BAD.items():
-        status = give(tab, data)
+        status = w.give(tab, data)
         assert words in status, name
         assert status.count(". ") <= 1, name
         assert not card.is_visible(), name
-    assert "with" in give(tab, content(PHOTO))
+    assert "with" in w.give(tab, w.content(PHOTO))
     assert card.is_visible()
 
 
 @pytest.mark.browser
 def test_a_jpeg_without_its_last_two_bytes_is_whole(tab) -> None:
-    give(tab, JPEG, "whole.jpg")
-    whole = seen(tab)
-    for data in (JPEG, content(PHOTO, "JPEG", progressive=True)):
+    w.give(tab, JPEG, "whole.jpg")
+    whole = w.seen(tab)
+    for data in (JPEG, w.content(PHOTO, "JPEG", progressive=True)):
         assert data.endswith(b"\xff\xd9")
-        assert "with" in give(tab, data[:-2], "nearly.jpg")
-        assert np.abs(seen(tab).astype(int) - whole).max() <= 3
+        assert "with" in w.give(tab, data[:-2], "nearly.jpg")
+        assert np.abs(w.seen(tab).astype(int) - whole).max() <= 3
 
 
 @pytest.mark.browser
@@ -200,10 +187,10 @@ def test_of_pictures_that_move_the_first_frame_is_taken_and_that_is_said(tab, pr
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"icc_profile": profile} if profile and kind != "GIF" else {}
         first, *others = FRAMES
-        moving = content(first, kind, save_all=True, append_images=others, **options)
-        assert "a picture that moves" in give(tab, moving), kind
-        assert seen(tab)[0, 0, 0] > 200, kind  # red
-        assert "moves" not in give(tab, content(first, kind, **options)), kind
+        moving = w.content(first, kind, save_all=True, append_images=others, **options)
+        assert "a picture that moves" in w.give(tab, moving), kind
+        assert w.seen(tab)[0, 0, 0] > 200, kind  # red
+        assert "moves" not in w.give(tab, w.content(first, kind, **options)), kind
 
 
 def test_the_library_is_the_one_its_note_names() -> None:

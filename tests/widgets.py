@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import PROJECT
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from cifar_study.checkpoints import Checkpoint
 from cifar_study.report import networks
@@ -106,24 +105,10 @@ def visit(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
     assert not messages, messages
 
 
-def drawn(count: int, height: int, width: int) -> list[np.ndarray]:
-    """Coloured shapes on a gradient with some noise, ``uint8`` (H, W, 3)."""
-    pictures = []
-    for seed in range(count):
-        chance = random.Random(f"{seed} {height} {width}")
-
-        def colour(chance: random.Random = chance) -> tuple[int, ...]:
-            return tuple(chance.randrange(256) for _ in range(3))
-
-        ramp = Image.linear_gradient("L").rotate(90 * chance.randrange(4)).resize((width, height))
-        picture = Image.composite(*(Image.new("RGB", ramp.size, colour()) for _ in "ab"), ramp)
-        draw = ImageDraw.Draw(picture)
-        for shape in (draw.ellipse, draw.rectangle):
-            x, y = chance.randrange(width), chance.randrange(height)
-            shape((x - width // 4, y - height // 6, x, y), fill=colour())
-        noise = np.random.RandomState(seed).normal(0, 6 * seed, (height, width, 3))
-        pictures.append((np.asarray(picture) + noise).clip(0, 255).astype(np.uint8))
-    return pictures
+def photos(height: int, width: int) -> np.ndarray:
+    """Ten of the report's photos, squeezed into this shape, ``uint8`` (10, H, W, 3)."""
+    paths = sorted((PROJECT / "figures" / "photos").glob("*.jpg"))[:30:3]
+    return np.stack([Image.open(path).convert("RGB").resize((width, height)) for path in paths])
 
 
 def coded(pictures: np.ndarray) -> str:
