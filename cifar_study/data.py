@@ -93,14 +93,13 @@ def _found(folder: Path) -> Dataset:
     if not folder.is_dir():
         kind = "is a file, not a" if folder.exists() else "no such"
         raise StudyError(f"{folder}: {kind} data folder; {ELSEWHERE}")
-    files, visited = [], set()
+    files = []
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        if (real := os.path.realpath(place)) in visited:  # a link to a folder above it
-            folders.clear()
-            continue
-        visited.add(real)
-        files += [Path(place, name) for name in sorted(names)]
+        here = Path(place).resolve()
+        deeper = (name for name in folders if name[0] != ".")
+        # A link to a folder above would lead around in a circle.
+        folders[:] = sorted(n for n in deeper if not here.is_relative_to((here / n).resolve()))
+        files += [Path(place, name) for name in sorted(names) if name[0] != "."]
     for path in files:
         if path.match(DECODED) and (rows := _kept(path)) is not None:
             return _dataset(rows, TRAIN, FINGERPRINT)
