@@ -11,13 +11,14 @@ from conftest import PROJECT
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 from results_on_disk import leave
 
 from cifar_study.report import inside, pictures, predictions
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, Chart
 from cifar_study.runs import VARIABLE, Run, read
 from cifar_study.stages import CLASSES, get_stage
-from cifar_study.training import sizes
+from cifar_study.training import measure
 
 
 def measured(number: int, name: str) -> dict:
@@ -105,8 +106,8 @@ def test_large_photos_are_three_right_and_three_wrong_with_their_probabilities()
 def test_what_is_shown_as_seen_is_what_the_network_was_asked_about() -> None:
     name, answer = next(predictions.photos().iterrows())
     _, seen = pictures._photo(name, answer)
-    photo = sizes.open_photo(PROJECT / "figures" / "photos" / name)
-    asked = sizes.resized([photo], answer.width, answer.height)[0]
+    photo = Image.open(PROJECT / "figures" / "photos" / name)
+    asked = measure.resized([photo], (answer.width, answer.height))[0]
     assert np.array_equal(np.asarray(seen), asked)
 
 
@@ -125,8 +126,11 @@ def test_every_factor_and_sum_is_written() -> None:
         patch, weights = np.reshape(table[:16], (4, 4)), np.reshape(table[16:], (3, 3))
         assert (patch[:3, :3] * weights).sum() == pytest.approx(total, abs=5e-5)
     assert f"= {inside.output_by_hand(1)}".replace("\N{MINUS SIGN}", "-") in said
-    # Each of the 27 factors is rounded by 0.005 at most.
-    assert inside.output_by_hand(1) == pytest.approx(inside.output_of_network(1), abs=27 * 0.01)
+    hand, exact = (
+        float(text.replace("\N{MINUS SIGN}", "-"))
+        for text in (inside.output_by_hand(1), inside.output_of_network(1))
+    )
+    assert hand == pytest.approx(exact, abs=27 * 0.01)  # each factor is rounded by 0.005 at most
 
 
 def test_lines_and_bars_are_what_was_measured() -> None:
@@ -173,8 +177,8 @@ def test_nothing_measured_is_a_note_or_a_dash(
         assert str(number) == "–"
     run = leave(tmp_path, 3, 0, [0.1], epochs=1)
     said = inside.gradients(3, 4).data.replace("\\", "")
-    assert said == f"*Not measured of this run of stage 3; to do it: {run.command('--measure')}*"
-    assert "does not measure 'maps'" in inside.feature_maps(3).data.replace("\\", "")
+    command = "python -m cifar_study.train --stage 3"
+    assert said == f"*Drawn once stage 3 is trained and measured: {command}*"
     (run.folder / "measured.json").write_text("{")
     assert "measured.json: can't be read" in inside.gradients(3, 4).data.replace("\\", "")
 

@@ -24,9 +24,9 @@ from cifar_study.data import Dataset, synthetic
 from cifar_study.errors import StudyError
 from cifar_study.runs import MEASURED, Run, read
 from cifar_study.stages import CLASSES, MEASURES, STAGES, Block, Network, Stage
-from cifar_study.training import measure, sizes
+from cifar_study.training import measure
 from cifar_study.training.model import Rescale, build_model
-from cifar_study.training.predict import fresh_network, probabilities, trained_network
+from cifar_study.training.predict import fresh_network, probabilities
 
 PHOTOS = PROJECT / "figures" / "photos"
 NUMBERS = [number for number, stage in STAGES.items() if stage.measures]
@@ -108,7 +108,7 @@ def assert_same(new: Any, old: Any, name: str = "") -> None:
 def test_photos_are_answered_as_committed() -> None:
     torch.set_num_threads(1)
     run = of_study(8)
-    assert_same(sizes.photos(run, None), read(run).measured()["photos"], "/photos/")
+    assert_same(measure.photos(run, None), read(run).measured()["photos"], "/photos/")
 
 
 # --- of any entry and data set --------------------------------------------------------------
@@ -150,45 +150,22 @@ def test_a_new_entry_is_measured_on_drawn_pictures_and_narrower(
         assert max(map(bytes.fromhex, block["maps"])) < bytes([measure.DROPPED])
 
 
-def test_a_stage_that_names_nothing_leaves_nothing(drawn: Dataset, tmp_path: Path) -> None:
-    run = leave_network(tmp_path, STAGES[2], drawn, epochs=1)
-    measure.measure(run, drawn)
-    assert not (run.folder / MEASURED).exists()
-
-
-def test_what_was_measured_of_another_network_is_not_shown(tmp_path: Path) -> None:
-    run = leave(tmp_path, 3, 0, [0.1], measured={"gradients": {"start": {}}})
-    assert read(run).measured()
-    leave(tmp_path, 3, 0, [0.2], model={"a": np.ones(1, np.float32)})
-    assert read(run).measured() == {}
-
-
-def test_what_cannot_be_measured_is_one_line(
-    any_stage: Stage, drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_photo_of_ones_own_is_asked_about_upright_or_named(
+    drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(StudyError, match="holds no result; train it with: python -m"):
-        measure.measure(Run(3, root=tmp_path), drawn)
-    deep = Network((Block(2, pool=16), Block(2, pool="global")), input_size=None)
-    monkeypatch.setitem(stages.STAGES, 21, replace(ANY, network=deep, measures=("photos",)))
-    run = leave_network(tmp_path, stages.STAGES[21], drawn)
-    for name in ("sources.csv", "long.png"):
-        (tmp_path / name).write_text("file\nlong.png\n")
-    monkeypatch.setattr(sizes, "in_project", lambda _: tmp_path)
-    with pytest.raises(StudyError, match=r"long.png: can't be read .*take its line out of sources"):
-        measure.measure(run, drawn)
-    Image.new("RGB", (200, 20)).save(tmp_path / "long.png")  # 101 × 10 for the network
-    with pytest.raises(StudyError, match=r"stage 21, seed 0: 'photos' can't be measured \(.*\.csv"):
-        measure.measure(run, drawn)
-    (tmp_path / "sources.csv").write_text("name\nlong.png\n")
+    monkeypatch.setattr(measure, "in_project", lambda _: tmp_path)
     with pytest.raises(StudyError, match=r"sources.csv: can't be read .*git checkout"):
-        measure.measure(run, drawn)
-    assert not (run.folder / MEASURED).exists()
-
-
-def test_a_model_that_does_not_fit_its_entry_is_one_line(drawn: Dataset, tmp_path: Path) -> None:
-    run = leave_network(tmp_path, STAGES[1], drawn, width=2, epochs=1)
-    with pytest.raises(StudyError, match=r"model.safetensors: does not fit the network \(.*size"):
-        trained_network(replace(run, width=1))
+        measure.photos(of_study(8), drawn)
+    (tmp_path / "sources.csv").write_text("file\nphone.jpg\n")
+    photo = Image.new("RGB", (40, 20))
+    exif = photo.getexif()
+    exif[0x0112] = 6  # the orientation: to be turned by a quarter
+    photo.save(tmp_path / "phone.jpg", exif=exif)
+    answer = measure.photos(of_study(8), drawn)["phone.jpg"]
+    assert (answer["width"], answer["height"]) == (23, 45)  # 32 / √2 and 32 · √2
+    (tmp_path / "phone.jpg").write_text("no photo")
+    with pytest.raises(StudyError, match=r"phone.jpg: can't be read .*take its line out of"):
+        measure.photos(of_study(8), drawn)
 
 
 def test_the_start_is_the_one_that_the_recipe_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,28 +207,26 @@ def test_percentiles_are_of_what_reaches_the_activation() -> None:
 
 def test_a_mask_of_dropout_zeroes_and_scales_and_nothing_else(drawn: Dataset) -> None:
     model = build_model(Network(blocks=(Block(4, dropout=0.5),))).eval()
-    image = drawn.test_images[0]
-    [plain], [nothing] = measure.block_outputs(model, image)
-    [thin], [gone] = measure.block_outputs(model, image, seed=0)
+    [(plain, thin, gone)] = measure.block_outputs(model, drawn.test_images[0])
     assert plain.shape == (4, 16, 16)
-    assert not nothing.any()
     assert 0.4 < gone.mean() < 0.6
     assert (thin[gone] == 0).all()
     assert np.allclose(thin[~gone], 2 * plain[~gone])
     with torch.inference_mode():
-        batch = torch.from_numpy(image[None].copy()).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(drawn.test_images[:1].copy()).permute(0, 3, 1, 2)
         assert np.allclose(model[:2](batch)[0].numpy(), plain)
 
 
-def test_score_counts_pictures_and_takes_the_mean_loss() -> None:
-    model = build_model(Network(blocks=()))
-    with torch.no_grad():
-        model.dense.weight.zero_()
-        model.dense.bias[3] = np.log(9)  # nine eighteenths for class 3, one for each other
-    images = np.zeros((4, 32, 32, 3), dtype=np.uint8)
-    scored = measure.score(model, images, np.array([3, 3, 3, 0]))
-    assert scored["accuracy"] == 0.75
-    assert scored["loss"] == pytest.approx((3 * np.log(2) + np.log(18)) / 4, rel=1e-5)
+def test_accuracy_and_loss_before_training_are_of_all_test_pictures(
+    drawn: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a network that gives class 3 nine eighteenths and every other class one."""
+    row = np.where(np.arange(10) == 3, 9, 1) / 18
+    monkeypatch.setattr(measure, "probabilities", lambda _, images: np.tile(row, (len(images), 1)))
+    data = replace(drawn, test_labels=np.array([3] * 45 + [0] * 15))
+    untrained = measure.shown_pictures(of_study(1), data)["untrained"]
+    assert untrained["accuracy"] == 0.75
+    assert untrained["loss"] == pytest.approx((3 * np.log(2) + np.log(18)) / 4)
 
 
 def test_the_convolution_that_is_kept_gives_the_outputs_that_are_kept() -> None:
@@ -275,36 +250,18 @@ def test_shapes_are_counted_against_the_unchanged_pictures(
     """By a stub that names a picture by its height: 32 pixels class 0, 30 class 1, 28 class 2."""
 
     def by_height(_: object, pictures: np.ndarray) -> np.ndarray:
+        middle = drawn.test_images[:5, 2:30] if pictures.shape[1:3] == (28, 32) else pictures
+        assert np.array_equal(middle, pictures)  # what is cut
         return np.eye(10)[[{32: 0, 30: 1, 28: 2}[len(picture)] for picture in pictures]]
 
-    monkeypatch.setattr(sizes, "probabilities", by_height)
+    monkeypatch.setattr(measure, "probabilities", by_height)
     few = SimpleNamespace(test_images=drawn.test_images[:5], test_labels=np.array([0, 0, 1, 1, 1]))
-    counts = sizes.shapes(of_study(8), few)
-    assert list(counts) == [f"{width}×{height} {how}" for width, height, how in sizes.SHAPES]
+    counts = measure.shapes(of_study(8), few)
+    assert list(counts) == [f"{width}×{height} {how}" for width, height, how in measure.SHAPES]
     unchanged = {"pictures": 5, "right": 2, "gained": 0, "lost": 0}
     assert counts["32×32 as they are"] == counts["28×32 scaled"] == unchanged
     assert counts["36×30 scaled"] == {"pictures": 5, "right": 3, "gained": 3, "lost": 2}
     assert counts["32×28 cut"] == {"pictures": 5, "right": 0, "gained": 0, "lost": 2}
-
-
-def test_cuts_take_the_middle() -> None:
-    picture = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
-    assert np.array_equal(sizes._cut(picture[None], 2, 4)[0], picture[:, 1:3])
-
-
-def test_photos_keep_their_proportions_at_about_the_training_size() -> None:
-    for width, height in ((320, 213), (213, 320), (320, 100), (50, 50)):
-        scaled = sizes.photo_size(width, height)
-        assert abs(scaled[0] * scaled[1] - 32 * 32) < 40
-        assert abs(scaled[0] / scaled[1] - width / height) < 0.15
-
-
-def test_a_photo_of_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
-    photo = Image.new("RGB", (40, 20))
-    exif = photo.getexif()
-    exif[0x0112] = 6  # the orientation: to be turned by a quarter
-    photo.save(tmp_path / "phone.jpg", exif=exif)
-    assert sizes.open_photo(tmp_path / "phone.jpg").size == (20, 40)
 
 
 def test_photos_are_small_free_and_not_square() -> None:

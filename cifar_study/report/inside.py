@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from cifar_study.report.numbers import Loss, Number, Percent, Times, dashed
+from cifar_study.report.numbers import Loss, Percent, Times, dashed
 from cifar_study.report.pictures import needed, pixels
 from cifar_study.report.style import GREY, ON_DARK, WIDE, chart, new_axes, show_image
 from cifar_study.stages import SIDE, get_stage
@@ -20,16 +20,9 @@ WHEN = {"start": "before the first step", "end": "after training"}
 CHANNELS = ("red", "green", "blue")
 
 
-class Value(Number):
+def signed(value: float, digits: int) -> str:
     """A value within a network, which may be negative: −0.79."""
-
-    form = ".2f"
-
-
-class ExactValue(Number):
-    """The same with four decimals: −0.7890."""
-
-    form = ".4f"
+    return f"{value:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 @dashed
@@ -44,9 +37,6 @@ def untrained_loss(number: int) -> Loss:
     return Loss(needed("pictures", number)["untrained"]["loss"])
 
 
-# --- how much of the error reaches each layer -----------------------------------------------
-
-
 @chart
 def gradients(*numbers: int) -> Figure:
     """The size of the gradient by layer, before the first step (hollow) and after the last."""
@@ -58,10 +48,7 @@ def gradients(*numbers: int) -> Figure:
             layers = [name.replace(".", "\n") for name in sizes]
             axes.plot(layers, sizes.values(), marker="o", color=stage.colour, **looks[when])
     axes.set(yscale="log", ylabel="root mean square gradient")
-    handles = [
-        Line2D([], [], color=stage.colour, label=f"{stage.number} {stage.title}")
-        for stage in stages
-    ]
+    handles = [Line2D([], [], color=s.colour, label=f"{s.number} {s.title}") for s in stages]
     for when, look in looks.items():
         handles.append(Line2D([], [], color=GREY, marker="o", label=WHEN[when], **look))
     figure.legend(handles=handles, loc="outside upper left", ncols=2)
@@ -73,9 +60,6 @@ def gradient_span(number: int, when: str = "start") -> Times:
     """How many times larger the gradient of the last layer is than that of the first."""
     first, *_, last = needed("gradients", number)[when].values()
     return Times(last / first)
-
-
-# --- values before the activation -----------------------------------------------------------
 
 
 @chart
@@ -110,10 +94,7 @@ def activation_range(number: int, when: str, layer: str) -> str:
     low, _, high = needed("values", number)[when][layer]
     largest = max(abs(low), abs(high))
     digits = 3 if largest < 0.1 else 2 if largest < 1 else 1
-    return f"{low:z.{digits}f} to {high:z.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-# --- feature maps, and the same under dropout -----------------------------------------------
+    return f"{signed(low, digits)} to {signed(high, digits)}"
 
 
 @chart(photographs=True)
@@ -124,9 +105,7 @@ def feature_maps(number: int) -> Figure:
     figure = Figure(figsize=(WIDE, 1.05 + 1.4 * len(blocks)))
     top, *outer = figure.subfigures(1 + len(blocks), 1, height_ratios=[0.7] + [1] * len(blocks))
     show_image(top.subplots(), pixels(measured["picture"], SIDE, SIDE, 3))
-    if any(block["dropped"] for block in blocks):
-        struck = Patch(color=STRUCK, label="set to zero\nby dropout")
-        top.legend(handles=[struck], loc="center right")
+    top.legend(handles=[Patch(color=STRUCK, label="set to zero\nby dropout")], loc="center right")
     grey = colormaps["Greys_r"].with_extremes(bad=STRUCK)
     for place, (part, block) in enumerate(zip(outer, blocks, strict=True), start=1):
         side, maps = block["side"], [*block["maps"], *block["thinned"]]
@@ -137,9 +116,6 @@ def feature_maps(number: int) -> Figure:
             values = np.ma.masked_equal(pixels(kept, side, side), MASKED)
             show_image(axes, values, cmap=grey, vmin=0, vmax=MASKED - 1)
     return figure
-
-
-# --- one convolution, worked by hand --------------------------------------------------------
 
 
 @chart(photographs=True)
@@ -158,12 +134,12 @@ def worked_convolution(number: int) -> Figure:
         _cells(axes, (0, top), patch[row], window=colour)
         axes.text(4.3, top + 1.5, "·", ha="center", va="center", fontsize=12)
         _cells(axes, (4.6, top), weights[row], wide=1.25)  # there are minus signs
-        axes.text(8.55, top + 1.5, f"→  {ExactValue(sums[row])}", va="center")
+        axes.text(8.55, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
     axes.text(4.6, -0.35, "weights of the filter")
     axes.text(9, -0.35, "sum")
-    terms = " + ".join(str(ExactValue(value)) for value in sums)
-    axes.text(0, 15.9, f"{terms} + bias {Value(bias)}", va="center")
-    axes.text(0, 16.9, f"= {ExactValue(sums.sum() + bias)}", va="center", weight="bold")
+    terms = " + ".join(signed(value, 4) for value in sums)
+    axes.text(0, 15.9, f"{terms} + bias {signed(bias, 2)}", va="center")
+    axes.text(0, 16.9, f"= {signed(sums.sum() + bias, 4)}", va="center", weight="bold")
     axes.set(xlim=(-0.1, 11.4), ylim=(17.4, -1.2))
     axes.axis("off")
     where = axes.inset_axes((0.765, 0.005, 0.235, 0.205))
@@ -184,16 +160,16 @@ def _by_hand(measured: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, n
 
 
 @dashed
-def output_by_hand(number: int) -> ExactValue:
+def output_by_hand(number: int) -> str:
     """What the worked convolution gives, from factors of two decimals."""
     *_, bias, sums = _by_hand(needed("convolution", number))
-    return ExactValue(sums.sum() + bias)
+    return signed(sums.sum() + bias, 4)
 
 
 @dashed
-def output_of_network(number: int) -> ExactValue:
+def output_of_network(number: int) -> str:
     """What the network's own convolution gives at the same place, without rounding."""
-    return ExactValue(needed("convolution", number)["outputs"][0][0])
+    return signed(needed("convolution", number)["outputs"][0][0], 4)
 
 
 def _cells(
@@ -208,6 +184,6 @@ def _cells(
             look = {"facecolor": window, "alpha": 0.16}
         axes.add_patch(Rectangle(place, wide, 1, edgecolor=GREY, linewidth=0.4, **look))
         middle = (place[0] + wide / 2, place[1] + 0.5)
-        axes.text(*middle, str(Value(value)), ha="center", va="center", fontsize=8)
+        axes.text(*middle, signed(value, 2), ha="center", va="center", fontsize=8)
     if window:
         axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=window, linewidth=1.8))

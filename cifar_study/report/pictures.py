@@ -11,15 +11,12 @@ from matplotlib.figure import Figure
 from PIL import Image as Photo
 from PIL import ImageOps
 
-from cifar_study.errors import StudyError, reason
+from cifar_study.errors import StudyError, reading
 from cifar_study.report import predictions
 from cifar_study.report.facts import measured, stage
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
 from cifar_study.runs import in_project
-from cifar_study.stages import CLASSES, SIDE, get_stage
-
-PHOTOS = "figures/photos"
-REMEDY = "restore it with: git checkout -- figures"
+from cifar_study.stages import CLASSES, SIDE
 
 
 @noted
@@ -38,13 +35,8 @@ def needed(name: str, number: int) -> Any:
     """What was measured of a stage's first seed; a :class:`StudyError` where nothing was."""
     if values := measured(name, number):
         return values
-    result = stage(number).first
-    if name not in get_stage(number).measures:
-        raise StudyError(f"cifar_study/stages.py: stage {number} does not measure {name!r}")
-    if result and result.complete:
-        command = result.run.command("--measure")
-        raise StudyError(f"Not measured of this run of stage {number}; to do it: {command}")
-    raise StudyError(f"Drawn once stage {number} is trained.")
+    command = f"python -m cifar_study.train --stage {number}"
+    raise StudyError(f"Drawn once stage {number} is trained and measured: {command}")
 
 
 def pixels(kept: str, *shape: int) -> np.ndarray:
@@ -116,37 +108,34 @@ def photos(all: bool = False) -> Figure:
     With ``all`` every photo, small, and the network's guess.
     """
     answers = predictions.photos()
-    if not all:
-        answers = answers[answers.large == "yes"]
+    answers = answers if all else answers[answers.large == "yes"]
     if answers.empty:
         raise StudyError("Drawn once a network is trained of which photos are measured.")
-    return _photo_grid(answers) if all else _large_photos(answers)
-
-
-def _large_photos(answers: pd.DataFrame, columns: int = 2) -> Figure:
-    """Each photo beside what the network sees of it, and its three most probable classes."""
-    wide, gap = WIDE / columns, 0.1  # inches, as all that follows
+    columns, bars, gap = (4, 0, 0.1) if all else (2, 0.75, 0.1)  # inches, as all that follows
+    wide = WIDE / columns
+    photo_width, seen_width = 0.55 * wide, 0.37 * wide
     shown = [(answer, *_photo(name, answer)) for name, answer in answers.iterrows()]
     rows = [shown[first : first + columns] for first in range(0, len(shown), columns)]
-    photo_width, seen_width = 0.55 * wide, 0.37 * wide
-    heights = [max(photo_width * p.height / p.width for _, p, _ in row) for row in rows]
-    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * 1.05))
+    heights = [photo_width * min(1, max(p.height / p.width for _, p, _ in row)) for row in rows]
+    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * (bars + 0.3)))
     figure.set_layout_engine("none")
 
-    def place(left: float, low: float, width: float, height: float) -> Axes:
-        size = figure.get_size_inches()
-        return figure.add_axes((left, low, width, height) / np.tile(size, 2), anchor="SW")
+    def place(*inches: float) -> Axes:
+        return figure.add_axes(inches / np.tile(figure.get_size_inches(), 2), anchor="SW")
 
     low = figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):
-        low -= height + 1.05
+        low -= height + bars + 0.3
         for column, (answer, photo, seen) in enumerate(row):
             left = column * wide
-            axes = place(left, low + 0.85, photo_width, height)
-            show_image(axes, photo)
-            axes.set_title(answer["class"], fontsize=8, pad=4)
-            show_image(place(left + photo_width + gap, low + 0.85, seen_width, height), seen)
-            _three_bars(place(left, low + gap, wide - gap, 0.65), answer)
+            show_image(axes := place(left, low + bars + gap, photo_width, height), photo)
+            mark, colour = ("✓", RIGHT) if answer.right else ("✗", WRONG)
+            said = {"label": f"{mark} {answer.guess}", "color": colour} if all else {}
+            axes.set_title(**{"label": answer["class"], "fontsize": 8, "pad": 4} | said)
+            seen_left = left + photo_width + gap / 2
+            show_image(place(seen_left, low + bars + gap, seen_width, height), seen)
+            if bars:
+                _three_bars(place(left, low + gap, wide - gap, bars - gap), answer)
     return figure
 
 
@@ -156,42 +145,16 @@ def _three_bars(axes: Axes, answer: pd.Series) -> None:
     axes.set(xlim=(-0.65, 1), ylim=(2.6, -0.6))
     for row, guess in enumerate(np.argsort(answer.probabilities)[::-1][:3]):
         share, right = answer.probabilities[guess], CLASSES[guess] == answer["class"]
-        colour = RIGHT if right else WRONG if not row else OTHER
         axes.text(-0.65, row, CLASSES[guess], va="center", fontsize=8)
-        axes.barh(row, share, 0.7, color=colour)
+        axes.barh(row, share, 0.7, color=RIGHT if right else OTHER if row else WRONG)
         _number(axes, row, share)
-
-
-def _photo_grid(answers: pd.DataFrame) -> Figure:
-    """A row for each class: every photo, beside it what the network sees, above it its guess."""
-    columns = max(4, answers["class"].value_counts().max())
-    figure = Figure(figsize=(WIDE, 5.8))
-    figure.set_layout_engine("none")
-    margin, high = 0.17, 1 / len(CLASSES)
-    wide = (1 - margin) / columns
-    for row, truth in enumerate(CLASSES):
-        top = 1 - row * high
-        figure.text(margin - 0.02, top - 0.3 * high, truth, ha="right", va="top", fontsize=8)
-        of_class = answers[answers["class"] == truth]
-        for column, (name, answer) in enumerate(of_class.iterrows()):
-            left = margin + column * wide
-            for x, width, picture in zip((0, 0.55), (0.5, 0.35), _photo(name, answer), strict=True):
-                size = (width * wide, 0.68 * high)
-                axes = figure.add_axes((left + x * wide, top - 0.96 * high, *size), anchor="NW")
-                show_image(axes, picture)
-            mark, colour = ("✓", RIGHT) if answer.right else ("✗", WRONG)
-            guess = f"{mark} {answer.guess}"
-            figure.text(left, top - 0.23 * high, guess, color=colour, fontsize=8)
-    return figure
 
 
 def _photo(name: str, answer: pd.Series) -> tuple[Photo.Image, Photo.Image]:
     """A photo, made smaller where it is large, and as the network saw it."""
-    path = in_project(PHOTOS) / name
-    try:
+    path = in_project("figures/photos") / name
+    with reading(path, "restore it with: git checkout -- figures"):
         photo = ImageOps.exif_transpose(Photo.open(path)).convert("RGB")
-    except Exception as error:  # a damaged picture can raise nearly anything
-        raise StudyError(f"{path}: can't be read ({reason(error)}); {REMEDY}") from None
     seen = photo.resize((answer.width, answer.height), Photo.Resampling.LANCZOS)
     photo.thumbnail((320, 320))
     return photo, seen

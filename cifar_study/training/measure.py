@@ -1,25 +1,26 @@
 """What the report shows of a trained network, measured once its run is complete.
 
-Each function of :data:`MEASURES` takes a run and its data set and returns numbers fit for JSON;
-which of them a stage is measured by, its entry in :mod:`cifar_study.stages` says. Pixels are kept
-as text, two characters a byte, so that drawing takes neither the data set nor the network.
+A stage's entry names its measures. Each is a function of a run and its data set that returns
+numbers fit for JSON; pixels are kept as text, two characters a byte.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import ItemsView, Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from cifar_study.checkpoints import write
 from cifar_study.data import Dataset
-from cifar_study.errors import StudyError, reason
-from cifar_study.runs import MEASURED, MODEL, Run, read
+from cifar_study.errors import reading
+from cifar_study.runs import MEASURED, MODEL, Run, in_project, read
+from cifar_study.stages import SIDE
 from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
-from cifar_study.training.sizes import photos, shapes
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures of CIFAR-10 that pages follow
 FOLLOWED = 4  # which of them goes through layers
@@ -28,29 +29,16 @@ PERCENTILES = (5, 50, 95)
 MAPS = 6  # feature maps that are kept of each block
 DROPPED = 255  # in a kept map, a value that dropout set to zero; 0 to 254 are values
 MISTAKES = 12
+# Width, height and how a test picture comes to them: unchanged, then the assignment's own.
+SIZES = {"as they are": [(SIDE, SIDE)], "scaled": [(28, 32), (36, 30)], "cut": [(32, 28), (28, 32)]}
+SHAPES = [(*size, how) for how, sizes in SIZES.items() for size in sizes]
 
 
 def measure(run: Run, data: Dataset) -> None:
-    """Measure what the stage's entry names, into the run's ``measured.json``.
-
-    Nothing where it names nothing. A run without a network, or with one that can't be measured
-    so, is a :class:`StudyError`.
-    """
-    if not run.stage.measures:
-        return
-    result, values = read(run), {}
-    if result is None:
-        raise StudyError(f"{run.folder}: holds no result; train it with: {run.command()}")
-    for name in (bar := tqdm(run.stage.measures, leave=False, disable=None)):
-        bar.set_description(f"measuring {run}: {name}")
-        try:
-            values[name] = MEASURES[name](run, data)
-        except RuntimeError as error:  # as of a picture that the poolings leave no pixel of
-            raise StudyError(
-                f"{run}: {name!r} can't be measured ({reason(error)}); take out of sources.csv or "
-                "of the stage's entry what does not go with its network"
-            ) from None
-    content = {"of": result.record["files"][MODEL], "values": values}
+    """Write ``measured.json`` of a run: what its stage names, and of which network it is."""
+    model = read(run).record["files"][MODEL]
+    names = tqdm(run.stage.measures, f"measuring {run}", leave=False, disable=None)
+    content = {"of": model, "values": {name: MEASURES[name](run, data) for name in names}}
     write(run.folder / MEASURED, (json.dumps(content, ensure_ascii=False) + "\n").encode())
 
 
@@ -63,20 +51,13 @@ def shown_places(data: Dataset) -> list[int]:
 def shown_pictures(run: Run, data: Dataset) -> dict[str, Any]:
     """Six test pictures, and what the network said of them before its first step.
 
-    ``untrained`` holds its accuracy and loss on all test pictures then.
+    ``untrained``: its accuracy, as a share, and loss, in nats, on all test pictures.
     """
-    places, fresh = shown_places(data), fresh_network(run)
-    before = probabilities(fresh, data.test_images[places]).tolist()
-    untrained = score(fresh, data.test_images, data.test_labels)
-    return _kept(places, data) | {"before": before, "untrained": untrained}
-
-
-def score(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy, as a share, and mean cross-entropy, in nats, of a network on pictures."""
-    given = probabilities(model, images)
-    truth = given[np.arange(len(labels)), labels]
-    accuracy, loss = (given.argmax(1) == labels).mean(), -np.log(truth).mean()
-    return {"accuracy": float(accuracy), "loss": float(loss)}
+    given, places = probabilities(fresh_network(run), data.test_images), shown_places(data)
+    labels = data.test_labels
+    loss = -np.log(given[np.arange(len(labels)), labels]).mean()
+    untrained = {"accuracy": float((given.argmax(1) == labels).mean()), "loss": float(loss)}
+    return _kept(places, data) | {"before": given[places].tolist(), "untrained": untrained}
 
 
 def first_filter(run: Run, data: Dataset) -> dict[str, Any]:
@@ -89,8 +70,7 @@ def first_filter(run: Run, data: Dataset) -> dict[str, Any]:
     convolution = trained_network(run).get_submodule("block1.conv1")
     image = data.test_images[shown_places(data)[FOLLOWED]]
     pixels = as_batch(image[None]) / 255
-    with torch.inference_mode():
-        outputs = convolution(pixels)[0, 0]
+    outputs = convolution(pixels)[0, 0]
     row, column = PLACE
     return {
         "picture": _hex(image),
@@ -106,7 +86,7 @@ def first_filter(run: Run, data: Dataset) -> dict[str, Any]:
 def gradients(run: Run, data: Dataset) -> dict[str, Any]:
     """:func:`gradient_sizes` before the first step and after the last one."""
     size = run.stage.recipe.batch_size
-    return _start_and_end(run, lambda model: gradient_sizes(model, data, size))
+    return {when: gradient_sizes(model, data, size) for when, model in _start_and_end(run)}
 
 
 def gradient_sizes(
@@ -129,34 +109,25 @@ def gradient_sizes(
 def values_before_activation(run: Run, data: Dataset, pictures: int = 500) -> dict[str, Any]:
     """:func:`activation_inputs` for evenly spaced test pictures, before and after training."""
     images = data.test_images[:: len(data.test_images) // pictures or 1]
-    return _start_and_end(run, lambda model: activation_inputs(model, images))
+    return {when: activation_inputs(model, images) for when, model in _start_and_end(run)}
 
 
 def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[float]]:
     """Percentiles of what reaches each activation, over all pictures, channels and places.
 
-    As in a training step: batch normalisation takes the mean and variance of these
-    pictures. Its running statistics in ``model`` change.
+    As in a training step: batch normalisation takes the mean and variance of these pictures.
     """
-    names = {
-        layer: name.replace("act", "conv")
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.ReLU | nn.Sigmoid)
-    }
     percentiles: dict[str, list[float]] = {}
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.ReLU | nn.Sigmoid):
 
-    def keep(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        values = np.percentile(inputs[0].detach().numpy(), PERCENTILES)
-        percentiles[names[layer]] = values.round(4).tolist()
+            def keep(_: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
+                values = np.percentile(inputs[0].numpy(), PERCENTILES).round(4)
+                percentiles[name.replace("act", "conv")] = values.tolist()
 
-    hooks = [layer.register_forward_pre_hook(keep) for layer in names]
-    training = model.training
-    model.train()
+            layer.register_forward_pre_hook(keep)
     with torch.no_grad():
-        model(as_batch(images))
-    model.train(training)
-    for hook in hooks:
-        hook.remove()
+        model.train()(as_batch(images))
     return percentiles
 
 
@@ -167,49 +138,86 @@ def feature_maps(run: Run, data: Dataset) -> dict[str, Any]:
     as evaluated; one byte a value, scaled by the largest of the block in either pass to
     0 … 254, :data:`DROPPED` where dropout set a value to zero.
     """
-    model, image = trained_network(run), data.test_images[shown_places(data)[FOLLOWED]]
-    plain, _ = block_outputs(model, image)
-    thinned, dropped = block_outputs(model, image, seed=0)
-    blocks = []
-    for whole, thin, gone in zip(plain, thinned, dropped, strict=True):
+    image, blocks = data.test_images[shown_places(data)[FOLLOWED]], []
+    for whole, thin, gone in block_outputs(trained_network(run), image):
         spread = whole.reshape(len(whole), -1).std(1)
         chosen = np.sort(np.argsort(-spread, kind="stable")[:MAPS])
         largest = max(whole[chosen].max(), thin[chosen].max()) or 1
         scaled = [np.rint(254 * maps[chosen] / largest).astype(np.uint8) for maps in (whole, thin)]
         scaled[1][gone[chosen]] = DROPPED
-        maps, thinner = ([_hex(values) for values in each] for each in scaled)
+        maps, thinned = ([_hex(values) for values in each] for each in scaled)
         sides = {"of": len(whole), "side": whole.shape[1]}
-        blocks.append(sides | {"maps": maps, "thinned": thinner, "dropped": float(gone.mean())})
+        blocks.append(sides | {"maps": maps, "thinned": thinned, "dropped": float(gone.mean())})
     return {"picture": _hex(image), "blocks": blocks}
 
 
 @torch.inference_mode()
-def block_outputs(
-    model: nn.Sequential, image: np.ndarray, seed: int | None = None
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """What each block passes on of one picture (channels, H, W), and where dropout struck.
+def block_outputs(model: nn.Sequential, image: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """What each block passes on of one picture (channels, H, W), and under dropout, and its mask.
 
-    Without a ``seed`` dropout is off. With one it draws its masks from it; batch normalisation
-    keeps to its running statistics in both cases.
+    Batch normalisation keeps to its running statistics; the mask is true where dropout struck.
     """
-    values = model.get_submodule("rescale")(as_batch(image[None]))
-    outputs, struck = [], []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed or 0)
-        for name, block in model.named_children():
-            if not name.startswith("block"):
-                continue
+    torch.manual_seed(0)
+    values = thin = model.get_submodule("rescale")(as_batch(image[None]))
+    for name, block in model.named_children():
+        if name.startswith("block"):
             mask = torch.ones(())
             for layer in block:
+                values = layer(values)
                 if isinstance(layer, nn.Dropout):
-                    ones = torch.ones_like(values)
-                    mask = nn.functional.dropout(ones, layer.p, training=seed is not None)
-                    values = values * mask
-                else:
-                    values = layer(values)
-            outputs.append(values[0].numpy())
-            struck.append((mask.expand(values.shape)[0] == 0).numpy())
-    return outputs, struck
+                    mask = nn.functional.dropout(torch.ones_like(thin), layer.p)
+                thin = thin * mask if isinstance(layer, nn.Dropout) else layer(thin)
+            struck = (mask == 0).expand(values.shape)
+            yield [each[0].numpy() for each in (values, thin, struck)]
+
+
+def photos(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
+    """What the network says of every photo that ``sources.csv`` names, by file.
+
+    ``probabilities`` with its own proportions, at ``width`` × ``height``, about as many pixels as
+    in training; ``squeezed`` in a square of the training size.
+    """
+    folder, model, answers = in_project("figures/photos"), trained_network(run), {}
+    with reading(folder / "sources.csv", "restore it with: git checkout -- figures/photos"):
+        names = pd.read_csv(folder / "sources.csv", usecols=["file"]).file
+    for name in names:
+        with reading(folder / name, "save it as JPEG or take its line out of sources.csv"):
+            photo = ImageOps.exif_transpose(Image.open(folder / name)).convert("RGB")
+        width, height = photo_size(*photo.size)
+        answers[name] = {"width": width, "height": height}
+        for key, size in (("probabilities", (width, height)), ("squeezed", (SIDE, SIDE))):
+            answers[name][key] = probabilities(model, resized([photo], size))[0].tolist()
+    return answers
+
+
+def photo_size(width: int, height: int) -> tuple[int, int]:
+    """The sides that keep the proportions and hold about as many pixels as in training."""
+    scale = SIDE / (width * height) ** 0.5
+    return round(scale * width), round(scale * height)
+
+
+def resized(pictures: Iterable[Image.Image], size: tuple[int, int]) -> np.ndarray:
+    """All of them at one width and height, ``uint8`` (N, height, width, 3)."""
+    return np.stack([np.asarray(each.resize(size, Image.Resampling.LANCZOS)) for each in pictures])
+
+
+def shapes(run: Run, data: Dataset) -> dict[str, dict[str, int]]:
+    """How many test pictures are classified correctly in the shapes of :data:`SHAPES`.
+
+    ``gained`` and ``lost`` count those that are in this shape alone, or as they are alone.
+    """
+    model, counts, unchanged = trained_network(run), {}, None
+    for width, height, how in tqdm(SHAPES, "other shapes", leave=False, disable=None):
+        top, left = (SIDE - height) // 2, (SIDE - width) // 2
+        pictures = data.test_images[:, top : top + height, left : left + width]  # the middle
+        if how == "scaled":
+            pictures = resized(map(Image.fromarray, data.test_images), (width, height))
+        right = probabilities(model, pictures).argmax(1) == data.test_labels
+        unchanged = right if unchanged is None else unchanged
+        cases = {"right": right, "gained": right & ~unchanged, "lost": unchanged & ~right}
+        counted = {case: int(which.sum()) for case, which in cases.items()}
+        counts[f"{width}×{height} {how}"] = {"pictures": len(right)} | counted
+    return counts
 
 
 def mistakes(run: Run, data: Dataset) -> dict[str, Any]:
@@ -225,19 +233,19 @@ def _kept(places: list[int], data: Dataset) -> dict[str, Any]:
     return {"places": places, "labels": data.test_labels[places].tolist(), "pixels": pixels}
 
 
-def _start_and_end(run: Run, measured: Callable[[nn.Sequential], Any]) -> dict[str, Any]:
-    return {"start": measured(fresh_network(run)), "end": measured(trained_network(run))}
+def _start_and_end(run: Run) -> ItemsView[str, nn.Sequential]:
+    return {"start": fresh_network(run), "end": trained_network(run)}.items()
 
 
-def _rounded(values: Tensor, digits: int = 6) -> list[Any]:
-    return np.round(values.detach().numpy().astype(np.float64), digits).tolist()
+def _rounded(values: Tensor) -> list[Any]:
+    return np.round(values.detach().numpy().astype(np.float64), 6).tolist()
 
 
 def _hex(values: np.ndarray) -> str:
     return np.ascontiguousarray(values, dtype=np.uint8).tobytes().hex()
 
 
-MEASURES: dict[str, Callable[[Run, Dataset], dict[str, Any]]] = {
+MEASURES = {
     "pictures": shown_pictures,
     "convolution": first_filter,
     "gradients": gradients,

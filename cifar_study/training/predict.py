@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cifar_study.errors import StudyError
-from cifar_study.runs import MODEL, Run, read
+from cifar_study.runs import Run, read
 from cifar_study.training.engine import load_weights
 from cifar_study.training.model import build_model
 
@@ -16,17 +15,9 @@ def fresh_network(run: Run) -> nn.Sequential:
 
 
 def trained_network(run: Run) -> nn.Sequential:
-    """The network of a run as it was last saved; a file that does not fit is a StudyError."""
-    result = read(run)
-    if result is None:
-        raise StudyError(f"{run.folder}: holds no result; train it with: {run.command()}")
+    """The network of a run as it was last saved."""
     model = fresh_network(run)
-    try:
-        load_weights(model, result.model())
-    except ValueError as error:
-        raise StudyError(
-            f"{run.folder / MODEL}: does not fit the network ({error}); train the run again"
-        ) from None
+    load_weights(model, read(run).model())
     return model
 
 
