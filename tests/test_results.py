@@ -10,7 +10,7 @@ from cifar_study.data import Dataset
 from cifar_study.report import facts
 from cifar_study.report import predictions as said
 from cifar_study.runs import Run, read
-from cifar_study.stages import PEERS, STAGES
+from cifar_study.stages import CLASSES, PEERS, STAGES
 from cifar_study.training import predict
 
 CACHE = Path(__file__).parent.parent / "cache"
@@ -82,8 +82,6 @@ def test_what_the_curves_do() -> None:
     assert stage[7].test_loss - stage[7].lowest_loss < 0.05
     assert 0.5 < stage[7].gap / stage[6].gap < 0.6  # nearly half
     assert abs(curve(8)[-10:].mean() - curve(8)[-20:-10].mean()) < 0.002  # 12: levelled off
-    sizes = list(facts.measured("gradients", 3)["start"].values())
-    assert sizes == sorted(sizes)
 
 
 def test_what_is_said_of_photos_and_predictions() -> None:
@@ -93,7 +91,8 @@ def test_what_is_said_of_photos_and_predictions() -> None:
     shapes = ("28×32 scaled", "36×30 scaled", "32×28 cut", "28×32 cut")
     lost = [said.in_shape("32×32 as they are") - said.in_shape(shape) for shape in shapes]
     assert 0.01 < min(lost) < max(lost) < 0.035  # one to three points
-    assert said.most_confused(8) == "cat and dog"
+    wrong = said.confusion(8).stack().drop([(name, name) for name in CLASSES])
+    assert set(wrong.nlargest(2).index) == {("cat", "dog"), ("dog", "cat")}
     wrong = said.guesses(8).query("seed == 0 and not right").nlargest(12, "probability")
     assert (wrong.guess + wrong.truth == "frogcat").any()
     first = said.guesses(1).query("seed == 0 and not right")  # 7
