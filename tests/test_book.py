@@ -102,11 +102,11 @@ def test_a_page_opened_as_a_file_unfolds_and_is_searched(book: Path, visit: Call
         fold.click()
         assert tab.locator("details[open]").count()
     tab.get_by_role("searchbox").fill("overfitting")
-    found = tab.get_by_role("link", name="Four blocks").first
+    found = tab.get_by_role("link", name="ReLU").first
     found.wait_for()
     tab.wait_for_timeout(500)  # the list moves as it fills, and a click beside it closes it
     found.click()
-    tab.wait_for_url("**#sec-four*")
+    tab.wait_for_url("**#sec-relu*")
 
 
 # --- chapters/fresh.py and works_from_file.py, as Quarto runs them --------------------------------
