@@ -47,11 +47,6 @@ class Dataset:
     fingerprint: str
     name: str = "cifar10"
 
-    def channel_means(self) -> tuple[float, ...]:
-        """The mean of the training pixels by channel, on the scale [0, 1]."""
-        channels = (self.train_images[..., channel] for channel in range(3))
-        return tuple(float(pixels.mean(dtype=np.float64)) / 255 for pixels in channels)
-
 
 def load(source: str = "auto") -> Dataset:
     """The data set of a folder; ``auto`` is data/, downloaded where it is empty; ``synthetic``.

@@ -18,7 +18,6 @@ CLASSES = (
 SIDE = 32  # pixels
 TRAIN, TEST = 50_000, 10_000  # pictures, as many of each class
 TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
-CHANNEL_MEANS = (0.49139968, 0.48215841, 0.44653091)  # published, of the training pixels
 MEASURES = ("pictures", "convolution", "gradients", "values", "maps", "photos", "shapes", "errors")
 # For stages that name no colour, after Paul Tol's schemes.
 SPARE_COLOURS = ("#666633", "#AA4499", "#225555", "#994F00", "#5566AA")

@@ -8,7 +8,6 @@ import io
 import os
 import pickle
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -302,8 +301,6 @@ def test_the_drawn_set_is_the_same_everywhere_and_balanced(monkeypatch) -> None:
     assert drawn.name == "synthetic"
     assert np.bincount(drawn.train_labels).tolist() == [200] * 10
     assert np.bincount(drawn.test_labels).tolist() == [50] * 10
-    grey = replace(drawn, train_images=np.full((2, 32, 32, 3), (0, 51, 255), np.uint8))
-    assert grey.channel_means() == (0, 0.2, 1)
 
 
 @pytest.mark.real_data
@@ -320,7 +317,7 @@ def test_the_real_pictures_are_all_there_in_their_order(
         (folder / path.name).symlink_to(path.resolve())
     loaded = data.load(str(folder))
     means = (0.49139968, 0.48215841, 0.44653091)
-    assert loaded.channel_means() == pytest.approx(means, abs=5e-9)
+    assert loaded.train_images.mean((0, 1, 2)) / 255 == pytest.approx(means, abs=5e-9)
     rows = rows_of(loaded)
     assert (len(rows), rows[:50_000]) == (60_000, sorted(rows[:50_000]))
     assert rows[50_000:] == sorted(rows[50_000:])

@@ -66,7 +66,7 @@ def leave(run: Run, model: dict[str, np.ndarray], data: str = "cifar10") -> None
         probabilities,
         np.repeat(np.arange(10, dtype=np.uint8), 1000),
         configuration=asdict(run.configuration("float32", "f")),
-        data={"name": data, "fingerprint": "f", "channel_means": [0.1, 0.2, 0.3]},
+        data={"name": data, "fingerprint": "f"},
         sessions=[{"first_epoch": 1, "processor": "a chip", "precision": "float32", "threads": 1}],
     )
 

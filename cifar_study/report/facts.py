@@ -216,7 +216,8 @@ def ratio(of: str, number: int, before: int) -> Times:
 
 def data() -> SimpleNamespace:
     """The numbers of the data set; ``fingerprint`` is how that stored with the results begins."""
-    stored = sorted({each["fingerprint"] for each in stored_data()})
+    counted = (result for number in STAGES for result in stage(number).results)
+    stored = sorted({result.record["data"]["fingerprint"] for result in counted})
     return SimpleNamespace(
         classes=", ".join(CLASSES),
         train=Number(TRAIN),
@@ -224,11 +225,6 @@ def data() -> SimpleNamespace:
         sample=Number(TRAIN_SAMPLE),
         fingerprint=numbers.listed(f"{fingerprint[:12]}…" for fingerprint in stored),
     )
-
-
-def stored_data() -> list[dict[str, Any]]:
-    """What the results that count say of the pictures they were trained on."""
-    return [result.record["data"] for number in STAGES for result in stage(number).results]
 
 
 def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:

@@ -10,9 +10,9 @@ from IPython.display import Markdown
 from cifar_study.layers import count_layers, count_parameters
 from cifar_study.report import facts, predictions
 from cifar_study.report.notices import delivered, incomplete_note, markdown, named
-from cifar_study.report.numbers import ABSENT, Number, Percent, Points, escaped, wilson_half_width
-from cifar_study.report.style import note, noted
-from cifar_study.stages import CHANNEL_MEANS, CLASSES, PEERS, STAGES
+from cifar_study.report.numbers import Number, Percent, Points, escaped, wilson_half_width
+from cifar_study.report.style import noted
+from cifar_study.stages import CLASSES, PEERS, STAGES
 
 __all__ = ["delivered", "incomplete_note"]
 SPACE, TO = "\N{NO-BREAK SPACE}", "\N{WORD JOINER}–\N{WORD JOINER}"  # what stays on one line
@@ -76,26 +76,6 @@ def _by(shape: Iterable[int]) -> str:
     return " × ".join(map(str, shape))
 
 
-def recipe(number: int) -> Markdown:
-    """How a stage is trained, setting by setting."""
-    results = facts.stage(number)
-    chosen, first = results.stage.recipe, results.first
-    precision = first.record["configuration"]["precision"] if first else ABSENT
-    rows = {
-        "optimizer": "stochastic gradient descent",
-        "learning rate": f"{chosen.learning_rate:g}",
-        "momentum": f"{chosen.momentum:g}",
-        "loss": "categorical cross-entropy",
-        "batch": f"{chosen.batch_size} pictures, the last one of an epoch shorter",
-        "epochs": chosen.epochs,
-        "order": "reshuffled every epoch",
-        "starting weights": f"{chosen.start.capitalize()}-uniform, biases zero",
-        "precision": f"convolutions and dense layer in {precision}, weights in float32",
-        "changed pictures (augmentation), weight decay, schedule of the rate": "none",
-    }
-    return markdown(rows.items(), ["setting", "value"], left=2)
-
-
 def one_hot(labels: Sequence[int], classes: int = len(CLASSES)) -> np.ndarray:
     """Labels (N,) as probability vectors (N, ``classes``): certainty for the right class."""
     vectors = np.zeros((len(labels), classes), dtype=np.float32)
@@ -108,14 +88,6 @@ def one_hot_examples(labels: Sequence[int]) -> Markdown:
     vectors = [" ".join(f"{value:.0f}" for value in vector) for vector in one_hot(labels)]
     rows = zip([CLASSES[label] for label in labels], labels, vectors, strict=True)
     return markdown(list(rows), ["class", "label", "vector"], left=3)
-
-
-def channel_means() -> Markdown:
-    """The published channel means beside those stored with the results."""
-    stored = facts.stored_data()
-    means = [f"{mean:.8f}" for mean in stored[0]["channel_means"]] if stored else [ABSENT] * 3
-    rows = zip(("red", "green", "blue"), map("{:.8f}".format, CHANNEL_MEANS), means, strict=True)
-    return markdown(list(rows), ["channel", "published", "stored"])
 
 
 @noted
@@ -142,24 +114,6 @@ def shapes() -> Markdown:
         accuracy = _plus_minus(accuracy, Percent(wilson_half_width(accuracy, total)))
         rows.append((shape, accuracy, _plus_minus(Points(mean).bare, half) if half else ""))
     return markdown(rows, ["width × height", "accuracy", "points lost"])
-
-
-@noted
-def saved_parameters(number: int) -> Markdown:
-    """The arrays in a stage's saved file by layer, and whether their sizes are those counted."""
-    results = facts.stage(number)
-    if results.first is None:
-        return note("Nothing is saved yet.")
-    saved, rows, total = results.first.model(), [], 0
-    for layer in count_layers(results.stage.network):
-        if layer.parameters:
-            shapes = [saved[f"{layer.name}.{kind}"].shape for kind in ("weight", "bias")]
-            count = sum(map(math.prod, shapes))
-            agreement = "yes" if count == layer.parameters else "**no**"
-            rows.append((layer.name, *map(_by, shapes), Number(count), agreement))
-            total += count
-    rows.append(("**total**", "", "", f"**{Number(total)}**", ""))
-    return markdown(rows, ["layer", "weight", "bias", "parameters", "agreement"], left=3)
 
 
 def machines() -> Markdown:

@@ -82,11 +82,7 @@ def train(
         about = {
             "configuration": asdict(configuration),
             "sessions": _with_session(sessions, len(history) + 1, hardware),
-            "data": {
-                "name": data.name,
-                "fingerprint": data.fingerprint,
-                "channel_means": [round(mean, 8) for mean in data.channel_means()],
-            },
+            "data": {"name": data.name, "fingerprint": data.fingerprint},
         }
         for epoch in range(len(history) + 1, run.planned + 1):
             start = time.perf_counter()
