@@ -219,9 +219,12 @@ def read(run: Run) -> Result | None:
 
 
 def unmeasured(run: Run) -> bool:
-    """Whether a complete run of seed 0, whose model git keeps, lacks what its stage measures."""
-    result = read(run) if run.stage.measures and not run.seed else None
-    return bool(result and result.complete and set(run.stage.measures) - set(result.measured()))
+    """Whether the complete run of a stage's first seed lacks what the report shows of it."""
+    seeds = [other.seed for other in runs_in(run.root) if other.number == run.number]
+    if not run.stage.measures or run.seed != min(seeds, default=-1):
+        return False
+    result = read(run)
+    return result.complete and bool(set(run.stage.measures) - set(result.measured()))
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
