@@ -389,7 +389,7 @@ def test_a_scheduler_of_another_dask_is_one_line(tmp_path: Path) -> None:
     other = Cluster(tmp_path, [sys.executable, "-c", code])
     assert re.fullmatch(
         r"the scheduler has distributed 2024\.1\.0, and we [\d.]+; there and here: "
-        r"pip install -r requirements-cluster\.txt",
+        r"pip install -c requirements\.txt -e \.\[cluster\]",
         refusal(other.address, tmp_path),
     )
 

@@ -30,7 +30,7 @@ from cifar_study.runs import PROJECT, RECORD, Run, read, read_record
 Submit = Callable[[Run, list[str], int], Future]
 SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # tells a child how many runs share the machine
 AGAIN = "run the same command again to go on"
-INSTALL = "pip install -r requirements-cluster.txt"
+INSTALL = "pip install -c requirements.txt -e .[cluster]"
 
 
 def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Submit]) -> list[Run]:
