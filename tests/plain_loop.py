@@ -84,10 +84,10 @@ def train(
 
 
 if __name__ == "__main__":
-    from cifar_study import datasets
+    from cifar_study.data import load
 
     folder, stage, precision, epochs = sys.argv[1:5]
-    data = datasets.load(folder)
+    data = load(folder)
     whole = [data.train_images, data.test_images], [data.train_labels, data.test_labels]
     for seed in map(int, sys.argv[5:]):
         rows = train(int(stage), seed, *whole, precision)

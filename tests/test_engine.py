@@ -20,9 +20,7 @@ from cifar_study.training import engine as engines
 from cifar_study.training import hardware
 from cifar_study.training.engine import Engine, choose_balanced, choose_limited
 from cifar_study.training.hardware import (
-    choose_device,
     choose_precision,
-    describe,
     has_bfloat16,
     set_up_process,
 )
@@ -331,15 +329,6 @@ def test_a_thread_a_core_unless_the_environment_says_how_many(
     assert (cudnn.deterministic, cudnn.allow_tf32) == (True, False)
 
 
-@pytest.mark.parametrize("name", ["cuda", "mps"])
-def test_a_device_that_is_not_there_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
-    with pytest.raises(StudyError, match=f"^--device {name}: "):
-        choose_device(name)
-    assert choose_device("auto").type == "cpu"
-
-
 class Processor:
     """Stands for the path of /proc/cpuinfo on a machine whose processor lists these flags."""
 
@@ -438,14 +427,6 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
         np.testing.assert_allclose(probabilities.astype(np.float64).sum(1), 1, rtol=1e-3)
     assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
     assert losses[torch.bfloat16] != losses[torch.float32]
-
-
-def test_the_record_names_device_precision_threads_and_versions() -> None:
-    torch.set_num_threads(1)  # other tests set it as well
-    facts = describe(torch.device("cpu"), torch.bfloat16)
-    assert (facts["device"], facts["precision"], facts["threads"]) == ("cpu", "bfloat16", 1)
-    assert facts["torch"] == torch.__version__
-    assert facts["numpy"] == np.__version__
 
 
 @pytest.mark.parametrize("number", [2, 8])

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import PROJECT
+from command import PROJECT, needs_bfloat16
 from plain_loop import train
-from runs import needs_bfloat16
 from scipy.stats import t
 
-from cifar_study import datasets
+from cifar_study.data import Dataset
 
 # What plain_loop.py gave: three seeds a stage, the first epochs.
 ROWS = pd.read_csv(Path(__file__).parent / "plain_loop.csv")
@@ -35,7 +34,7 @@ def test_first_epochs_are_within_the_spread_of_an_independent_loops_seeds(stage:
 @pytest.mark.long
 @pytest.mark.real_data
 @needs_bfloat16
-def test_the_loops_rows_are_what_it_gives(real_data: datasets.Dataset) -> None:
+def test_the_loops_rows_are_what_it_gives(real_data: Dataset) -> None:
     pictures = [real_data.train_images, real_data.test_images]
     labels = [real_data.train_labels, real_data.test_labels]
     kept = ROWS[ROWS["stage"] == 1].iloc[0]

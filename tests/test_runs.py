@@ -133,16 +133,16 @@ def killed(work: Callable[[], object], at: int) -> bool:
 def test_killed_at_any_write_and_again_while_it_goes_on_it_ends_with_the_same_bytes(
     disk: Path,
 ) -> None:
-    train(undisturbed := small(disk / "undisturbed"))
+    train(undisturbed := small(disk / "undisturbed", 2))
     wanted, at = contents(undisturbed.folder), 1
-    while killed(partial(train, run := small(disk / f"kill-{at}")), at):
+    while killed(partial(train, run := small(disk / f"kill-{at}", 2)), at):
         if result := read(run):
             assert result.history.epoch.tolist() == list(range(1, result.epochs_done + 1))
         killed(partial(train, run), 7 * at % 50 + 1)
         train(run)
         assert contents(run.folder) == wanted, at
         at += 1
-    assert at > 100  # places in three epochs of five files, each written, synced and renamed
+    assert at > 70  # places in two epochs of five files, each written, synced and renamed
 
 
 def test_a_restart_killed_at_any_write_keeps_the_old_run_or_goes_on_with_the_new(

@@ -123,7 +123,8 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
     root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     try:
-        asyncio.run(_reach(address))
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own has a loop already
+            thread.submit(asyncio.run, _reach(address)).result()
         client = distributed.Client(address, timeout=10, set_as_default=False)
     except Exception as error:  # of a wrong protocol, of tls:// without settings, or no answer
         why = f"no scheduler answers ({reason(error)}); start one with: dask scheduler"
