@@ -26,11 +26,8 @@ from cifar_study.stages import CLASSES, PEERS, STAGES
 LABELS = {"loss": "cross-entropy", "accuracy": "accuracy"}  # of the measures' axes
 KINDS: dict[str, type[Number]] = {"loss": Loss, "accuracy": Percent}  # how a value prints
 SPLITS = {"train": (0, (4, 2)), "test": "solid"}  # and their lines' dashes
-BAND = 0.22  # how opaque it is
 SHARES = [0, 0.2, 0.4, 0.6, 0.8, 1]  # ticks of an accuracy
 HALO = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85}
-WRAP, LINE = 15, 9.7  # room beside a plot: letters in a line, and the height of one in points
-RISE = 0.01  # of the test loss, from its lowest value on, that is worth a mark
 
 
 def histories(*stages: int, gap: int = 0) -> style.Charts:
@@ -45,18 +42,16 @@ def histories(*stages: int, gap: int = 0) -> style.Charts:
 @style.chart
 def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
     figure, axes = by_epoch(measure, height=2.8, top=0.905)
-    labels = []
-    stages = trained(numbers)
+    labels, stages = [], trained(numbers)
     for results in stages:
-        number, end = results.stage.number, results.epochs_done
+        stage, end = results.stage, results.epochs_done
         train, test = (draw(axes, results, f"{split}_{measure}") for split in SPLITS)
         said = f"training {KINDS[measure](train)}", f"test {KINDS[measure](test)}"
         if len(numbers) > 1:
-            said = f"{number} {said[0]}", f"{named(results)}\n{KINDS[measure](test)}"
-        colour = results.stage.colour
-        labels += [(said[0], end, train, colour), (said[1], end, test, colour)]
-        if measure == "accuracy" and number == gap:
-            mark_gap(axes, results)
+            said = f"{stage.number} {said[0]}", f"{_named(results)}\n{KINDS[measure](test)}"
+        labels += [(said[0], end, train, stage.colour), (said[1], end, test, stage.colour)]
+        if measure == "accuracy" and stage.number == gap:
+            _bracket_gap(axes, results)
     if measure == "loss":
         mark_lowest(axes, stages)
     label_ends(axes, labels)
@@ -65,17 +60,15 @@ def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
 
 def trained(numbers: Iterable[int]) -> list[StageResults]:
     """The stages that have results; a StudyError where none of these has."""
-    numbers = list(numbers)
     stages = [results for results in map(facts.stage, numbers) if results.results]
     if not stages:
-        raise StudyError(f"Nothing of this is trained yet; run: {Run(numbers[0]).command()}")
+        raise StudyError(f"Nothing of this is trained yet; run: {Run(min(numbers)).command()}")
     return stages
 
 
 def curve(results: StageResults, column: str) -> pd.DataFrame:
     """A column by epoch: ``mean`` of a stage's seeds, ``low`` and ``high`` ends of its band."""
-    by_epoch = results.histories.groupby("epoch")[column]
-    return by_epoch.agg(mean="mean", low="min", high="max")
+    return results.histories.groupby("epoch")[column].agg(mean="mean", low="min", high="max")
 
 
 def last_epoch() -> int:
@@ -96,7 +89,7 @@ def ticks(measure: str) -> list[float]:
     if measure == "accuracy":
         return SHARES
     frames = [each.histories[["train_loss", "test_loss"]] for each in trained((*STAGES, *PEERS))]
-    most = max(float(frame.max(axis=None)) for frame in frames)
+    most = max(frame.max(axis=None) for frame in frames)
     return MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, most).tolist()
 
 
@@ -105,9 +98,8 @@ def by_epoch(measure: str, height: float, top: float) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(4, height), layout="none")
     axes = figure.add_axes((0.155, 0.44 / height, 0.535, top - 0.44 / height))
     heights = ticks(measure)
-    axes.set(xlim=(1, last_epoch()), xlabel="epoch", ylim=(0, heights[-1]), ylabel=LABELS[measure])
-    axes.set_xticks(epoch_ticks())
-    axes.set_yticks(heights)
+    axes.set(xlabel="epoch", xlim=(1, last_epoch()), xticks=epoch_ticks())
+    axes.set(ylabel=LABELS[measure], ylim=(0, heights[-1]), yticks=heights)
     axes.yaxis.set_major_formatter("{x:.0%}" if measure == "accuracy" else "{x:g}")
     return figure, axes
 
@@ -116,17 +108,14 @@ def draw(axes: Axes, results: StageResults, column: str) -> float:
     """Draw a stage's curve and its band, a single epoch as a dot; the curve's last value."""
     values, colour = curve(results, column), results.stage.colour
     dashes, dot = SPLITS[column.partition("_")[0]], "o" if len(values) == 1 else ""
-    axes.plot(
-        values["mean"], color=colour, linestyle=dashes, linewidth=1.5, marker=dot, clip_on=False
-    )
-    axes.fill_between(values.index, values.low, values.high, color=colour, alpha=BAND, linewidth=0)
+    axes.plot(values["mean"], color=colour, ls=dashes, lw=1.5, marker=dot, clip_on=False)
+    axes.fill_between(values.index, values.low, values.high, color=colour, alpha=0.22, lw=0)
     return float(values["mean"].iloc[-1])
 
 
-def named(results: StageResults) -> str:
-    """A stage's number and title, in lines that have room beside a plot."""
+def _named(results: StageResults) -> str:
     title = f"{results.stage.number} {results.stage.title}"
-    name = textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), WRAP)
+    name = textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), 15)
     return f"{name}\n{results.epochs}" if results.epochs_done < last_epoch() else name
 
 
@@ -135,8 +124,8 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]]) -> N
     top, points = axes.get_ylim()[1], axes.get_window_extent().height * 72 / axes.figure.dpi
     for end in {label[1] for label in labels}:
         column = sorted((label for label in labels if label[1] == end), key=lambda label: label[2])
-        halves = [LINE * (1 + label[0].count("\n")) / points / 2 for label in column]
-        heights, floor, ceiling = [], -0.04, 1.04  # shares of the plot's height
+        halves = [9.7 * (1 + label[0].count("\n")) / points / 2 for label in column]
+        heights, floor, ceiling = [], -0.04, 1.04  # shares of the plot's height, as the halves
         for label, half in zip(column, halves, strict=True):
             heights.append(max(label[2] / top, floor + half))
             floor = heights[-1] + half
@@ -159,7 +148,7 @@ def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
     marks = []
     for results in stages:
         losses, epoch = curve(results, "test_loss")["mean"], int(results.lowest_loss_epoch)
-        if losses.iloc[-1] - losses[epoch] > RISE:
+        if losses.iloc[-1] - losses[epoch] > 0.01:
             marks.append((losses[epoch], epoch, results.stage.colour))
     if marks:
         axes.set_title("● lowest test loss, and its epoch", fontsize=8, weight="normal")
@@ -174,8 +163,7 @@ def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
         )  # fmt: skip
 
 
-def mark_gap(axes: Axes, results: StageResults) -> None:
-    """A bracket from the end of the test curve to that of the training curve."""
+def _bracket_gap(axes: Axes, results: StageResults) -> None:
     x = 1 + 0.965 * (results.epochs_done - 1)
     train, test = float(results.train_accuracy), float(results.test_accuracy)
     arrow = {"arrowstyle": "<->", "color": style.GREY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
@@ -194,7 +182,7 @@ def all_test_curves() -> Figure:
     labels = []
     for results in trained(STAGES):
         end = draw(axes, results, "test_accuracy")
-        labels.append((named(results), results.epochs_done, end, results.stage.colour))
+        labels.append((_named(results), results.epochs_done, end, results.stage.colour))
     label_ends(axes, labels)
     return figure
 
@@ -205,17 +193,17 @@ def calibration(*numbers: int) -> Figure:
     figure = Figure(figsize=(4, 3), layout="none")
     axes = figure.add_axes((0.155, 0.15, 0.535, 0.82))
     axes.plot([0, 1], [0, 1], color=style.GREY, linewidth=0.8, zorder=0)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share of right predictions")
+    axes.set(xlabel="probability", xlim=(0, 1), xticks=SHARES)
+    axes.set(ylabel="share of right predictions", ylim=(0, 1), yticks=SHARES)
     labels = []
     for results in trained(numbers):
         bins, colour = predictions.reliability(results.stage.number), results.stage.colour
         area = 8 + 300 * bins.pictures / bins.pictures.sum()
         axes.plot(bins.confidence, bins.accuracy, color=colour)
         axes.scatter(bins.confidence, bins.accuracy, area, color=colour, clip_on=False)
-        labels.append((named(results), 1, bins.accuracy.iloc[-1], colour))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(SHARES)
-        axis.set_major_formatter("{x:.0%}")
+        labels.append((_named(results), 1, bins.accuracy.iloc[-1], colour))
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.yaxis.set_major_formatter("{x:.0%}")
     label_ends(axes, labels)
     return figure
 

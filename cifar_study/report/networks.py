@@ -16,7 +16,7 @@ from IPython.display import Markdown
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cifar_study.errors import StudyError, reading
+from cifar_study.errors import StudyError
 from cifar_study.layers import count_layers
 from cifar_study.report import facts
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
@@ -24,6 +24,8 @@ from cifar_study.runs import MODEL, Result, in_project
 from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, Network
 
 SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures, side by side in figures/shown.png
+TRUTHS = [CLASSES[place * len(CLASSES) // TEST] for place in SHOWN]  # they are in that order
+START = 4  # of SHOWN, which a page begins with: the networks say most different things of it
 # The free photographs that a reader can try (figures/sample-….jpg), and the class of each.
 SAMPLES = {"cat": "cat", "horse": "horse", "rocket": "", "coffee": ""}
 BAR = 0.46  # length of a bar at 100%, the place of a picture being 1 wide
@@ -33,36 +35,31 @@ LIBRARY = {
     "wasm": "tfjs-backend-wasm-simd.wasm",
 }
 LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
-EPSILON = 1e-5  # what PyTorch's batch normalisation adds to a variance
 
 
 @chart(photographs=True)
 def answers() -> Figure:
-    """Six test pictures and, stage by stage, the class that each was given with its probability.
-
-    A bar shows the probability, green where the class is right. The networks are of the first seed.
-    """
+    """Six test pictures and, stage by stage, the class that each was given with its probability."""
     given = {number: result.predictions()[0] for number, result in _trained().items()}
     if not given:
         raise StudyError("Drawn once a stage is trained on CIFAR-10.")
     figure = Figure(figsize=(WIDE, 1 + 0.36 * len(given)))
-    heights = [1.6, *[1] * len(given)]
-    grid = figure.subplots(len(given) + 1, len(SHOWN), height_ratios=heights, squeeze=False)
+    grid = figure.subplots(len(given) + 1, len(SHOWN), height_ratios=[1.6, *[1] * len(given)])
     for axes in grid.flat:
         axes.axis("off")
-    for axes, picture, place in zip(grid[0], _test_pictures(), SHOWN, strict=True):
+    for axes, picture, truth in zip(grid[0], _test_pictures(), TRUTHS, strict=True):
         show_image(axes, np.asarray(picture))
-        axes.set_title(_truth(place), fontsize=8, loc="center", weight="normal", pad=2)
+        axes.set_title(truth, fontsize=8, loc="center", weight="normal", pad=2)
     for row, (number, probabilities) in zip(grid[1:], given.items(), strict=True):
         row[0].text(-0.08, 0.6, str(number), ha="right", weight="bold", fontsize=9)
-        for axes, place in zip(row, SHOWN, strict=True):
-            guess = int(probabilities[place].argmax())
-            share = float(probabilities[place][guess])
-            colour = RIGHT if CLASSES[guess] == _truth(place) else WRONG
+        for axes, place, truth in zip(row, SHOWN, TRUTHS, strict=True):
+            guess = CLASSES[probabilities[place].argmax()]
+            share = float(probabilities[place].max())
+            colour = RIGHT if guess == truth else WRONG
             axes.set(xlim=(0, 1), ylim=(0, 1))
             axes.barh(0.15, BAR, 0.2, color="#e4e4e4")
             axes.barh(0.15, BAR * share, 0.2, color=colour)
-            axes.text(0, 0.5, CLASSES[guess], fontsize=8, color=colour)
+            axes.text(0, 0.5, guess, fontsize=8, color=colour)
             axes.text(1, 0.15, f"{share:.0%}", fontsize=8, ha="right", va="center")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.06, hspace=0.0)
     return figure
@@ -83,7 +80,7 @@ def watch(label: str) -> Markdown:
         "side": SIDE,
         "stages": [_described(result) for result in trained.values()],
         "choices": list(_choices()),
-        "start": _start(trained),
+        "start": START,
     }
     colours = f"--right-colour: {RIGHT}; --wrong-colour: {WRONG}; --other-colour: {OTHER}"
     needed = [*LIBRARY, *(f"stage-{number}" for number in trained)]
@@ -111,7 +108,6 @@ def _trained() -> dict[int, Result]:
 
 
 def _described(result: Result) -> dict[str, Any]:
-    """What the page has to know of a stage."""
     stage, results = result.run.stage, facts.stage(result.run.number)
     about = (
         f"{results.parameters} parameters. After {results.epochs} it classifies "
@@ -135,9 +131,8 @@ def layers(
 ) -> Iterator[tuple[dict[str, Any], tuple[np.ndarray, ...]]]:
     """The layers in order, each with its weights and bias where it has them.
 
-    They are laid out as TensorFlow wants them, for pictures (N, H, W, C): (3, 3, inputs, filters)
-    and (values, classes). Batch normalisation, which is linear once training is over, is part of
-    the convolution before it; dropout does nothing any more.
+    They are laid out as TensorFlow wants them: (3, 3, inputs, filters) and (values, classes).
+    Batch normalisation, linear once training is over, is part of the convolution before it.
     """
     for number, block in enumerate(network.blocks, start=1):
         for place in (1, 2):
@@ -164,15 +159,15 @@ def _convolution(
         weights[f"{block}.norm{place}.{name}"].astype(np.float64)
         for name in ("weight", "bias", "running_mean", "running_var")
     )
-    scale = gain / np.sqrt(variance + EPSILON)
+    scale = gain / np.sqrt(variance + 1e-5)  # as PyTorch does
     return weight * scale, (bias - mean) * scale + shift
 
 
 def packed(arrays: Iterable[tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Weights and biases as little-endian bytes.
 
-    First, for each layer, a scale and a bias for each filter or class, ``float32``; then the
-    weights of each as ``int16``, to be multiplied by those scales.
+    First each layer's scales and biases, of its filters or classes, ``float32``; then the weights
+    of all layers as ``int16``, to be multiplied by those scales.
     """
     exact, rounded = b"", b""
     for weight, bias in arrays:
@@ -193,24 +188,12 @@ def part(name: str) -> str:
     return b64encode(packed(arrays for _, arrays in described if arrays)).decode()
 
 
-def _start(trained: dict[int, Result]) -> int:
-    """Which of SHOWN to begin with: one that the last network classifies correctly.
-
-    Of these it is the one of which the networks say most different things.
-    """
-    given = [result.predictions()[0][list(SHOWN)].argmax(1) for result in trained.values()]
-    right = [CLASSES[guess] == _truth(place) for guess, place in zip(given[-1], SHOWN, strict=True)]
-    different = [len(set(guesses)) for guesses in zip(*given, strict=True)]
-    return max(range(len(SHOWN)), key=lambda i: (right[i], different[i]))
-
-
 def _choices() -> Iterator[dict[str, str]]:
-    """The pictures to try: the name of each, its class or nothing, and its address."""
-    for picture, place in zip(_test_pictures(), SHOWN, strict=True):
+    for picture, truth in zip(_test_pictures(), TRUTHS, strict=True):
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         address = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
-        yield {"name": f"{_truth(place)}, test picture", "truth": _truth(place), "address": address}
+        yield {"name": f"{truth}, test picture", "truth": truth, "address": address}
     for name, truth in SAMPLES.items():
         content = (in_project("figures") / f"sample-{name}.jpg").read_bytes()
         address = f"data:image/jpeg;base64,{b64encode(content).decode()}"
@@ -218,15 +201,8 @@ def _choices() -> Iterator[dict[str, str]]:
 
 
 def _test_pictures() -> list[Image.Image]:
-    """The pictures of SHOWN."""
-    path = in_project("figures") / "shown.png"
-    with reading(path, "restore it from git"):
-        strip = Image.open(path).convert("RGB")
+    strip = Image.open(in_project("figures") / "shown.png").convert("RGB")
     return [strip.crop((left, 0, left + SIDE, SIDE)) for left in range(0, SIDE * len(SHOWN), SIDE)]
-
-
-def _truth(place: int) -> str:
-    return CLASSES[place * len(CLASSES) // TEST]  # test pictures are in the order of their classes
 
 
 def in_script(data: Any) -> str:

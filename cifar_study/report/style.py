@@ -69,9 +69,8 @@ def target_format() -> str:
     """The format that Quarto renders, such as docx; html elsewhere."""
     if not (path := os.environ.get("QUARTO_EXECUTE_INFO")):
         return "html"
-    return json.loads(Path(path).read_text(encoding="utf-8"))["format"]["identifier"][
-        "target-format"
-    ]
+    about = json.loads(Path(path).read_text(encoding="utf-8"))
+    return about["format"]["identifier"]["target-format"]
 
 
 def noted(show: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,23 +81,16 @@ def noted(show: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return show(*given, **named)
         except StudyError as error:
-            return note(str(error))
+            said = str(error)
         except OSError as error:  # of a file that came with the project
-            return note(f"{error.filename}: {reason(error)}; restore it from git")
+            said = f"{error.filename}: {reason(error)}; restore it from git"
+        return Markdown(f"*{escaped(said)}*")
 
     return shown
 
 
-def note(text: str) -> Markdown:
-    """Plain text as one line of Markdown, in italics."""
-    return Markdown(f"*{escaped(text)}*")
-
-
 def chart(draw: Callable[..., Figure] | None = None, *, photographs: bool = False) -> Any:
-    """A function that draws a figure, made to return a :class:`Chart`, or a note if it can't.
-
-    Written ``@chart``, or ``@chart(photographs=True)`` where a figure's colours must stay.
-    """
+    """A function that draws a figure, made to return a :class:`Chart`, or a note if it can't."""
     if draw is None:
         return functools.partial(chart, photographs=photographs)
 
