@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cifar_study.data import Dataset, load
 from cifar_study.report.charts import all_test_curves
+from cifar_study.report.networks import SHOWN
 from cifar_study.runs import PROJECT
 from cifar_study.stages import CLASSES, SIDE
 
 FOLDER = PROJECT / "figures"
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures that pages follow
 SCALE, GAP, LABEL = 3, 8, 212  # pixels: of each pixel, between pictures, left of them for words
 FONT = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 32)
 

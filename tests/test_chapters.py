@@ -44,6 +44,7 @@ def shown() -> str:
     return "\n".join(parts)
 
 
+@pytest.mark.long
 def test_cells_run_without_torch_and_data_and_name_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

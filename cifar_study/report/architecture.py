@@ -10,8 +10,7 @@ from cifar_study.report.facts import stage
 from cifar_study.report.style import WIDE, chart, new_axes
 from cifar_study.stages import ResNet
 
-# How the kind of a layer begins: what the legend calls it, and its colour; that of a convolution
-# is the stage's.
+# How a kind of layer begins: its name in the legend, and its colour (of a convolution the stage's).
 KINDS = {
     "picture": ("picture", "#555555"),
     "conv": ("convolution 3×3", ""),
@@ -27,15 +26,14 @@ KINDS = {
 def network(number: int) -> Figure:
     """What flows through a stage's network: each layer's output drawn to scale, with its shape.
 
-    The height of a bar is the side in pixels, its width grows with the number of channels; the
-    dense layer is a column of its outputs.
+    A bar is as high as the map's side in pixels, and wider with more channels.
     """
     shown = stage(number).stage
     if isinstance(shown.network, ResNet):
         raise StudyError(f"stage {number}, {shown.title}: is not made of blocks that are drawn")
     layers = count_layers(shown.network)
     figure, axes = new_axes(WIDE, 2.8)
-    x, left, right, shapes, legend = 0.0, 0.0, 0.0, [], {}
+    x, left, shapes, legend = 0.0, 0.0, [], {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         start = next(start for start in KINDS if layer.kind.startswith(start))
         name, colour = KINDS[start]
@@ -48,15 +46,15 @@ def network(number: int) -> Figure:
             boxes = [(-sides[0] / 2, sides[0])]
         for bottom, height in boxes:
             axes.add_patch(Rectangle((x, bottom), width, height, facecolor=colour))
-        x = right = x + width
-        x += 0.6
+        right = x + width
+        x = right + 0.6
         if following is None or following.shape != layer.shape:
             shapes.append(((left + right) / 2, layer.shape))
             x = left = right + 4
     crowded = len(shapes) > 6  # then every second label stands lower
     for index, (middle, (channels, *sides)) in enumerate(shapes):
-        text = f"{channels}\n{sides[0]}×{sides[1]}" if sides else f"{channels}"
-        low = -19 - 11 * (index % 2 if crowded else 0)
+        text = f"{channels}\n{'×'.join(map(str, sides))}".strip()
+        low = -30 if crowded and index % 2 else -19
         axes.plot([middle, middle], [-17, low], color="#BBBBBB", linewidth=0.6)
         axes.text(middle, low - 0.5, text, ha="center", va="top", fontsize=8)
     axes.set(xlim=(0, right), ylim=(-38 if crowded else -27, 17))

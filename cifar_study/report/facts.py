@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,8 +17,8 @@ import pandas as pd
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.report import numbers
-from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, Times, WholePoints
-from cifar_study.runs import CACHE, COLUMNS, Result, Run, cache, in_project, read, runs_in
+from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, Times
+from cifar_study.runs import CACHE, COLUMNS, Result, cache, in_project, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES, TEST, TRAIN, TRAIN_SAMPLE, Stage, get_stage
 
 CHANCE_LOSS = Loss(math.log(len(CLASSES)))  # of equal probabilities for all classes
@@ -36,8 +36,8 @@ class StageResults:
 
     Numbers are means over these seeds after the last epoch, of the network as it is evaluated;
     ``running_accuracy`` is the last epoch's as it went along, dropout at work. They are NaN, and
-    print as a dash, where nothing is trained. ``best_accuracy`` and ``lowest_loss`` are means of
-    the seeds' own, picked on test pictures. ``damage`` says which runs can't be read, and why.
+    print as a dash, where nothing is trained. ``best_accuracy`` is the mean of the seeds' own,
+    picked on test pictures. ``damage`` says which runs can't be read, and why.
     """
 
     stage: Stage
@@ -51,7 +51,6 @@ class StageResults:
     test_loss = _mean("test_loss", "last", Loss)
     gap = _mean("gap", "last", Points)
     best_accuracy = _mean("test_accuracy", "max", Percent)
-    lowest_loss = _mean("test_loss", "min", Loss)
     parameters = property(lambda self: Number(count_parameters(self.stage.network)))
     macs = property(lambda self: numbers.Millions(count_macs(self.stage.network)))
     first = property(lambda self: self.results[0] if self.results else None)
@@ -67,7 +66,6 @@ class StageResults:
         return frame.assign(gap=frame.train_accuracy - frame.test_accuracy)
 
     def final(self, column: str) -> pd.Series:
-        """A column of the histories after the last epoch, by seed."""
         return self.histories.groupby("seed")[column].last()
 
     @property
@@ -83,7 +81,6 @@ class StageResults:
         return Points(numbers.half_width(self.final(column)))
 
     def accuracy_at(self, epoch: int) -> Percent:
-        """The mean test accuracy after an epoch."""
         return Percent(self.histories[self.histories.epoch == epoch].test_accuracy.mean())
 
     @property
@@ -95,8 +92,10 @@ class StageResults:
     def first_epoch_above(self, accuracy: float) -> str:
         """Each seed's first epoch with at least this test accuracy: epoch 1, epochs 6 to 7."""
         above = self.histories[self.histories.test_accuracy >= accuracy]
-        first = above.groupby("seed").epoch.min()
-        return numbers.epochs(first.reindex(self.final("epoch").index))
+        first = sorted(above.groupby("seed").epoch.min())
+        if not first or len(first) < len(self.results):
+            return f"epoch {numbers.ABSENT}"
+        return f"epoch {first[0]}" if first[0] == first[-1] else f"epochs {first[0]} to {first[-1]}"
 
     @numbers.dashed
     def __sub__(self, other: "StageResults") -> str:
@@ -123,7 +122,7 @@ class StageResults:
 
 
 def _right(result: Result) -> pd.Series:
-    """One for each test picture that the network classifies correctly, zero for others."""
+    """For each test picture whether the network classifies it correctly, as 1 or 0."""
     probabilities, labels = result.predictions()
     return pd.Series(probabilities.argmax(1) == labels, dtype=float)
 
@@ -137,39 +136,31 @@ def sampling_error(number: int) -> Points:
 
 def stage(number: int) -> StageResults:
     """The results of a stage, read once until one of its files changes."""
-    root = cache()
-    files = [(file, file.stat()) for file in root.glob(f"stage-{number}/seed-*/*.[cj]s*")]
-    stamp = sorted((file, about.st_mtime_ns, about.st_size) for file, about in files)
-    return _read(number, root, tuple(stamp))
+    files = sorted(cache().glob(f"stage-{number}/seed-*/*.[cj]s*"))
+    return _read(number, cache(), tuple((file, file.stat().st_mtime_ns) for file in files))
 
 
 @lru_cache(maxsize=128)
 def _read(number: int, root: Path, stamp: tuple) -> StageResults:
     all_results, damage = [], []
-    for run in runs_in(root):
-        if run.number == number:
-            try:
-                all_results.append(read(run))
-            except StudyError as error:
-                damage.append(str(error))
-    results = _counted(all_results)
-    about = results[0].run.stage if results else get_stage(number)
-    return StageResults(about, all_results, results, damage)
-
-
-def _counted(all_results: list[Result]) -> list[Result]:
-    """Of one kind: complete ones, else those that got furthest, stale ones at the last."""
+    for run in (run for run in runs_in(root) if run.number == number):
+        try:
+            all_results.append(read(run))
+        except StudyError as error:
+            damage.append(str(error))
+    # Those of one kind count: complete ones, else those that got furthest, stale ones at the last.
     kinds = Counter(map(_kind, all_results))
     best = max(kinds, key=lambda kind: (*kind[:3], kinds[kind]), default=None)
-    return [result for result in all_results if _kind(result) == best]
+    results = [result for result in all_results if _kind(result) == best]
+    about = results[0].run.stage if results else get_stage(number)
+    return StageResults(about, all_results, results, damage)
 
 
 def _kind(result: Result) -> tuple:
     """What seeds must share for a mean of theirs to be one of anything; better ones are greater."""
     run, complete, done = result.run, result.complete, result.epochs_done
     rank = complete, not result.state.startswith("stale"), 0 if complete else done
-    precision = result.record["configuration"]["precision"]
-    return *rank, done, precision, run.stage, run.limit, run.data
+    return *rank, done, result.record["configuration"]["precision"], run.stage, run.limit, run.data
 
 
 def measured(name: str, number: int = 0) -> Any:
@@ -183,14 +174,8 @@ def measured(name: str, number: int = 0) -> Any:
 
 
 def other_results() -> bool:
-    """Whether the results shown are others than the study's: another folder's, or trials."""
-    elsewhere = cache().resolve() != in_project(CACHE).resolve()
-    return elsewhere or any(run.trial for run in shown_runs())
-
-
-def shown_runs() -> list[Run]:
-    """The runs in the folder shown that have a result, in the order of stages and seeds."""
-    return [result.run for number in (*STAGES, *PEERS) for result in stage(number).all_results]
+    """Whether the results shown are another folder's than the study's."""
+    return cache().resolve() != in_project(CACHE).resolve()
 
 
 def stage_count() -> str:
@@ -199,14 +184,14 @@ def stage_count() -> str:
 
 
 def seeds(*stages: int) -> str:
-    """How many seeds count of these stages, or of all, in words: three, one to three."""
-    counts = {len(stage(number).results) for number in stages or STAGES} - {0} or {0}
+    """How many seeds count of these stages, in words: three, one to three."""
+    counts = {len(stage(number).results) for number in stages} - {0} or {0}
     return " to ".join(numbers.word(count) for count in sorted({min(counts), max(counts)}))
 
 
-def points_gained(number: int, before: int) -> WholePoints:
+def points_gained(number: int, before: int) -> Number:
     """How many whole points higher a stage's mean test accuracy ends than another's."""
-    return WholePoints(stage(number).test_accuracy - stage(before).test_accuracy)
+    return Number(100 * (stage(number).test_accuracy - stage(before).test_accuracy))
 
 
 def ratio(of: str, number: int, before: int) -> Times:
@@ -216,7 +201,7 @@ def ratio(of: str, number: int, before: int) -> Times:
 
 def data() -> SimpleNamespace:
     """The numbers of the data set; ``fingerprint`` is how that stored with the results begins."""
-    counted = (result for number in STAGES for result in stage(number).results)
+    counted = [result for number in STAGES for result in stage(number).results]
     stored = sorted({result.record["data"]["fingerprint"] for result in counted})
     return SimpleNamespace(
         classes=", ".join(CLASSES),
@@ -231,32 +216,29 @@ def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
     """A machine, and the median seconds of an epoch on it by stage; empty where none is known.
 
     The study's were measured by themselves. Of other results count first seeds that had a machine
-    to themselves, on the one that trained the most of them: two machines are not compared.
+    to themselves, on the machine of the first of them: two machines are not compared.
     """
-    if not other_results():
-        path = in_project(EPOCH_TIMES)
-        if not path.exists():
-            return {}, {}
+    about: dict[str, Any] = {}
+    seconds: dict[int, float] = {}
+    if other_results():
+        for result in filter(None, (stage(number).first for number in (*STAGES, *PEERS))):
+            session, *more = result.record["sessions"]
+            alone = not more and session["side_by_side"] == 1
+            if alone and machine(session) == machine(about or session):
+                about = session
+                seconds[result.run.number] = result.history.seconds.median()
+    elif (path := in_project(EPOCH_TIMES)).exists():
         about = json.loads(path.read_bytes())
+        about |= {"processor": about["machine"], "device": "cpu", "side_by_side": 1}
         seconds = {int(n): statistics.median(taken) for n, taken in about["seconds"].items()}
-        return {**about, "processor": about["machine"]}, seconds
-    machines, taken = {}, defaultdict(dict)
-    for number in (*STAGES, *PEERS):
-        first = stage(number).first
-        sessions = first.record["sessions"] if first else []
-        if len(sessions) == 1 and sessions[0]["side_by_side"] == 1:
-            name = machine(sessions[0])
-            machines[name] = sessions[0]
-            taken[name][number] = first.history.seconds.median()
-    most = max(taken, key=lambda name: len(taken[name]), default="")
-    return machines.get(most, {}), taken[most]
+    return about, seconds
 
 
 def machine(session: Mapping[str, Any]) -> str:
     """What computed, as it was recorded: processor, threads, precision, PyTorch, runs beside it."""
-    threads, beside = session["threads"], session.get("side_by_side", 1)
+    threads, beside = session["threads"], session["side_by_side"]
     parts = [session["processor"]]
-    parts += [f"{threads} thread{'s' * (threads > 1)}"] * (session.get("device", "cpu") == "cpu")
+    parts += [f"{threads} thread{'s' * (threads > 1)}"] * (session["device"] == "cpu")
     parts += [session["precision"], f"PyTorch {session['torch']}"]
     return ", ".join(parts + [f"up to {beside} runs side by side"] * (beside > 1))
 
@@ -278,13 +260,13 @@ def epoch_ratio(number: int, before: int) -> Times:
 
 def epoch_line(number: int, before: int = 0) -> str:
     """What an epoch takes, and where: a sentence, with the ratio to another stage."""
-    if math.isnan(taken := epoch_seconds(number)):
+    taken, ratio = epoch_seconds(number), epoch_ratio(number, before)
+    if math.isnan(taken):
         return "How long an epoch takes is not measured yet."
-    about, name = epoch_times()[0], processor(epoch_times()[0])
-    where = f"{'an' if name[0] in 'AEIOU' or name.startswith('NV') else 'a'} {name}"
-    if about.get("device", "cpu") == "cpu":
-        cores = about["threads"]
+    about, _ = epoch_times()
+    name, cores = processor(about), about["threads"]
+    where = f"{'an' if name.startswith((*'AEIOU', 'NV')) else 'a'} {name}"
+    if about["device"] == "cpu":
         where = f"{numbers.word(cores)} core{'s' * (cores > 1)} of {where}"
-    ratio = epoch_ratio(number, before)
     longer = "" if math.isnan(ratio) else f", {ratio} as long as before"
     return f"An epoch takes {taken} on {numbers.escaped(where)}{longer}."

@@ -6,27 +6,26 @@ from typing import Any
 
 import pandas as pd
 
+from cifar_study.layers import count_macs, count_parameters
 from cifar_study.report.facts import machine, stage
 from cifar_study.runs import Result
 from cifar_study.stages import PEERS, STAGES
 
 RUN = ["stage", "title", "seed", "precision", "state"]
-SPLITS = ("train", "test", "running")
 HISTORY = [*RUN, "epoch", "split", "loss", "accuracy", "seconds"]
-FINAL = [f"{split}_{what}" for split in SPLITS[:2] for what in ("loss", "accuracy")]
-RESULT = [*RUN, "epochs", "parameters", "macs", *FINAL, "gap", "seconds", "machine"]
+FINAL = ["train_loss", "train_accuracy", "test_loss", "test_accuracy", "gap"]
+RESULT = [*RUN, "epochs", "parameters", "macs", *FINAL, "seconds", "machine"]
 
 
 def histories() -> pd.DataFrame:
     """Every epoch of every run: a row for each split of "train", "test" and "running".
 
-    ``epoch`` counts from 1; ``loss`` is in nats, ``accuracy`` a share in [0, 1], ``seconds`` what
-    the whole epoch took. "train" and "test" are of the network as it is evaluated after the epoch,
-    "running" the mean over its steps.
+    ``loss`` is in nats, ``accuracy`` a share in [0, 1], ``seconds`` of the whole epoch. "train" and
+    "test" are of the network as it is evaluated after it, "running" the mean over its steps.
     """
     parts = [pd.DataFrame(columns=HISTORY)]
     for run, result in _runs():
-        for split in SPLITS:
+        for split in ("train", "test", "running"):
             names = {f"{split}_loss": "loss", f"{split}_accuracy": "accuracy"}
             parts.append(result.history.rename(columns=names).assign(split=split, **run)[HISTORY])
     return pd.concat(parts[1:] or parts, ignore_index=True)
@@ -40,12 +39,16 @@ def results() -> pd.DataFrame:
     """
     rows = []
     for run, result in _runs():
-        last, about = result.history.iloc[-1].to_dict(), stage(run["stage"])
-        gap = last["train_accuracy"] - last["test_accuracy"]
-        machines = "; ".join(map(machine, result.record["sessions"]))
-        row = {"epochs": result.epochs_done, "gap": gap, "machine": machines}
-        row |= {"parameters": int(about.parameters), "macs": int(about.macs)}
-        rows.append(last | run | row | {"seconds": result.history.seconds.median()})
+        last, network = result.history.iloc[-1].to_dict(), result.run.stage.network
+        row = {
+            "epochs": result.epochs_done,
+            "parameters": count_parameters(network),
+            "macs": count_macs(network),
+            "gap": last["train_accuracy"] - last["test_accuracy"],
+            "seconds": result.history.seconds.median(),
+            "machine": "; ".join(map(machine, result.record["sessions"])),
+        }
+        rows.append(last | run | row)
     return pd.DataFrame(rows, columns=RESULT)
 
 

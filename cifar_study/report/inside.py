@@ -17,7 +17,6 @@ from cifar_study.stages import SIDE, get_stage
 STRUCK = "#D6336C"  # of a value that dropout set to zero; at home on white and on dark
 MASKED = 255  # such a value in a kept feature map
 WHEN = {"start": "before the first step", "end": "after training"}
-CHANNELS = ("red", "green", "blue")
 
 
 def signed(value: float, digits: int) -> str:
@@ -56,9 +55,9 @@ def gradients(*numbers: int) -> Figure:
 
 
 @dashed
-def gradient_span(number: int, when: str = "start") -> Times:
-    """How many times larger the gradient of the last layer is than that of the first."""
-    first, *_, last = needed("gradients", number)[when].values()
+def gradient_span(number: int) -> Times:
+    """How many times larger the last layer's gradient is than the first's, before training."""
+    first, *_, last = needed("gradients", number)["start"].values()
     return Times(last / first)
 
 
@@ -92,9 +91,7 @@ def activations(*numbers: int) -> Figure:
 def activation_range(number: int, when: str, layer: str) -> str:
     """Between which values nine tenths of what reaches a layer's activation lie: −1.6 to 1.6."""
     low, _, high = needed("values", number)[when][layer]
-    largest = max(abs(low), abs(high))
-    digits = 3 if largest < 0.1 else 2 if largest < 1 else 1
-    return f"{signed(low, digits)} to {signed(high, digits)}"
+    return f"{low:.2g} to {high:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 @chart(photographs=True)
@@ -120,15 +117,12 @@ def feature_maps(number: int) -> Figure:
 
 @chart(photographs=True)
 def worked_convolution(number: int) -> Figure:
-    """The first filter at one place of a test picture, every factor and sum written out.
-
-    Factors are rounded to two decimals first, so that the sums can be checked exactly.
-    """
+    """The first filter at one place of a test picture, every factor and sum written out."""
     measured = needed("convolution", number)
     patch, weights, bias, sums = _by_hand(measured)
     figure, axes = new_axes(WIDE, 4.6)
     colour = get_stage(number).colour
-    for row, name in enumerate(CHANNELS):
+    for row, name in enumerate(("red", "green", "blue")):
         top = 5.2 * row
         axes.text(0, top - 0.35, f"{name} channel")
         _cells(axes, (0, top), patch[row], window=colour)
@@ -151,10 +145,7 @@ def worked_convolution(number: int) -> Figure:
 
 
 def _by_hand(measured: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Patch (3, 4, 4), weights (3, 3, 3) and bias with two decimals, and each channel's sum.
-
-    The sums are those of the upper left window of the patch.
-    """
+    """Patch, weights, bias and each channel's sum, from factors of two decimals."""
     patch, weights = (np.round(measured[name], 2) for name in ("patch", "weights"))
     return patch, weights, round(measured["bias"], 2), (patch[:, :3, :3] * weights).sum((1, 2))
 
@@ -176,14 +167,10 @@ def _cells(
     axes: Axes, corner: tuple[float, float], values: np.ndarray, window: str = "", wide: float = 1
 ) -> None:
     """A table of numbers; a patch has the ``window`` that the filter covers in that colour."""
-    left, top = corner
     for (row, column), value in np.ndenumerate(values):
-        place = (left + wide * column, top + row)
-        look = {"facecolor": "none"}
-        if window and row < 3 and column < 3:
-            look = {"facecolor": window, "alpha": 0.16}
-        axes.add_patch(Rectangle(place, wide, 1, edgecolor=GREY, linewidth=0.4, **look))
-        middle = (place[0] + wide / 2, place[1] + 0.5)
-        axes.text(*middle, signed(value, 2), ha="center", va="center", fontsize=8)
+        x, y = corner[0] + wide * column, corner[1] + row
+        axes.add_patch(Rectangle((x, y), wide, 1, fill=False, edgecolor=GREY, linewidth=0.4))
+        axes.text(x + wide / 2, y + 0.5, signed(value, 2), ha="center", va="center", fontsize=8)
     if window:
+        axes.add_patch(Rectangle(corner, 3, 3, facecolor=window, alpha=0.16))
         axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=window, linewidth=1.8))

@@ -20,7 +20,7 @@ MARKUP = re.compile(r"""[\\`*_{}\[\]<>|~^$@&"']|-(?=-)|\.(?=\.)|^[-+#:]""")
 
 
 class Number(float):
-    """A float that prints in its unit, 464,750; one that is not there (NaN) prints as a dash."""
+    """A float that prints in its unit, 464,750; NaN prints as a dash."""
 
     form, scale, unit = ",.0f", 1.0, ""
 
@@ -29,7 +29,7 @@ class Number(float):
 
     @property
     def bare(self) -> str:
-        """Its text without the unit, with a true minus."""
+        """Its text without the unit."""
         if math.isnan(self):
             return ABSENT
         return f"{self.scale * float(self):z{self.form}}".replace("-", "\N{MINUS SIGN}")
@@ -47,12 +47,6 @@ class Points(Number):
     """A difference of shares, in percentage points: 12.3 points."""
 
     form, scale, unit = ".1f", 100, " points"
-
-
-class WholePoints(Number):
-    """A difference of shares, in whole percentage points: 12."""
-
-    scale = 100
 
 
 class Loss(Number):
@@ -81,14 +75,6 @@ class Seconds(Number):
     unit = property(lambda self: " s" if self < 600 else " min" if self < 7200 else " h")
     scale = property(lambda self: {" s": 1, " min": 1 / 60, " h": 1 / 3600}[self.unit])
     form = property(lambda self: ".0f" if 10 <= self < 7200 else ".1f")
-
-
-def epochs(values: Iterable[float]) -> str:
-    """Epochs of the seeds with their noun: epoch 6, epochs 7 to 9."""
-    numbers = sorted({Number(value) for value in values})
-    if not numbers or any(map(math.isnan, numbers)):
-        return f"epoch {ABSENT}"
-    return f"epoch {numbers[0]}" if len(numbers) == 1 else f"epochs {numbers[0]} to {numbers[-1]}"
 
 
 def listed(words: Iterable[object]) -> str:

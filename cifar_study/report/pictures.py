@@ -1,6 +1,5 @@
 """Photographs and test pictures with what a network says of them, drawn from what was measured."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,12 +43,6 @@ def pixels(kept: str, *shape: int) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(kept), dtype=np.uint8).reshape(shape)
 
 
-def _test_pictures(kept: Mapping[str, list[Any]]) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Place in the test set, label and pixels of test pictures that were kept."""
-    for place, label, text in zip(kept["places"], kept["labels"], kept["pixels"], strict=True):
-        yield place, label, pixels(text, SIDE, SIDE, 3)
-
-
 @chart(photographs=True)
 def probabilities(number: int, when: str) -> Figure:
     """Six test pictures with their ten probabilities, "before" the first step or "after" all."""
@@ -59,27 +52,25 @@ def probabilities(number: int, when: str) -> Figure:
         given = stage(number).first.predictions()[0][kept["places"]]
     figure = Figure(figsize=(WIDE, 5))
     halves = figure.subplots(3, 4, width_ratios=[4, 3] * 2).reshape(-1, 2)
-    shown = zip(halves, _test_pictures(kept), given, strict=False)
-    for (left, right), (_, label, picture), shares in shown:
-        show_image(left, picture)
+    shown = zip(halves, kept["labels"], kept["pixels"], given, strict=False)
+    for (left, right), label, picture, shares in shown:
+        show_image(left, pixels(picture, SIDE, SIDE, 3))
         left.set_title(CLASSES[label], fontsize=8, pad=4)
         colours = [RIGHT if place == label else OTHER for place in range(len(CLASSES))]
-        right.barh(range(len(CLASSES)), shares, color=colours, height=0.75)
+        right.barh(CLASSES, shares, color=colours, height=0.75)
         right.set(xlim=(0, 1), ylim=(len(CLASSES) - 0.4, -0.6), xticks=[])
-        right.set_yticks(range(len(CLASSES)), CLASSES, fontsize=8)
-        right.tick_params(length=0)
+        right.tick_params(length=0, labelsize=8)
         right.grid(False)
         right.spines["bottom"].set_visible(False)
-        best = int(np.argmax(shares))
-        _number(right, best, shares[best])
+        _number(right, np.argmax(shares), max(shares))
     return figure
 
 
 def _number(axes: Axes, row: int, share: float) -> None:
     """Write a probability beside its bar, or into it where there is no room."""
-    inside = share > 0.7
-    look = {"ha": "right", "color": "white"} if inside else {"ha": "left"}
-    place = share + (-0.03 if inside else 0.03)
+    place, look = share + 0.03, {"ha": "left"}
+    if share > 0.7:
+        place, look = share - 0.03, {"ha": "right", "color": "white"}
     axes.text(place, row, f"{share:.0%}", va="center", fontsize=8, **look)
 
 
@@ -89,14 +80,11 @@ def errors(number: int) -> Figure:
     kept = needed("errors", number)
     given, _ = stage(number).first.predictions()
     figure = Figure(figsize=(WIDE, 4.8))
-    places = list(figure.subplots(3, 4).flat)
-    for axes in places:
-        axes.axis("off")
-    for axes, (place, label, picture) in zip(places, _test_pictures(kept), strict=False):
-        show_image(axes, picture)
-        axes.axis("on")
-        guess = CLASSES[given[place].argmax()]
-        axes.set_title(guess, fontsize=8, loc="center", color=WRONG, pad=3)
+    shown = zip(kept["places"], kept["labels"], kept["pixels"], strict=True)
+    for index, (place, label, picture) in enumerate(shown, start=1):
+        axes = figure.add_subplot(3, 4, index)
+        show_image(axes, pixels(picture, SIDE, SIDE, 3))
+        axes.set_title(CLASSES[given[place].argmax()], fontsize=8, loc="center", color=WRONG, pad=3)
         axes.set_xlabel(f"label: {CLASSES[label]}", fontsize=8)
     return figure
 
@@ -111,36 +99,34 @@ def photos(all: bool = False) -> Figure:
     answers = answers if all else answers[answers.large == "yes"]
     if answers.empty:
         raise StudyError("Drawn once a network is trained of which photos are measured.")
-    columns, bars, gap = (4, 0, 0.1) if all else (2, 0.75, 0.1)  # inches, as all that follows
+    columns, below = (4, 0.1) if all else (2, 0.85)  # inches below a photo, as all that follows
     wide = WIDE / columns
-    photo_width, seen_width = 0.55 * wide, 0.37 * wide
+    parts = ((0, 0.55 * wide), (0.55 * wide + 0.05, 0.37 * wide))  # the photo, and as it is seen
     shown = [(answer, *_photo(name, answer)) for name, answer in answers.iterrows()]
     rows = [shown[first : first + columns] for first in range(0, len(shown), columns)]
-    heights = [photo_width * min(1, max(p.height / p.width for _, p, _ in row)) for row in rows]
-    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * (bars + 0.3)))
+    heights = [parts[0][1] * min(1, max(p.height / p.width for _, p, _ in row)) for row in rows]
+    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * (below + 0.2)))
     figure.set_layout_engine("none")
-
-    def place(*inches: float) -> Axes:
-        return figure.add_axes(inches / np.tile(figure.get_size_inches(), 2), anchor="SW")
-
-    low = figure.get_figheight()
+    size, low = np.tile(figure.get_size_inches(), 2), figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):
-        low -= height + bars + 0.3
+        low -= height + below + 0.2
         for column, (answer, photo, seen) in enumerate(row):
             left = column * wide
-            show_image(axes := place(left, low + bars + gap, photo_width, height), photo)
-            mark, colour = ("✓", RIGHT) if answer.right else ("✗", WRONG)
-            said = {"label": f"{mark} {answer.guess}", "color": colour} if all else {}
-            axes.set_title(**{"label": answer["class"], "fontsize": 8, "pad": 4} | said)
-            seen_left = left + photo_width + gap / 2
-            show_image(place(seen_left, low + bars + gap, seen_width, height), seen)
-            if bars:
-                _three_bars(place(left, low + gap, wide - gap, bars - gap), answer)
+            boxes = [(left + start, low + below, width, height) for start, width in parts]
+            axes, beside = (figure.add_axes(box / size, anchor="SW") for box in boxes)
+            show_image(axes, photo)
+            show_image(beside, seen)
+            if all:
+                mark, colour = ("✓", RIGHT) if answer.right else ("✗", WRONG)
+                axes.set_title(f"{mark} {answer.guess}", fontsize=8, pad=4, color=colour)
+            else:
+                axes.set_title(answer["class"], fontsize=8, pad=4)
+                bars = (left, low + 0.1, wide - 0.1, below - 0.2)
+                _three_bars(figure.add_axes(bars / size), answer)
     return figure
 
 
 def _three_bars(axes: Axes, answer: pd.Series) -> None:
-    """The most probable classes of a photo, with their probabilities."""
     axes.axis("off")
     axes.set(xlim=(-0.65, 1), ylim=(2.6, -0.6))
     for row, guess in enumerate(np.argsort(answer.probabilities)[::-1][:3]):

@@ -34,21 +34,20 @@ def guesses(number: int) -> pd.DataFrame:
 def _guesses(results: StageResults) -> pd.DataFrame:
     nothing = 0, np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
     given = [(result.run.seed, *result.predictions()) for result in results.results] or [nothing]
-    return pd.concat([_frame(*each) for each in given], ignore_index=True)
-
-
-def _frame(seed: int, probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    classes, of_truth = np.array(CLASSES), np.take_along_axis(probabilities, labels[:, None], 1)
-    columns = {
-        "picture": np.arange(len(labels)),
-        "seed": seed,
-        "truth": classes[labels],
-        "guess": classes[probabilities.argmax(1)],
-        "probability": probabilities.max(1),
-        "right": labels == probabilities.argmax(1),
-        "rank": 1 + (probabilities > of_truth).sum(1),
-    }
-    return pd.DataFrame(columns)
+    parts = []
+    for seed, probabilities, labels in given:
+        guess, of_truth = probabilities.argmax(1), probabilities[np.arange(len(labels)), labels]
+        columns = {
+            "picture": np.arange(len(labels)),
+            "seed": seed,
+            "truth": np.array(CLASSES)[labels],
+            "guess": np.array(CLASSES)[guess],
+            "probability": probabilities.max(1),
+            "right": labels == guess,
+            "rank": 1 + (probabilities > of_truth[:, None]).sum(1),
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
 
 
 def confusion(number: int) -> pd.DataFrame:
@@ -59,10 +58,7 @@ def confusion(number: int) -> pd.DataFrame:
 
 
 def reliability(number: int) -> pd.DataFrame:
-    """How far probabilities can be trusted: ``confidence``, ``accuracy``, ``pictures`` by bin.
-
-    The bins are fifteenths of the probability; empty ones are left out.
-    """
+    """``confidence``, ``accuracy`` and ``pictures`` by fifteenth of the guess's probability."""
     frame = guesses(number)
     by_bin = frame.groupby(np.minimum((frame.probability * 15).astype(int), 14))
     return by_bin.agg(
@@ -80,9 +76,8 @@ def top_k_accuracy(number: int, k: int) -> Percent:
 def shown_right(number: int) -> str:
     """How many of the pictures drawn with their probabilities the first seed classifies: 3 of 6."""
     frame = guesses(number)
-    places = measured("pictures", number).get("places", [])
-    shown = frame[(frame.seed == frame.seed.min()) & frame.picture.isin(places)]
-    return _of(shown.right)
+    shown = frame.picture.isin(measured("pictures", number).get("places", []))
+    return _of(frame[shown & (frame.seed == frame.seed.min())].right)
 
 
 @dashed
@@ -120,14 +115,12 @@ def mistakes_within(number: int, group: str) -> Percent:
 
 
 def photos() -> pd.DataFrame:
-    """The free photos and what the network says of them, a row each by file name.
+    """What ``sources.csv`` and the network say of the photos, a row each by file name.
 
-    What ``figures/photos/sources.csv`` says; ``width`` and ``height`` as the network saw it; the
-    ten ``probabilities``, the ``guess``, its ``probability``, and whether it is ``right``.
+    ``width`` and ``height`` are as the network saw it, ``probabilities`` its ten.
     """
-    path = in_project(PHOTOS)
-    with reading(path, "restore it from git"):
-        sources = pd.read_csv(path, keep_default_na=False).set_index("file")
+    with reading(in_project(PHOTOS), "restore it from git"):
+        sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
     columns = ["width", "height", "probabilities"]
     answers = pd.DataFrame.from_dict(measured("photos"), orient="index", columns=columns)
     frame = sources.join(answers, how="inner")

@@ -1,21 +1,99 @@
-"""The report's tables, as Markdown: captions and references work and no script is needed."""
+"""The report's tables and notes, as Markdown: captions and references work without a script."""
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown
 
 from cifar_study.layers import count_layers, count_parameters
 from cifar_study.report import facts, predictions
-from cifar_study.report.notices import delivered, incomplete_note, markdown, named
-from cifar_study.report.numbers import Number, Percent, Points, escaped, wilson_half_width
+from cifar_study.report.numbers import ABSENT, Number, Percent, Points, escaped, wilson_half_width
 from cifar_study.report.style import noted
-from cifar_study.stages import CLASSES, PEERS, STAGES
+from cifar_study.runs import CACHE, Run, cache, in_project, read_record
+from cifar_study.stages import CLASSES, PEERS, STAGES, Stage
 
-__all__ = ["delivered", "incomplete_note"]
 SPACE, TO = "\N{NO-BREAK SPACE}", "\N{WORD JOINER}–\N{WORD JOINER}"  # what stays on one line
+
+
+def markdown(rows: Any, columns: Sequence[str], left: int = 1) -> Markdown:
+    """A table as Markdown, all but the first ``left`` columns to the right.
+
+    ``rows`` hold a value for each column; what comes from data must be escaped.
+    """
+    frame = pd.DataFrame(rows, columns=columns, dtype=object).map(str)  # a Number stays one
+    align = ["left"] * left + ["right"] * (len(columns) - left)
+    return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
+
+
+def named(stage: Stage) -> str:
+    """A stage's number and title, for Markdown."""
+    return f"{stage.number} {escaped(stage.title)}"
+
+
+def incomplete_note(*numbers: int) -> Markdown:
+    """What keeps these stages from being complete, each on a line with the command that helps.
+
+    Where the results shown are not the study's, a notice with their numbers stands before that.
+    Empty where all is complete and the study's. No numbers mean all stages of the study.
+    """
+    other, text = facts.other_results(), ""
+    stages = [facts.stage(number) for number in numbers or (() if other else STAGES)]
+    if other:
+        text = (
+            f"This page shows the results in `{cache()}`, not the study's, so its answer and "
+            "judgements are left out.\n\n"
+        )
+        rows = [
+            (named(s.stage), s.epochs if s.results else ABSENT, s.test_accuracy, s.gap.bare)
+            for s in stages
+        ]
+        if rows:
+            columns = ["stage", "trained for", "test accuracy", "gap, points"]
+            text += f"{markdown(rows, columns).data}\n\n"
+    for results in stages:
+        for line in _wanting(results):
+            text += f"- **Stage {named(results.stage)}**: {line}\n"
+    head = f"::: {{.callout-{'note' if other else 'warning'}}}\n## About the runs behind this page"
+    return Markdown(f"{head}\n\n{text}:::\n" if text else "")
+
+
+def _wanting(results: facts.StageResults) -> Iterator[str]:
+    """What a stage lacks, and the command that helps."""
+    yield from map(escaped, results.damage)
+    if not results.all_results and not results.damage:
+        shown = [result.run for number in STAGES for result in facts.stage(number).all_results]
+        like = next((run for run in shown if run.trial), Run(1))
+        run = replace(like, number=results.stage.number, seed=0, root=cache())
+        yield f"not trained yet; `{run.command()}` trains it."
+    for result in results.all_results:
+        run, helps = replace(result.run, root=cache()), "goes on"
+        if result.state.startswith("stale"):
+            run, helps = replace(run, root=Path("mine")), "trains it in another folder"
+        if not result.complete:
+            yield f"seed {run.seed} is {escaped(result.state)}; `{run.command()}` {helps}."
+
+
+def delivered() -> Markdown:
+    """Which runs came with the study and which are one's own, by stage.
+
+    A run in another folder came with the study where the study has the same files.
+    """
+    rows = []
+    for results in map(facts.stage, (*STAGES, *PEERS)):
+        seeds: dict[bool, list[str]] = {True: [], False: []}
+        for result in results.all_results:
+            record = read_record(replace(result.run, root=in_project(CACHE)).folder) or {}
+            same = record.get("files") == result.record["files"]
+            seeds[same].append(str(result.run.seed))
+        if results.all_results:
+            rows.append((named(results.stage), *map(", ".join, seeds.values())))
+    return markdown(rows, ["stage", "delivered seeds", "own seeds"])
 
 
 @noted
@@ -24,8 +102,8 @@ def glance() -> Markdown:
     rows = []
     for number in STAGES:
         results, seconds = facts.stage(number), facts.epoch_seconds(number)
-        numbers = results.test_accuracy, results.gap.bare, seconds, results.parameters
-        rows.append((named(results.stage), *numbers))
+        accuracy, gap = results.test_accuracy, results.gap.bare
+        rows.append((named(results.stage), accuracy, gap, seconds, results.parameters))
     return markdown(rows, ["stage", "test accuracy", "gap, points", "an epoch", "parameters"])
 
 
@@ -40,10 +118,9 @@ def compare(*numbers: int) -> Markdown:
         size = results.parameters, results.macs.bare
         rows.append((named(results.stage), accuracy, gap, seconds, *size))
     columns = ["stage", "test accuracy", "gap, points", "an epoch", "parameters", "MACs, millions"]
-    table = markdown(rows, columns)
     single = any(len(facts.stage(number).results) == 1 for number in numbers)
-    of_pictures = "; of one seed it is that of its test pictures" * single
-    return Markdown(f"{table.data}\n\n± is the 95% interval over the seeds{of_pictures}.\n")
+    basis = "the seeds" + "; of one seed it is that of its test pictures" * single
+    return Markdown(f"{markdown(rows, columns).data}\n\n± is the 95% interval over {basis}.\n")
 
 
 def _plus_minus(value: Number | str, half: Number) -> str:
@@ -67,13 +144,10 @@ def layers(number: int) -> Markdown:
     rows = []
     for layer in count_layers(network):
         parameters = Number(layer.parameters) if layer.parameters else ""
-        rows.append((layer.name, layer.kind, _by(layer.shape), parameters, layer.arithmetic))
+        shape = " × ".join(map(str, layer.shape))
+        rows.append((layer.name, layer.kind, shape, parameters, layer.arithmetic))
     rows.append(("**total**", "", "", f"**{Number(count_parameters(network))}**", ""))
     return markdown(rows, ["layer", "kind", "output", "parameters", "count"], left=3)
-
-
-def _by(shape: Iterable[int]) -> str:
-    return " × ".join(map(str, shape))
 
 
 def one_hot(labels: Sequence[int], classes: int = len(CLASSES)) -> np.ndarray:

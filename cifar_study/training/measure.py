@@ -63,9 +63,8 @@ def shown_pictures(run: Run, data: Dataset) -> dict[str, Any]:
 def first_filter(run: Run, data: Dataset) -> dict[str, Any]:
     """The trained network's first filter at one place of a test picture.
 
-    ``patch`` (3, 4, 4) holds pixels in [0, 1] from :data:`PLACE` on, ``weights`` (3, 3, 3) and
-    ``bias`` are the filter's; ``outputs`` (2, 2) is what the convolution gives there, before the
-    activation.
+    ``patch`` (3, 4, 4) holds pixels in [0, 1] from :data:`PLACE` on, ``weights`` is (3, 3, 3),
+    ``outputs`` (2, 2) what the convolution gives there, before the activation.
     """
     convolution = trained_network(run).get_submodule("block1.conv1")
     image = data.test_images[shown_places(data)[FOLLOWED]]
@@ -113,10 +112,7 @@ def values_before_activation(run: Run, data: Dataset, pictures: int = 500) -> di
 
 
 def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[float]]:
-    """Percentiles of what reaches each activation, over all pictures, channels and places.
-
-    As in a training step: batch normalisation takes the mean and variance of these pictures.
-    """
+    """Percentiles of what reaches each activation, as in a training step on these pictures."""
     percentiles: dict[str, list[float]] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, nn.ReLU | nn.Sigmoid):
@@ -134,9 +130,8 @@ def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[fl
 def feature_maps(run: Run, data: Dataset) -> dict[str, Any]:
     """One picture after each block, as evaluated and under one mask of dropout.
 
-    Of each block the :data:`MAPS` channels that vary most over the picture, in their order,
-    as evaluated; one byte a value, scaled by the largest of the block in either pass to
-    0 … 254, :data:`DROPPED` where dropout set a value to zero.
+    Of each block the :data:`MAPS` channels that vary most; a byte a value, scaled by the largest
+    of the block in either pass to 0 … 254, :data:`DROPPED` where dropout set it to zero.
     """
     image, blocks = data.test_images[shown_places(data)[FOLLOWED]], []
     for whole, thin, gone in block_outputs(trained_network(run), image):
@@ -153,9 +148,9 @@ def feature_maps(run: Run, data: Dataset) -> dict[str, Any]:
 
 @torch.inference_mode()
 def block_outputs(model: nn.Sequential, image: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """What each block passes on of one picture (channels, H, W), and under dropout, and its mask.
+    """What each block passes on of one picture, that under dropout, and where dropout struck.
 
-    Batch normalisation keeps to its running statistics; the mask is true where dropout struck.
+    All (channels, H, W); batch normalisation keeps to its running statistics.
     """
     torch.manual_seed(0)
     values = thin = model.get_submodule("rescale")(as_batch(image[None]))
@@ -172,11 +167,7 @@ def block_outputs(model: nn.Sequential, image: np.ndarray) -> Iterator[list[np.n
 
 
 def photos(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
-    """What the network says of every photo that ``sources.csv`` names, by file.
-
-    ``probabilities`` with its own proportions, at ``width`` × ``height``, about as many pixels as
-    in training; ``squeezed`` in a square of the training size.
-    """
+    """What the network says of every photo that ``sources.csv`` names, by file."""
     folder, model, answers = in_project("figures/photos"), trained_network(run), {}
     with reading(folder / "sources.csv", "restore it with: git checkout -- figures/photos"):
         names = pd.read_csv(folder / "sources.csv", usecols=["file"]).file
@@ -184,9 +175,8 @@ def photos(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
         with reading(folder / name, "save it as JPEG or take its line out of sources.csv"):
             photo = ImageOps.exif_transpose(Image.open(folder / name)).convert("RGB")
         width, height = photo_size(*photo.size)
-        answers[name] = {"width": width, "height": height}
-        for key, size in (("probabilities", (width, height)), ("squeezed", (SIDE, SIDE))):
-            answers[name][key] = probabilities(model, resized([photo], size))[0].tolist()
+        given = probabilities(model, resized([photo], (width, height)))[0].tolist()
+        answers[name] = {"width": width, "height": height, "probabilities": given}
     return answers
 
 
@@ -207,7 +197,7 @@ def shapes(run: Run, data: Dataset) -> dict[str, dict[str, int]]:
     ``gained`` and ``lost`` count those that are in this shape alone, or as they are alone.
     """
     model, counts, unchanged = trained_network(run), {}, None
-    for width, height, how in tqdm(SHAPES, "other shapes", leave=False, disable=None):
+    for width, height, how in SHAPES:
         top, left = (SIDE - height) // 2, (SIDE - width) // 2
         pictures = data.test_images[:, top : top + height, left : left + width]  # the middle
         if how == "scaled":
