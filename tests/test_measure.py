@@ -28,12 +28,8 @@ from cifar_study.training.predict import as_batch, probabilities
 
 PHOTOS = PROJECT / "figures" / "photos"
 NUMBERS = [number for number, stage in STAGES.items() if stage.measures]
-ANY = Stage(
-    21,
-    "measured in every way",
-    Network((Block(4, batch_norm=True, dropout=0.5), Block(6, pool="global")), input_size=None),
-    measures=MEASURES,
-)
+BLOCKS = Block(4, batch_norm=True, dropout=0.5), Block(6, pool="global")
+ANY = Stage(21, "measured in every way", Network(BLOCKS, input_size=None), measures=MEASURES)
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +92,23 @@ def test_a_new_entry_is_measured_on_drawn_pictures_and_narrower(
     monkeypatch.setitem(stages.STAGES, ANY.number, ANY)
     trial = {"epochs": 1, "width": 0.5, "data": "synthetic"}
     model = build_model(Run(ANY.number, **trial).stage.network).eval()
-    given, labels = probabilities(model, drawn.test_images), drawn.test_labels
-    tensors = {name: values.numpy() for name, values in model.state_dict().items()}
-    answers = {"probabilities": given, "labels": labels}
-    run = leave(tmp_path, ANY.number, 0, [0.1], **answers, model=tensors, **trial)
+    run = leave(
+        tmp_path,
+        ANY.number,
+        0,
+        [0.1],
+        probabilities=probabilities(model, drawn.test_images),
+        labels=drawn.test_labels,
+        model={name: values.numpy() for name, values in model.state_dict().items()},
+        **trial,
+    )
     measure.measure(run, drawn)
     values = read(run).measured()
     assert values.keys() == set(MEASURES)
     # Sixty pictures, as many of each class in turn: every tenth, and the network before training
     # is the network that is there.
     assert values["pictures"]["places"] == [0, 10, 20, 30, 40, 50]
-    given, _ = read(run).predictions()
+    given, labels = read(run).predictions()
     before = np.array(values["pictures"]["before"])
     assert np.allclose(before, given[::10], atol=1e-3)
     right = values["shapes"]["32×32 as they are"]["right"]
@@ -219,15 +221,9 @@ def test_shapes_are_counted_against_the_unchanged_pictures(
     assert counts["32×28 cut"] == {"pictures": 5, "right": 0, "gained": 0, "lost": 2}
 
 
-def test_photos_are_small_free_and_not_square() -> None:
+def test_photos_are_free_credited_and_of_all_classes() -> None:
     sources = pd.read_csv(PHOTOS / "sources.csv", index_col="file")
     assert {path.name for path in PHOTOS.glob("*.jpg")} == set(sources.index)
     assert not sources.drop(columns=["origin", "large"]).isna().any(axis=None)
     assert set(sources["class"]) == set(CLASSES)
-    assert set(sources.kind) == {"scene", "cut-out"}
     assert sources.licence.str.match("CC0|CC BY|public domain|GPL-2").all()
-    for name in sources.index:
-        with Image.open(PHOTOS / name) as photo:
-            assert max(photo.size) <= 320
-            assert photo.width != photo.height
-    assert sum(path.stat().st_size for path in PHOTOS.iterdir()) < 600_000
