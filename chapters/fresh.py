@@ -1,13 +1,9 @@
 """Keeps the report fresh: results of chapters are used again only while nothing they saw changed.
 
 Quarto keeps what a chapter's cells gave in ``_freeze/`` while the chapter's own text is the same.
-The cells also see the package, the caches, whatever else lies in the project, and the installed
-libraries. All of that is hashed before a render; where the hash is another one, the kept results
-go. A chapter that may read what lies elsewhere is executed each time. A book that was rendered
-whole keeps the hash: ``check`` ends with 0 where it is of what is here now.
+All else that cells can see is hashed before a render; where the hash is another one, the kept
+results go. A chapter that may read what lies elsewhere is executed each time.
 """
-
-from __future__ import annotations
 
 import hashlib
 import os
@@ -15,14 +11,14 @@ import re
 import shutil
 import sys
 from importlib.metadata import distributions
-from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+
+sys.path.insert(0, str(Path.cwd()))
+from cifar_study.errors import run_command, say
 
 FROZEN, BOOK = Path("_freeze"), Path("_book")
 STAMP = BOOK / ".made-from"
 SHOWN = os.environ.get("CIFAR_STUDY_CACHE", "")  # the results that are reported, if not cache/
-NEEDED = ("numpy", "scipy", "pandas", "matplotlib", "PIL", "safetensors", "tabulate", "ipykernel")
 OTHER_RESULTS = "other-results: true\n"  # hides the answers that are the study's alone
 
 UNSEEN = re.compile(  # folders that are not looked at, what a render writes, what no cell reads
@@ -49,8 +45,7 @@ def look() -> tuple[set[Path], set[Path], set[Path]]:
     unsure = {path for path in sources if READS.search("\n".join(CELL.findall(sources[path])))}
     if SHOWN:
         files |= {path for path in Path(SHOWN).rglob("[!.]*") if path.is_file()}
-    # Any chapter may include what is none.
-    return files, chapters, unsure if unsure <= chapters else chapters
+    return files, chapters, unsure if unsure <= chapters else chapters  # any may include others
 
 
 def digest(files: set[Path]) -> str:
@@ -71,7 +66,6 @@ def everything() -> str:
 
 def before() -> None:
     """Delete results that were made from something else, and note what they are made from now."""
-    tell_of_other_results()
     files, chapters, unsure = look()
     inputs, noted = digest(files - chapters), FROZEN / "cells"  # Quarto looks at chapters itself
     if not noted.exists() or noted.read_text() != inputs:
@@ -90,20 +84,13 @@ def after() -> None:
         shutil.copy(FROZEN / "book", STAMP)
 
 
-def check() -> None:
-    """End with status 0 where the book was rendered whole from what is here now, else with 1."""
-    sys.exit(not (STAMP.exists() and STAMP.read_text() == everything()))
-
-
-def show_digest() -> None:
-    """Print the hash of everything, for the plain edition."""
-    tell_of_other_results()
-    print(everything())
+def up_to_date() -> bool:
+    """Whether the book was rendered whole from what is here now."""
+    return STAMP.exists() and STAMP.read_text() == everything()
 
 
 def tell_of_other_results() -> None:
     """Write metadata of the pages where results are shown that are not the study's."""
-    sys.path.insert(0, str(Path.cwd()))
     from cifar_study.report import facts  # here, as it takes a second
 
     others = facts.other_results()
@@ -114,22 +101,21 @@ def tell_of_other_results() -> None:
             path.unlink()
 
 
-def refuse(why: str) -> NoReturn:
-    """End with one line and status 2: no render can succeed."""
-    print(f"error: {why}", file=sys.stderr)
-    sys.exit(2)
+def main() -> int:
+    """Take the step that is asked for; 1 where ``check`` finds an old book, 2 on a mistake."""
+    step = sys.argv[1]
+    if SHOWN and not next(Path(SHOWN).glob("stage-*/seed-*"), None):
+        say(f"error: CIFAR_STUDY_CACHE={SHOWN}: no results there; name a folder that holds some")
+        return 2
+    tell_of_other_results()
+    if step == "before":
+        before()
+    elif step == "after":
+        after()
+    elif step == "digest":  # for the plain edition
+        print(everything())
+    return int(step == "check" and not up_to_date())
 
 
 if __name__ == "__main__":
-    steps = {"before": before, "after": after, "check": check, "digest": show_digest}
-    if missing := [package for package in NEEDED if not find_spec(package)]:
-        refuse(
-            f"{sys.executable} lacks {', '.join(missing)}; run: make report, or: "
-            "python -m pip install -r requirements.txt, and set QUARTO_PYTHON to that python"
-        )
-    if SHOWN and not next(Path(SHOWN).glob("stage-*/seed-*"), None):
-        refuse(f"CIFAR_STUDY_CACHE={SHOWN}: no results there; name a folder that holds some")
-    try:
-        steps[sys.argv[1]]()
-    except OSError as failed:
-        refuse(f"{failed.filename}: {failed.strerror}; mend that, and render again")
+    sys.exit(run_command(main, "stopped", "make report"))

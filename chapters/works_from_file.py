@@ -1,11 +1,9 @@
 """After a render: make Quarto's pages work when they are opened as files, without a server.
 
 Browsers refuse to load script modules from a file. Quarto's page script is one and imports a
-second; here both become one ordinary script, which also loads the search index as a script. The
-networks that pages run are written to scripts beside them.
+second; here both become one ordinary script, which also loads the search index as a script.
 """
 
-import hashlib
 import os
 import re
 import sys
@@ -13,9 +11,7 @@ from functools import partial
 from json import dumps
 from pathlib import Path
 
-MODULE = re.compile(
-    r'<script src="([^"]*site_libs/quarto-html/)(\S+?)\.js" type="module"></script>'
-)
+MODULE = re.compile(r'<script src="\S*site_libs/quarto-html/\S+\.js" type="module"></script>')
 IMPORT = 'import * as tabsets from "./tabsets/tabsets.js";\n'
 # Fills the search of Quarto's quarto-search.js, which asks for search.json only without it.
 INDEX = """fuseIndex = new Fuse([], kFuseIndexOptions);
@@ -27,10 +23,9 @@ LOAD_INDEX = """if (location.protocol === "file:") {
   document.head.append(index);
 }
 """
-# A network or a part of the library that runs it, which chapters/networks.js asks for by name.
+# A network or a part of the library that runs it, which becomes a script beside the page.
 PART = re.compile(r'<script type="text/plain" data-once="([^"]+)"></script>')
-FILL = """document.querySelector('script[data-once="%s"]').textContent = %s;
-"""
+FILL = """document.querySelector('script[data-once="%s"]').textContent = %s;"""
 
 
 def main(output: Path) -> None:
@@ -50,32 +45,24 @@ def main(output: Path) -> None:
         index = INDEX % (found.read_text("utf-8") if found.exists() else "[]")
         (libraries / "search-index.js").write_text(index, "utf-8")
     for page in output.rglob("*.html"):
-        before = page.read_text("utf-8")
-        text = PART.sub(partial(place, page, output), before)
-        text = MODULE.sub(classic, text) if known else text
-        if text != before:
-            page.write_text(text, "utf-8")
-
-
-def classic(found: re.Match[str]) -> str:
-    """What takes the place of a page's script module: the ordinary script, once."""
-    script = f'<script src="{found[1]}quarto-page.js" defer></script>'
-    return script if found[2] == "quarto" else ""
+        text = PART.sub(partial(place, page, output), page.read_text("utf-8"))
+        if known:
+            text = text.replace('/quarto.js" type="module">', '/quarto-page.js" defer>')
+            text = MODULE.sub("", text)
+        page.write_text(text, "utf-8")
 
 
 def place(page: Path, output: Path, found: re.Match[str]) -> str:
     """The place of a part with the address of its file, which is written."""
-    sys.path.insert(0, str(Path.cwd()))
     from cifar_study.report.networks import part  # here, as it takes a second
 
-    script = (FILL % (found[1], dumps(part(found[1])))).encode()
     file = output / "networks" / f"{found[1]}.js"
     file.parent.mkdir(exist_ok=True)
-    file.write_bytes(script)
-    version = hashlib.sha256(script).hexdigest()[:8]  # no browser keeps an old one
-    address = f"{os.path.relpath(file, page.parent).replace(os.sep, '/')}?{version}"
+    file.write_text(FILL % (found[1], dumps(part(found[1]))), "utf-8")
+    address = Path(os.path.relpath(file, page.parent)).as_posix()
     return found[0].replace("></", f' data-src="{address}"></')
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))
     main(Path(os.environ.get("QUARTO_PROJECT_OUTPUT_DIR", "_book")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,3 +111,37 @@ def browser() -> Iterator:
             pytest.skip(f"no Chromium: put one on the path ({error.message.splitlines()[0]})")
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def visit(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """Open an address or a page's text, alone; requests elsewhere and messages fail the test."""
+    contexts, messages = [], []
+
+    def open_page(page: str | Path, **options):
+        if isinstance(page, str) and page.startswith("<"):
+            path = tmp_path_factory.mktemp("page") / "page.html"
+            path.write_text(page, encoding="utf-8")
+            page = path
+        address = page.as_uri() if isinstance(page, Path) else page
+        context = browser.new_context(**options)
+        contexts.append(context)
+
+        def only_here(route) -> None:
+            if route.request.url.startswith(address.rsplit("/", 1)[0]):
+                return route.continue_()
+            messages.append(f"asks for {route.request.url}")
+            return route.abort()
+
+        context.route(re.compile("^https?://"), only_here)
+        tab = context.new_page()
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("pageerror", lambda error: messages.append(str(error)))
+        tab.goto(address)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    messages = [text for text in messages if "favicon.ico" not in text]
+    assert not messages, messages

@@ -1,13 +1,9 @@
 """The networks in the page give what PyTorch gives, of pictures scaled as Pillow scales them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +12,10 @@ import widgets as w
 from conftest import PROJECT
 from PIL import Image, ImageCms
 from safetensors.numpy import load_file
-from widgets import visit  # noqa: F401
 
 from cifar_study.report import networks
 from cifar_study.runs import VARIABLE, Run
-from cifar_study.stages import CLASSES, STAGES, Block, Network, Recipe, Stage
+from cifar_study.stages import STAGES, Block, Network, Recipe, Stage
 from cifar_study.training import predict
 
 WITHIN = 0.01  # of a probability; weights in the page have 16 bits
@@ -28,20 +23,20 @@ STRIP = PROJECT / "figures" / "shown.png"
 
 
 @pytest.fixture(scope="module")
-def tab(visit: Callable):  # noqa: F811
+def tab(visit):
     tab = visit(w.widget_page())
     w.told(tab)
     return tab
 
 
-def stored(number: int) -> np.ndarray:
+def stored(number):
     file = PROJECT / f"cache/stage-{number}/seed-0/predictions.safetensors"
     return load_file(file)["probabilities"].astype(float)
 
 
 @pytest.mark.browser
 @pytest.mark.real_data
-def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab, real_data) -> None:
+def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab, real_data):
     images = real_data.test_images[::40]  # they are in the order of their classes
     assert len(images) == 250
     for number in STAGES:
@@ -54,7 +49,7 @@ def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab,
 
 
 @pytest.mark.browser
-def test_the_pictures_of_the_figure_get_the_answers_of_the_figure(tab) -> None:
+def test_the_pictures_of_the_figure_get_the_answers_of_the_figure(tab):
     images = np.stack(np.split(np.asarray(Image.open(STRIP).convert("RGB")), 6, axis=1))
     for number in STAGES:
         given, expected = w.in_browser(tab, number, images), stored(number)[list(networks.SHOWN)]
@@ -63,7 +58,7 @@ def test_the_pictures_of_the_figure_get_the_answers_of_the_figure(tab) -> None:
 
 
 @pytest.mark.browser
-def test_pictures_of_other_sizes_get_the_probabilities_of_pytorch(tab) -> None:
+def test_pictures_of_other_sizes_get_the_probabilities_of_pytorch(tab):
     guesses = set()
     for size in ((8, 8), (9, 13), (21, 32), (33, 47), (64, 48), (100, 37), (85, 128), (128, 17)):
         images = w.photos(*size)
@@ -84,12 +79,7 @@ OTHERS = {
 
 @pytest.mark.browser
 @pytest.mark.parametrize("name", OTHERS)
-def test_one_stage_of_ones_own_runs_under_its_own_title(
-    visit: Callable,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-) -> None:
+def test_one_stage_of_ones_own_runs_under_its_own_title(visit, tmp_path, monkeypatch, name):
     monkeypatch.setitem(STAGES, 12, Stage(12, TITLE, OTHERS[name], Recipe(epochs=2)))
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     run = Run(12, root=tmp_path)
@@ -100,24 +90,22 @@ def test_one_stage_of_ones_own_runs_under_its_own_title(
             values += torch.from_numpy(random_values.uniform(0, 0.3, values.shape))
     w.leave(run, {key: value.numpy() for key, value in model.state_dict().items() if value.ndim})
     tab = visit(w.widget_page())
-    status = w.told(tab)
-    assert status.startswith(f"Stage 12, {TITLE}: ")
+    assert w.told(tab).startswith(f"Stage 12, {TITLE}: ")
     assert re.search(r"After 2 epochs it classifies 10\.0% ", tab.locator(".net").inner_text())
     assert not tab.get_by_role("button", name="Play").is_visible()
     images = w.photos(32, 32)
     expected = predict.probabilities(model, images)
     assert np.abs(w.in_browser(tab, 12, images) - expected).max() < WITHIN
-    assert "picture" in w.give(tab, w.content(Image.new("RGB", (30, 4)))), "too few pixels"
     w.give(tab, w.content(Image.new("RGB", (300, 100), "red")))
     assert w.seen(tab).shape == ((18, 55, 3) if name == "any size" else (32, 32, 3))
 
 
 @pytest.mark.browser
-def test_pictures_are_scaled_as_pillow_scales_them(tab) -> None:
+def test_pictures_are_scaled_as_pillow_scales_them(tab):
     chance = random.Random(1)
     noise = np.random.RandomState(1)
-    for place in range(60):
-        width, height = (chance.choice([1, 7, 32, 63, 200, 333]) for _ in "wh")
+    for place in range(24):
+        width, height = (chance.choice([1, 7, 32, 63, 200]) for _ in "wh")
         to = [chance.choice([1, 8, 26, 32, 39, 128]) for _ in "wh"]
         picture = noise.randint(0, 256, (height, width, 3)).astype(np.uint8)
         if place % 2:  # edges rather than noise, whose overshoot is cut off
@@ -127,8 +115,9 @@ def test_pictures_are_scaled_as_pillow_scales_them(tab) -> None:
         assert np.abs(given - expected.astype(int)).max() <= 1, (width, height, to)
 
 
+@pytest.mark.long
 @pytest.mark.browser
-def test_photos_get_the_shape_and_the_answers_that_were_measured(tab) -> None:
+def test_photos_get_the_shape_and_the_answers_that_were_measured(tab):
     measured = json.loads((PROJECT / "cache/stage-8/seed-0/measured.json").read_text())
     expected = measured["values"]["photos"]
     for name in sorted(expected)[::4]:
@@ -143,15 +132,11 @@ def test_photos_get_the_shape_and_the_answers_that_were_measured(tab) -> None:
 PHOTO = Image.fromarray(w.photos(300, 400)[1])
 JPEG = w.content(PHOTO, "JPEG")
 FRAMES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="90" height="90"/>'
 BAD = {
     "text": (b"no picture at all\n", "can't be read as a picture"),
     "nothing": (b"", "can't be read as a picture"),
-    "noise": (random.Random(0).randbytes(5000), "can't be read as a picture"),
-    "header only": (w.content(PHOTO)[:60], "can't be read as a picture"),
     "cut off": (JPEG[:-100], "can't be read as a picture"),
-    "cut off a little": (JPEG[:-12], "can't be read as a picture"),
     "one pixel": (w.content(Image.new("RGB", (1, 1))), "1 × 1 pixels, too few"),
     "huge": (w.content(Image.new("1", (10_000, 10_000))), "10,000 × 10,000 pixels, too many"),
     "a drawing": (SVG, "a drawing (SVG)"),
@@ -160,7 +145,7 @@ BAD = {
 
 
 @pytest.mark.browser
-def test_bad_files_are_named_and_the_page_goes_on(tab) -> None:
+def test_bad_files_are_named_and_the_page_goes_on(tab):
     card = tab.locator(".net-card")
     for name, (data, words) in BAD.items():
         status = w.give(tab, data)
@@ -172,7 +157,7 @@ def test_bad_files_are_named_and_the_page_goes_on(tab) -> None:
 
 
 @pytest.mark.browser
-def test_a_jpeg_without_its_last_two_bytes_is_whole(tab) -> None:
+def test_a_jpeg_without_its_last_two_bytes_is_whole(tab):
     w.give(tab, JPEG, "whole.jpg")
     whole = w.seen(tab)
     for data in (JPEG, w.content(PHOTO, "JPEG", progressive=True)):
@@ -182,10 +167,10 @@ def test_a_jpeg_without_its_last_two_bytes_is_whole(tab) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("profile", [b"", PROFILE], ids=["plain", "profile"])
-def test_of_pictures_that_move_the_first_frame_is_taken_and_that_is_said(tab, profile) -> None:
+def test_of_pictures_that_move_the_first_frame_is_taken_and_that_is_said(tab):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for kind in ("GIF", "PNG", "WEBP"):
-        options = {"icc_profile": profile} if profile and kind != "GIF" else {}
+        options = {} if kind == "GIF" else {"icc_profile": profile}
         first, *others = FRAMES
         moving = w.content(first, kind, save_all=True, append_images=others, **options)
         assert "a picture that moves" in w.give(tab, moving), kind
@@ -193,17 +178,9 @@ def test_of_pictures_that_move_the_first_frame_is_taken_and_that_is_said(tab, pr
         assert "moves" not in w.give(tab, w.content(first, kind, **options)), kind
 
 
-def test_the_library_is_the_one_its_note_names() -> None:
+def test_the_library_is_the_one_its_note_names():
     folder = PROJECT / "chapters" / "tensorflow"
-    noted = dict(
-        reversed(line.split())
-        for line in re.findall(r"[0-9a-f]{64} .*", (folder / "SOURCE.txt").read_text())
-    )
+    lines = re.findall(r"([0-9a-f]{64}) +(\S+)", (folder / "SOURCE.txt").read_text())
     files = {path for path in folder.iterdir() if path.suffix in (".js", ".wasm")}
-    assert noted == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def test_the_classes_of_the_pictures_are_those_that_are_stored() -> None:
-    labels = load_file(PROJECT / "cache/stage-1/seed-0/predictions.safetensors")["labels"]
-    strip = [CLASSES[labels[place]] for place in networks.SHOWN]
-    assert strip == [choice["truth"] for choice in networks._choices()][:6]
+    digests = {(hashlib.sha256(path.read_bytes()).hexdigest(), path.name) for path in files}
+    assert digests == set(lines)

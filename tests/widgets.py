@@ -6,13 +6,10 @@ import base64
 import contextlib
 import io
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 from conftest import PROJECT
 from PIL import Image
@@ -69,40 +66,6 @@ def leave(run: Run, model: dict[str, np.ndarray], data: str = "cifar10") -> None
         data={"name": data, "fingerprint": "f"},
         sessions=[{"first_epoch": 1, "processor": "a chip", "precision": "float32", "threads": 1}],
     )
-
-
-@pytest.fixture(scope="module")
-def visit(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
-    """Open an address or a page's text, alone; requests elsewhere and messages fail the test."""
-    contexts, messages = [], []
-
-    def open_page(page: str | Path, **options):
-        if isinstance(page, str) and page.startswith("<"):
-            path = tmp_path_factory.mktemp("page") / "page.html"
-            path.write_text(page, encoding="utf-8")
-            page = path
-        address = page.as_uri() if isinstance(page, Path) else page
-        context = browser.new_context(**options)
-        contexts.append(context)
-
-        def only_here(route) -> None:
-            if route.request.url.startswith(address.rsplit("/", 1)[0]):
-                return route.continue_()
-            messages.append(f"asks for {route.request.url}")
-            return route.abort()
-
-        context.route(re.compile("^https?://"), only_here)
-        tab = context.new_page()
-        tab.on("console", lambda message: messages.append(message.text))
-        tab.on("pageerror", lambda error: messages.append(str(error)))
-        tab.goto(address)
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    messages = [text for text in messages if "favicon.ico" not in text]
-    assert not messages, messages
 
 
 def photos(height: int, width: int) -> np.ndarray:
