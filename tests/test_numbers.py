@@ -39,8 +39,6 @@ from cifar_study.report.numbers import (
         (Times(40.2), "40 times", "40"),
         (Seconds(7.36), "7.4 s", "7.4"),
         (Seconds(93.4), "93 s", "93"),
-        (Seconds(1500), "25 min", "25"),
-        (Seconds(14_040), "3.9 h", "3.9"),
     ],
 )
 def test_a_number_prints_in_its_unit_or_without(number: Number, text: str, bare: str) -> None:

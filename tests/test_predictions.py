@@ -31,9 +31,7 @@ def five_pictures(folder: Path) -> None:
     labels = [CAT, CAT, DEER, TRUCK, TRUCK]
     first, second = [DOG, SHIP, DEER, CAR, TRUCK], [CAT, DOG, CAT, TRUCK, CAR]
     given = np.full((5, 10), 0.01)
-    for row, (most, next_most) in enumerate(zip(first, second, strict=True)):
-        given[row, most], given[row, next_most] = 0.6, 0.3
-    given[0, DOG], given[4, TRUCK] = 0.95, 0.8
+    given[range(5), first], given[range(5), second] = [0.95, 0.6, 0.6, 0.6, 0.8], 0.3
     leave(folder, 8, 0, [0.4], probabilities=given, labels=np.array(labels), epochs=1)
 
 

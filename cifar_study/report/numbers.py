@@ -70,11 +70,10 @@ class Times(Number):
 
 
 class Seconds(Number):
-    """A time: 7.4 s, 93 s, 25 min, 3.9 h."""
+    """A time: 7.4 s, 93 s."""
 
-    unit = property(lambda self: " s" if self < 600 else " min" if self < 7200 else " h")
-    scale = property(lambda self: {" s": 1, " min": 1 / 60, " h": 1 / 3600}[self.unit])
-    form = property(lambda self: ".0f" if 10 <= self < 7200 else ".1f")
+    unit = " s"
+    form = property(lambda self: ".0f" if self >= 10 else ".1f")
 
 
 def listed(words: Iterable[object]) -> str:
