@@ -70,7 +70,6 @@ def test_pictures_of_other_sizes_get_the_probabilities_of_pytorch(tab):
 
 TITLE = """</script><script>alert(1)</script> a | b "c" 'd' `e` [f](g) $h$ 🐸"""
 OTHERS = {
-    "narrow": Network((Block(3, "sigmoid", pool=8),)),
     "odd windows": Network((Block(4, "sigmoid", pool=3), Block(5, batch_norm=True))),
     "any size": Network((Block(6, batch_norm=True, dropout=0.3), Block(7, pool="global")), None),
     "no block": Network(()),
