@@ -89,15 +89,8 @@ def test_pages_get_svg_photographs_png_and_word_png_alone(tmp_path, monkeypatch)
 
 
 DRAW = """
-from cifar_study.report import style
-@style.chart
-def drawn():
-    figure, axes = style.new_axes(4, 3)
-    axes.plot([1, 3, 2])
-    axes.set_xlabel("epoch")
-    return figure
-content = (drawn().saved("svg") + drawn().saved("png")).hex()
-print(content)
+from cifar_study.report.architecture import network
+print((network(8).saved("svg") + network(8).saved("png")).hex())
 """
 USER = """
 text.usetex: True
