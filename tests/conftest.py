@@ -54,54 +54,42 @@ def copy_project(target: Path) -> Path:
     return target
 
 
-def render(project: Path, edition: str, **environment: str) -> Path:
-    """Render a project in one edition; the folder of its pages."""
-    plain = [sys.executable, "-m", "plain", "--output", "_book/index.html"]
-    done = subprocess.run(
-        ["quarto", "render"] if edition == "quarto" else plain,
-        cwd=project,
-        env=os.environ | {"QUARTO_PYTHON": sys.executable} | environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "Unable to resolve crossref" not in done.stderr
-    pages = (project / "_book").rglob("*.html")
-    # A value in a sentence is shown as Python writes it where it has more than plain characters.
-    assert not [page for page in pages if r"\xa0" in page.read_text()]
-    return project / "_book"
+EDITIONS = {
+    "plain": [sys.executable, "-m", "plain", "--output", "_book/index.html"],
+    "quarto": ["quarto", "render"],
+}
+NEEDS_QUARTO = pytest.mark.skipif(not shutil.which("quarto"), reason="no quarto on the path")
+QUARTO = pytest.param("quarto", marks=[pytest.mark.long, NEEDS_QUARTO])
 
 
-EDITIONS = [
-    "plain",
-    pytest.param(
-        "quarto",
-        marks=pytest.mark.skipif(
-            not shutil.which("quarto"),
-            reason="no quarto on the path: only the plain edition is tested",
-        ),
-    ),
-]
-
-
-@pytest.fixture(scope="session", params=EDITIONS)
+@pytest.fixture(scope="session", params=["plain", QUARTO])
 def book(request: pytest.FixtureRequest, shared: Path) -> Path:
     """The pages of the whole book, rendered once for each edition by whichever worker is first."""
     project = shared / f"book-{request.param}"
+    pages = project / "_book"
     with FileLock(f"{project}.lock"):
-        if not (project / "_book" / "index.html").exists():
-            render(copy_project(project), request.param)
-    return project / "_book"
+        if not (pages / "index.html").exists():
+            done = subprocess.run(
+                EDITIONS[request.param],
+                cwd=copy_project(project),
+                env=os.environ | {"QUARTO_PYTHON": sys.executable},
+                capture_output=True,
+                text=True,
+                timeout=600,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert "Unable to resolve crossref" not in done.stderr
+    # A value in a sentence is shown as Python writes it where it has more than plain characters.
+    assert not [page for page in pages.rglob("*.html") if r"\xa0" in page.read_text()]
+    return pages
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator:
     """A headless Chromium: one on the path, else Playwright's own."""
     sync_api = pytest.importorskip("playwright.sync_api")
-    found = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    found = found or shutil.which("google-chrome")
     with sync_api.sync_playwright() as playwright:
         try:
             started = playwright.chromium.launch(

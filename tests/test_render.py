@@ -13,10 +13,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, copy_project
+from conftest import NEEDS_QUARTO, PROJECT, copy_project
 
 BUILD = ("Makefile", "requirements.txt", "pyproject.toml")
-needs_quarto = pytest.mark.skipif(not shutil.which("quarto"), reason="no quarto on the path")
 
 
 def make(target, project, path=os.environ["PATH"]):
@@ -77,7 +76,7 @@ def test_a_misspelt_cache_leaves_the_book_as_it_is(tmp_path):
 
 
 @pytest.mark.long
-@needs_quarto
+@NEEDS_QUARTO
 def test_the_preview_shows_an_edit_of_the_package(tmp_path):
     copy = copy_project(tmp_path / "project")
     (copy / "chapters" / "q04-parameters.qmd").write_text(
@@ -124,7 +123,7 @@ def test_the_preview_shows_an_edit_of_the_package(tmp_path):
 
 
 @pytest.mark.long
-@needs_quarto
+@NEEDS_QUARTO
 def test_the_report_as_pdf(tmp_path):
     pypdf = pytest.importorskip("pypdf")
     copy = copy_project(tmp_path / "project")
