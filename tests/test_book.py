@@ -17,15 +17,10 @@ from conftest import PROJECT
 from widgets import told
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture(scope="module")
 def served(book):
     """The book on the loopback address, and the path of each of its pages."""
-    handler = functools.partial(Quiet, directory=book)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=book)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         pages = sorted(str(page.relative_to(book)) for page in book.rglob("*.html"))
@@ -56,8 +51,7 @@ def test_pages_load_whole_and_alone_and_links_lead_somewhere(served, visit, widt
         tab.goto(address + name)
         assert not tab.evaluate(LOOK), name
         links |= set(tab.evaluate("[...document.links].map(link => link.href)"))
-        with_id = "[...document.querySelectorAll('[id]')].map(e => e.id)"
-        ids[address + name] = set(tab.evaluate(with_id))
+        ids[address + name] = tab.locator("[id]").evaluate_all("all => all.map(e => e.id)")
         assert not re.search(r"\?@?(fig|tbl|sec|eq)-[\w-]+|quarto-unresolved-ref", tab.content())
     for link in links:
         target, _, anchor = link.partition("#")
