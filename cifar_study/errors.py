@@ -34,9 +34,8 @@ def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str
     name = (error.name or "that was asked for").partition(".")[0]
     if name in ("cifar_study", "benchmarks", "plain"):
         raise error
-    what = "is not installed"
-    if not isinstance(error, ModuleNotFoundError):
-        what = f"can't be used ({reason(error)})"
+    absent = isinstance(error, ModuleNotFoundError)
+    what = "is not installed" if absent else f"can't be used ({reason(error)})"
     return f"the package {name} {what}; run: {make} (or: pip install -r requirements.txt)"
 
 

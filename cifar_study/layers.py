@@ -40,20 +40,15 @@ def count_layers(network: Network | ResNet, height: int = 32, width: int = 32) -
         for place in (1, 2):
             shape, weights = (filters, height, width), 9 * channels * filters
             count, macs = f"3·3·{channels}·{filters} + {filters}", weights * height * width
-            add(
-                Layer(
-                    f"{name}.conv{place}", "convolution 3×3", shape, weights + filters, count, macs
-                )
-            )
+            parameters, kind = weights + filters, "convolution 3×3"
+            add(Layer(f"{name}.conv{place}", kind, shape, parameters, count, macs))
             if block.batch_norm:
                 kind, count = "batch normalisation", f"2·{filters}"
                 add(Layer(f"{name}.norm{place}", kind, shape, 2 * filters, count))
             channels = filters
-        if block.pool == "global":
-            height = width = 1
-            kind = "global average pooling"
-        else:
-            height, width = height // block.pool, width // block.pool
+        height, width, kind = 1, 1, "global average pooling"
+        if block.pool != "global":
+            height, width = shape[1] // block.pool, shape[2] // block.pool
             kind = f"max pooling {block.pool}×{block.pool}"
         add(Layer(f"{name}.pool", kind, (filters, height, width)))
         if block.dropout:

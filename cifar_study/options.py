@@ -31,9 +31,7 @@ def parser() -> Parser:
     add("--width", type=_fraction, default=1.0, metavar="W", help=widths)
     add("--data", help="synthetic, or a folder with CIFAR-10 (default data, filled by download)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    precisions = (
-        "of convolutions; default: bfloat16 where the processor multiplies it, else float32"
-    )
+    precisions = "of convolutions (default: bfloat16 where the processor has it, else float32)"
     add("--precision", choices=("float32", "bfloat16"), help=precisions)
     compiled = "on a GPU: have PyTorch compile the network first (needs a C compiler)"
     add("--compile", action="store_true", help=compiled)
@@ -41,9 +39,7 @@ def parser() -> Parser:
     add("--jobs", type=positive, metavar="J", help=jobs)
     scheduler = "train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786"
     add("--scheduler", metavar="ADDRESS", help=scheduler)
-    add(
-        "--restart", action="store_true", help="train anew; the old result goes once it is replaced"
-    )
+    add("--restart", action="store_true", help="train anew; what there is goes once replaced")
     folder = f"folder of the results (default {VARIABLE}, else cache, of a trial cache/trial)"
     add("--cache", metavar="FOLDER", help=folder)
     return parse
@@ -108,13 +104,9 @@ def positive(text: str) -> int:
 
 
 def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number <= 4:
+    if not re.fullmatch(r"\d*\.?\d+", text, re.ASCII) or not 0 < float(text) <= 4:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 4")
-    return number
+    return float(text)
 
 
 def _named(stages: dict[int, Stage]) -> str:

@@ -164,7 +164,8 @@ DROPPED = tuple(
     replace(block, dropout=rate)
     for block, rate in zip(NORMALISED, (0.1, 0.2, 0.3, 0.4), strict=True)
 )
-TWO_SIGMOID = Network(blocks=(Block(20, activation="sigmoid"), Block(40, activation="sigmoid")))
+TWO_SIGMOID = Network((Block(20, "sigmoid"), Block(40, "sigmoid")))
+TWO_BLOCKS = Network((Block(20), Block(40)))
 
 # Colours after Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are
 # darker here, so that each has a contrast of three to one with white.
@@ -172,14 +173,14 @@ ENTRIES = (
     Stage(
         number=1,
         title="minimal, 5 filters",
-        network=Network(blocks=(Block(filters=5, activation="sigmoid", pool=8),)),
+        network=Network((Block(filters=5, activation="sigmoid", pool=8),)),
         colour="#332288",
         measures=("pictures", "convolution"),
     ),
     Stage(
         number=2,
         title="minimal, 20 filters",
-        network=Network(blocks=(Block(filters=20, activation="sigmoid", pool=8),)),
+        network=Network((Block(filters=20, activation="sigmoid", pool=8),)),
         colour="#2B97C2",
     ),
     Stage(
@@ -190,54 +191,22 @@ ENTRIES = (
         colour="#748000",
         measures=("gradients",),
     ),
-    Stage(
-        number=4,
-        title="two blocks, ReLU",
-        network=Network(blocks=(Block(filters=20), Block(filters=40))),
-        colour="#4A3020",
-        measures=("gradients",),
-    ),
-    Stage(
-        number=5,
-        title="four blocks",
-        network=Network(blocks=FOUR_BLOCKS),
-        colour="#C7830A",
-        measures=("values",),
-    ),
-    Stage(
-        number=6,
-        title="batch normalisation",
-        network=Network(blocks=NORMALISED),
-        colour="#CC6677",
-        measures=("values",),
-    ),
-    Stage(
-        number=7,
-        title="dropout",
-        network=Network(blocks=DROPPED),
-        colour="#8B5CE0",
-        measures=("maps",),
-    ),
+    Stage(4, "two blocks, ReLU", TWO_BLOCKS, colour="#4A3020", measures=("gradients",)),
+    Stage(5, "four blocks", Network(FOUR_BLOCKS), colour="#C7830A", measures=("values",)),
+    Stage(6, "batch normalisation", Network(NORMALISED), colour="#CC6677", measures=("values",)),
+    Stage(7, "dropout", Network(DROPPED), colour="#8B5CE0", measures=("maps",)),
     Stage(
         number=8,
         title="global average pooling",
-        network=Network(
-            blocks=(*DROPPED[:-1], replace(DROPPED[-1], pool="global")), input_size=None
-        ),
+        network=Network((*DROPPED[:-1], replace(DROPPED[-1], pool="global")), input_size=None),
         colour="#882255",
         measures=("photos", "shapes", "errors"),
     ),
     # For scale, by the same recipe: the least that a network can be, a question that stage 3
     # leaves open, and a known network of others.
-    Stage(9, "linear softmax", Network(blocks=()), colour="#4477AA", peer=True),
+    Stage(9, "linear softmax", Network(()), colour="#4477AA", peer=True),
     Stage(10, "two blocks, sigmoid, 150 epochs", TWO_SIGMOID, colour="#D6452B", peer=True),
-    Stage(
-        number=11,
-        title="ResNet-20",
-        network=ResNet(parameters=272_474, macs=40_813_184),
-        colour="#808080",
-        peer=True,
-    ),
+    Stage(11, "ResNet-20", ResNet(272_474, macs=40_813_184), colour="#808080", peer=True),
 )
 
 
@@ -267,10 +236,7 @@ def get_stage(number: int) -> Stage:
 
 
 def scale_width(stage: Stage, width: float) -> Stage:
-    """The same stage with ``width`` times the filters in every block, at least one each.
-
-    A network without blocks of ours is a :class:`StudyError`, unless its width is to stay.
-    """
+    """The same stage with ``width`` times the filters in every block, at least one each."""
     if width == 1:
         return stage
     if isinstance(stage.network, ResNet) or not stage.network.blocks:

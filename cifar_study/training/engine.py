@@ -25,8 +25,7 @@ EVALUATION_BATCH = {"cpu": 500, "cuda": 5_000}  # what a cache holds, what fills
 def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
     """Record ``step`` as one CUDA graph; what it did while warming up is the caller's to undo.
 
-    The networks here are so small that a GPU waits for the launch of nearly
-    every kernel; a graph launches all of a step's kernels at once.
+    These networks are so small that a GPU waits for the launch of nearly every kernel.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

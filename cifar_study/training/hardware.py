@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +91,7 @@ def cores() -> int:
 def keep_freed_memory() -> None:
     """Have the C library keep for the next step what a step frees; for the whole process.
 
-    Left alone, glibc hands a network's large maps back to the system and asks
-    for them anew: thousands of pages zeroed in every step. Other C libraries
-    stay as they are.
+    Left alone, glibc hands large maps back and asks for them anew: pages zeroed in every step.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -105,14 +104,10 @@ def processor_name(device: torch.device) -> str:
     """What the hardware calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-        return f"{names[0]}, {os.cpu_count()} cores"
-    except (OSError, IndexError):
-        return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    info = Path("/proc/cpuinfo")  # of Linux
+    names = re.findall(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def describe(device: torch.device, precision: torch.dtype) -> dict[str, Any]:

@@ -42,9 +42,8 @@ def train(
 ) -> Iterator[Progress]:
     """Train a run to its planned epochs, yielding how it goes; nothing where it is complete.
 
-    Each finished epoch is on the disk before its row is yielded. Raises
-    :class:`StudyError` for a result that is stale, unreadable or held by another process, for a
-    precision that the processor does not have, and for a loss that is not a number.
+    Each finished epoch is on the disk before its row is yielded. A result that is stale or held,
+    a precision that is not there, and a loss that is no number are a :class:`StudyError`.
     """
     if run.limit and run.limit > len(data.train_labels):
         raise StudyError(
