@@ -97,9 +97,8 @@ def current(run: Run, fingerprint: str = "") -> Result | None:
     """What there is of a run, None before its first epoch; of something else it is a StudyError."""
     result = read(run)
     if result and (why := run.stale(result.record, fingerprint)):
-        study = (
-            run.root.resolve() == in_project(runs.CACHE).resolve()
-        )  # which nothing advises to discard
+        # Nothing advises to discard the study that is delivered.
+        study = run.root.resolve() == in_project(runs.CACHE).resolve()
         anew = "" if study else ", --restart trains it anew"
         raise StudyError(f"{run.folder}: stale: {why}; another --cache keeps it{anew}")
     return result
