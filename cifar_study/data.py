@@ -5,15 +5,14 @@ into one order (by label, then by pixels), and a SHA-256 over that is CIFAR-10's
 every source yields the same arrays and, with the same seed, the same training.
 """
 
+import glob
 import hashlib
 import io
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +26,6 @@ DATA = PROJECT / "data"  # what is downloaded and decoded lies here, whatever fo
 DECODED = "cifar10-*.npy"  # named by the files that it was decoded from
 FINGERPRINT = "ef8c44da315580899423e5630347b520bf5028438fe629f2c56e43dec1b25471"
 ROW = 1 + SIDE * SIDE * 3  # a label, then the pixels: height, width, channel
-COLUMNS = (("label", "labels"), ("img", "image"))  # of parquet files
-ARCHIVES = (".tar", ".gz", ".tgz", ".zip")
-AGAIN = "copy or download it again"
 ELSEWHERE = "name another folder with --data, or leave --data and CIFAR_STUDY_DATA out to download"
 
 
@@ -57,7 +53,7 @@ def load(source: str = "auto") -> Dataset:
     if source == "synthetic":
         return synthetic()
     try:
-        return _found(DATA if source == "auto" else Path(os.path.expanduser(source)))  # noqa: PTH111
+        return _found(DATA if source == "auto" else Path(source).expanduser())
     except StudyError as error:
         if source != "auto":
             raise
@@ -84,42 +80,73 @@ def _downloaded(problem: str) -> Dataset:
 
 
 def _found(folder: Path) -> Dataset:
-    """The first whole CIFAR-10 at any depth, through links; hidden folders may be unfinished."""
+    """The first whole CIFAR-10 at any depth, through links; what is hidden may be unfinished."""
     if not folder.is_dir():
-        kind = "is a file, not a" if folder.exists() else "no such"
-        raise StudyError(f"{folder}: {kind} data folder; {ELSEWHERE}")
-    files = []
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place).resolve()
-        deeper = (name for name in folders if name[0] != ".")
-        # A link to a folder above would lead around in a circle.
-        folders[:] = sorted(n for n in deeper if not here.is_relative_to((here / n).resolve()))
-        files += [Path(place, name) for name in sorted(names) if name[0] != "."]
+        raise StudyError(f"{folder}: no such data folder; {ELSEWHERE}")
+    names = glob.glob(f"{glob.escape(str(folder))}/**/*", recursive=True)  # noqa: PTH207
+    paths = [Path(name) for name in sorted(names, key=len, reverse=True)]
+    # Path.glob follows no links. By a link there are several ways to a file: the shortest counts.
+    files = sorted({path.resolve(): path for path in paths if path.is_file()}.values())
     for path in files:
         if path.match(DECODED) and (rows := _kept(path)) is not None:
             return _dataset(rows, TRAIN, FINGERPRINT)
-    problems = [f"{path} is an archive; unpack it" for path in files if path.suffix in ARCHIVES]
-    for sources, decode in _sets(folder, files):
-        digest = hashlib.sha256("".join(map(_digest, sources)).encode()).hexdigest()[:16]
-        kept = DATA / DECODED.replace("*", digest)
+    archives = (".tar", ".gz", ".tgz", ".zip")
+    problems = [f"{path} is an archive; unpack it" for path in files if path.suffix in archives]
+    for sources, read in _sets(files):
         try:
-            if (rows := _kept(kept)) is None:
-                say(f"decoding the pictures in {folder}, some ten seconds")
-                rows = np.concatenate([_in_order(part) for part in decode()])
-                if _fingerprint(rows) != FINGERPRINT:
-                    raise StudyError(
-                        f"{sources[0]} and those with it are not the original; {AGAIN}"
-                    )
-                _keep(kept, rows)
-        except StudyError as error:
-            problems.append(str(error))
-        else:
-            return _dataset(rows, TRAIN, FINGERPRINT)
-    if problems:
-        raise StudyError(f"{folder}: holds no whole CIFAR-10: {problems[0]}")
-    looked = "train*.parquet and test*.parquet, or data_batch_1 to 5 and test_batch"
-    seen = ", ".join(sorted(path.name for path in folder.iterdir())[:3]) or "nothing"
-    raise StudyError(f"{folder}: holds no CIFAR-10: no {looked}, but {seen}; {ELSEWHERE}")
+            return _dataset(_decoded(sources, read), TRAIN, FINGERPRINT)
+        except ImportError:
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
+            what = f"{sources[0]} and what belongs to it are not the original ({reason(error)})"
+            problems.append(f"{what}; copy or download it again")
+    problems.append(f"no train*.parquet and test*.parquet, nor data_batch_1; {ELSEWHERE}")
+    raise StudyError(f"{folder}: holds no whole CIFAR-10: {problems[0]}")
+
+
+def _sets(files: list[Path]) -> Iterator[tuple[list[Path], Callable]]:
+    """What may be CIFAR-10: its files, and what reads the rows of its two parts from them."""
+    sets = defaultdict(dict)
+    for path in files:
+        if path.name == "data_batch_1":
+            yield sorted(path.parent.glob("*_batch*")), _batches
+        if path.suffix == ".parquet" and re.search("train|test", str(path).lower()):
+            # Those that are called alike are a set, as "train-00000-of-00001 (1)" is.
+            place = re.sub("train|test", "", str(path.parent).lower())
+            name = re.sub(r"train|test|copy|[\d\W_]", "", path.stem.lower())
+            sets[place, name][_sha256(path.read_bytes())] = path  # the same twice counts once
+    for paths in sets.values():
+        yield list(paths.values()), _tables
+
+
+def _decoded(sources: list[Path], read: Callable) -> np.ndarray:
+    """The rows of CIFAR-10: what was kept when these files were read before, else anew."""
+    digest = _sha256("".join(_sha256(path.read_bytes()) for path in sources).encode())
+    path = DATA / DECODED.replace("*", digest[:16])
+    if (rows := _kept(path)) is not None:
+        return rows
+    say(f"decoding the pictures in {sources[0].parent}, some ten seconds")
+    rows = np.concatenate([_in_order(part) for part in read(sources)])
+    if _sha256(rows) != FINGERPRINT:
+        raise StudyError("its pictures or labels are others")
+    content = io.BytesIO()
+    np.save(content, rows, allow_pickle=False)
+    with suppress(StudyError):  # where there is no room, they are decoded each time
+        write(path, content.getbuffer())
+    return rows
+
+
+def _kept(path: Path) -> np.ndarray | None:
+    """The decoded set that ``path`` holds, memory-mapped; None where it is not that."""
+    try:
+        rows = np.load(path, mmap_mode="c", allow_pickle=False)
+        return rows if _sha256(rows) == FINGERPRINT else None
+    except Exception:  # a damaged header can raise nearly anything
+        return None
+
+
+def _sha256(content: bytes | np.ndarray) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _dataset(rows: np.ndarray, train: int, fingerprint: str, name: str = "cifar10") -> Dataset:
@@ -129,103 +156,43 @@ def _dataset(rows: np.ndarray, train: int, fingerprint: str, name: str = "cifar1
     return Dataset(*parts, fingerprint, name)
 
 
-def _fingerprint(rows: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(rows)).hexdigest()
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _kept(path: Path) -> np.ndarray | None:
-    """The decoded set that ``path`` holds, memory-mapped; None where it is not that."""
-    try:
-        rows = np.load(path, mmap_mode="c", allow_pickle=False)
-        return rows if _fingerprint(rows) == FINGERPRINT else None
-    except Exception:  # a damaged header can raise nearly anything
-        return None
-
-
-def _keep(path: Path, rows: np.ndarray) -> None:
-    content = io.BytesIO()
-    np.save(content, rows, allow_pickle=False)
-    try:
-        write(path, content.getbuffer())
-    except StudyError as error:
-        why = str(error).partition(";")[0]
-        say(f"{why}; make room or allow it, or the pictures are decoded anew each time")
-
-
-def _sets(
-    folder: Path, files: list[Path]
-) -> Iterator[tuple[list[Path], Callable[[], Iterator[np.ndarray]]]]:
-    """What may be CIFAR-10: its files, and what yields the rows of its two parts, unordered."""
-    sets: dict = defaultdict(lambda: {"train": {}, "test": {}})
-    for path in files:
-        if path.name == "data_batch_1":
-            yield sorted(path.parent.glob("*_batch*")), partial(_batches, path.parent)
-        name = path.relative_to(folder).as_posix().lower()
-        parts = re.findall("train|test", name)
-        if name.endswith(".parquet") and parts:  # those that are called alike are a set
-            stem = re.sub(r"copy|[\d\W_]", "", path.stem.lower())  # of "train-00000-of-00001 (1)"
-            alike = re.sub("train|test", "", f"{os.path.dirname(name)}/{stem}")  # noqa: PTH120
-            sets[alike][parts[-1]][_digest(path)] = path  # the same file twice counts once
-    for found in sets.values():
-        paths = {part: list(found[part].values()) for part in found}
-        yield [*paths["train"], *paths["test"]], partial(_tables, paths)
-
-
 def _in_order(rows: np.ndarray) -> np.ndarray:
     """Rows sorted by label, then pixels: comparing rows as strings of bytes does both."""
-    rows = np.ascontiguousarray(rows)
     return rows[np.argsort(rows.view(f"V{ROW}").ravel(), kind="stable")]
 
 
-def _batches(folder: Path) -> Iterator[np.ndarray]:
+def _batches(paths: list[Path]) -> Iterator[np.ndarray]:
     """The makers' own files; torchvision checks their MD5 sums before it unpickles them."""
     from torchvision.datasets import CIFAR10
+
+    folder = paths[0].parent
 
     class Batches(CIFAR10):
         base_folder = folder.name
 
     for train in (True, False):
-        try:
-            part = Batches(folder.parent, train=train)
-        except RuntimeError:
-            raise StudyError(f"{folder}: a file is missing or damaged; {AGAIN}") from None
+        part = Batches(folder.parent, train=train)
         labels = np.array(part.targets, dtype=np.uint8)
         yield np.hstack([labels[:, None], part.data.reshape(len(labels), -1)])
 
 
-def _tables(parts: dict[str, list[Path]]) -> Iterator[np.ndarray]:
+def _tables(paths: list[Path]) -> list[np.ndarray]:
     """Hugging Face's parquet files, of each part one or more."""
     from PIL import Image
     from pyarrow import parquet
-    from tqdm import tqdm
 
-    for part, paths in parts.items():
-        rows = []
-        for path in paths:
-            try:
-                there = parquet.read_schema(path).names
-                names = [name for names in COLUMNS for name in names if name in there]
-                labels, images = parquet.read_table(path, columns=names).select(names)
-                bar = tqdm(images, desc=f"decoding {path.name}", delay=2, leave=False, disable=None)
-                for label, image in zip(labels, bar, strict=True):
-                    content = image.as_py()
-                    content = content["bytes"] if isinstance(content, dict) else content
-                    with Image.open(io.BytesIO(content)) as picture:
-                        pixels = np.asarray(picture.convert("RGB")).ravel()
-                    rows.append(np.append(np.uint8(label.as_py()), pixels))
-            except Exception as error:  # a damaged file can raise nearly anything
-                raise StudyError(
-                    f"{path}: damaged, or another set ({reason(error)}); {AGAIN}"
-                ) from None
-        if not rows:
-            beside = next(path for other in parts.values() for path in other)
-            raise StudyError(f"{part}*.parquet is missing beside {beside}; {AGAIN}")
-        yield np.stack(rows)
+    parts = {"train": [], "test": []}
+    for path in paths:
+        rows = parts[re.findall("train|test", str(path).lower())[-1]]
+        table = parquet.read_table(path)
+        names = [name for name in ("label", "labels", "img", "image") if name in table.schema.names]
+        for label, image in zip(*table.select(names), strict=True):
+            with Image.open(io.BytesIO(image["bytes"].as_py())) as picture:
+                pixels = np.asarray(picture.convert("RGB")).ravel()
+            rows.append(np.append(np.uint8(label.as_py()), pixels))
+    if missing := [part for part, rows in parts.items() if not rows]:
+        raise StudyError(f"{missing[0]}*.parquet is missing")
+    return [np.stack(rows) for rows in parts.values()]
 
 
 # Which pixels a drawn shape takes, by rows and columns from its centre and by its size; one a class
@@ -260,4 +227,4 @@ def synthetic(train: int = 2_000, test: int = 500) -> Dataset:
         picture = np.where(inside[..., None], paint, ground)
         noise = random.randint(-20, 21, size=picture.shape)
         row[1:] = np.clip(picture + noise, 0, 255).astype(np.uint8).ravel()
-    return _dataset(rows, train, _fingerprint(rows), "synthetic")
+    return _dataset(rows, train, _sha256(rows), "synthetic")
