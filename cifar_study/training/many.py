@@ -1,6 +1,5 @@
 """Many runs: each is one run's own command, in a process that ends with whoever asked for it."""
 
-import _thread
 import asyncio
 import hashlib
 import logging
@@ -11,8 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -24,13 +21,11 @@ from tqdm import tqdm
 from cifar_study.checkpoints import settle
 from cifar_study.errors import StudyError, one_line, reason
 from cifar_study.layers import count_macs
-from cifar_study.runs import PROJECT, RECORD, Run, read, read_record
+from cifar_study.runs import PROJECT, Run, read, read_record
 
-# Takes a run, the words of its command and how many runs there are; what went wrong comes of it.
-Submit = Callable[[Run, list[str], int], Future]
-SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # tells a child how many runs share the machine
-AGAIN = "run the same command again to go on"
+Submit = Callable[[list[str]], Future]  # takes a command's words; what went wrong comes of it
 INSTALL = "pip install -c requirements.txt -e .[cluster]"
+AGAIN = "run the same command again to go on"
 
 
 def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Submit]) -> list[Run]:
@@ -41,17 +36,25 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
     failed = []
     runs = [replace(run, root=run.root.resolve()) for run in runs]
     runs.sort(key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
-    # What a restart is to replace is no news of it.
-    old = {run: _written(run) if "--restart" in more else 0 for run in runs}
     with submitting as submit:
         _say(f"{len(runs)} runs: starting, the first news takes some seconds")
-        waiting = futures = {submit(run, [*run.words(), *more], len(runs)): run for run in runs}
-        bars = {run: tqdm(total=run.planned, desc=str(run), disable=None) for run in runs}
+        # What there was before is no news.
+        bars = {
+            run: tqdm(None, str(run), run.planned, initial=_epochs(run), disable=None)
+            for run in runs
+        }
+        waiting = futures = {submit([*run.words(), *more]): run for run in runs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
-            for run in (futures[future] for future in (*done, *waiting)):
-                if _written(run) != old[run]:
-                    _show(run, bars[run])
+            for run, bar in bars.items():
+                epochs = _epochs(run)
+                if epochs not in (0, bar.n):
+                    if epochs < bar.n:  # begun anew
+                        bar.initial = 0
+                    bar.n = epochs
+                    bar.refresh()
+                    if bar.disable:
+                        _say(f"{run}: epoch {epochs}/{run.planned}")
             for future in done:
                 run = futures[future]
                 bars[run].close()
@@ -65,20 +68,10 @@ def _say(text: str) -> None:
     tqdm.write(one_line(text), file=sys.stderr)
 
 
-def _written(run: Run) -> int:
-    """When its record was written last, in nanoseconds; 0 where there is none."""
-    with suppress(OSError):
-        return (run.folder / RECORD).stat().st_mtime_ns
-    return 0
-
-
-def _show(run: Run, bar: tqdm) -> None:
+def _epochs(run: Run) -> int:
     with suppress(StudyError):  # said when the run has ended
-        epochs = (read_record(run.folder) or {"epochs_done": 0})["epochs_done"]
-        if bar.disable and epochs > bar.n:
-            _say(f"{run}: epoch {epochs}/{run.planned}")
-        bar.n = epochs
-        bar.refresh()
+        return (read_record(run.folder) or {"epochs_done": 0})["epochs_done"]
+    return 0
 
 
 def _problem(run: Run, future: Future) -> str:
@@ -100,8 +93,8 @@ def here(jobs: int, threads: int) -> Iterator[Submit]:
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            yield lambda _, words, runs: pool.submit(
-                command, words, threads, min(jobs, runs), lambda: not stop.is_set()
+            yield lambda words: pool.submit(
+                command, words, threads, jobs, lambda: not stop.is_set()
             )
         finally:
             stop.set()
@@ -118,9 +111,7 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
         raise StudyError(f"--scheduler: {reason(error)}; run: {INSTALL}") from None
     for name in ("distributed", "distributed.client"):  # what goes wrong is said here, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    warnings.simplefilter("ignore")
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no scheduler has this module
-    root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     try:
         with ThreadPoolExecutor(1) as thread:  # a notebook's own has a loop already
@@ -130,99 +121,51 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
         why = f"no scheduler answers ({reason(error)}); start one with: dask scheduler"
         raise StudyError(f"--scheduler {address}: {why}") from None
     with client, tempfile.NamedTemporaryFile(dir=root, prefix=".", suffix=".unfinished") as shared:
-        _refuse_versions(client.get_versions(), address)
-        start = f"start some with: dask worker {address} --nthreads 1"
         try:
             client.wait_for_workers(1, timeout=15)
         except TimeoutError:
+            start = f"start some with: dask worker {address} --nthreads 1"
             raise StudyError(f"--scheduler {address}: has no worker; {start}") from None
-        watching = threading.Thread(target=_watch, args=(client, start), daemon=True)
-        watching.start()
-        workers, asked, seen = client.scheduler_info()["workers"], version(), shared.name
-        pool, hosts = client.get_executor(pure=False), Counter(w["host"] for w in workers.values())
-
-        def submit(run: Run, words: list[str], runs: int) -> Future:
-            path, old = run.folder / RECORD, _written(run)
-            beside = {host: min(runs, count) for host, count in hosts.items()}
-            # A function without a name is sent with all it takes, one with a name by that.
-            return pool.submit(lambda: worker_command(words, path, old, asked, seen, beside))
-
-        yield submit
+        pool, asked, seen = client.get_executor(pure=False), _version(), Path(shared.name).resolve()
+        beside = sum(client.nthreads().values())  # on all machines: at most as many on each
+        # A function without a name is sent with all it takes, one with a name by that.
+        yield lambda words: pool.submit(lambda: worker_command(words, asked, seen, beside))
 
 
 async def _reach(address: str) -> None:
     """Connect within ten seconds; a client would wait for an answer of another port for ever."""
-    from distributed import Security
-    from distributed.comm import connect
+    from distributed import Security, comm
 
     security = Security().get_connection_args("client")
-    (await asyncio.wait_for(connect(address, timeout=10, **security), 10)).abort()
+    (await asyncio.wait_for(comm.connect(address, timeout=10, **security), 10)).abort()
 
 
-def _refuse_versions(versions: dict, address: str) -> None:
-    """Other releases of Dask or Python can't read what they are sent, or never answer."""
-    nodes = {"the scheduler": versions["scheduler"], **versions["workers"]}
-    named = {name: node["packages"] for name, node in nodes.items()}
-    ours = versions["client"]["packages"]
-    for name, theirs in named.items():
-        for package, length in (("distributed", None), ("python", 2)):
-            there, we = (each[package].split(".")[:length] for each in (theirs, ours))
-            if there != we:
-                what = f"{name} has {package} {'.'.join(there)}, and we {'.'.join(we)}"
-                raise StudyError(f"--scheduler {address}: {what}; there and here: {INSTALL}")
-
-
-def _watch(client, start: str) -> None:
-    """Say which workers leave and which come, for as long as the client lives."""
-    known = None
-    while client.status == "running":
-        with suppress(Exception):  # the runs' futures say what is wrong with the scheduler
-            there = set(client.scheduler_info()["workers"])
-            for name in there ^ (there if known is None else known):
-                left = f"has left; its run goes on where another one is; {start}"
-                _say(f"worker {name} {'is there' if name in there else left}")
-            known = there
-        time.sleep(2)
-
-
-def worker_command(
-    words: list[str], path: Path, old: int, asked: str, shared: str, beside: dict[str, int]
-) -> str:
+def worker_command(words: list[str], asked: str, shared: Path, beside: int) -> str:
     """On a worker: the command for as long as client and worker live; what went wrong."""
-    from distributed import get_worker
-    from distributed.worker import WORKER_ANY_RUNNING
+    from distributed.worker import WORKER_ANY_RUNNING, get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
-    if version() != asked:
-        what = "has another version of the project, or none,"
-        return f"worker {worker.address} {what} in {PROJECT}; share that folder"
-    if not Path(shared).exists():
-        return f"worker {worker.address} does not see {Path(shared).parent}; share that folder"
-    if path.exists() and path.stat().st_mtime_ns != old:  # a worker that died began anew
-        words = [word for word in words if word != "--restart"]
+    if _version() != asked:
+        return f"worker {worker.address} has another {PROJECT}, or none; share that folder"
+    if not shared.exists():
+        return f"worker {worker.address} does not see {shared.parent}; share that folder"
 
     def wanted() -> bool:
-        task = worker.state.tasks.get(key)
-        asked_for = task is not None and task.state == "executing"
-        return asked_for and worker.status in WORKER_ANY_RUNNING
+        task = worker.state.tasks.get(worker.get_current_task())
+        return bool(task) and task.state == "executing" and worker.status in WORKER_ANY_RUNNING
 
-    return command(words, 1, beside.get(worker.ip, 1), wanted)
+    return command(words, 1, beside, wanted)
 
 
-def version() -> str:
-    """A digest of the package's sources."""
+def _version() -> str:
     sources = sorted((PROJECT / "cifar_study").rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[], bool]) -> str:
-    """Run a command for as long as it is ``wanted``; the last line it said if it failed.
-
-    ``beside`` is how many run on its machine, itself among them.
-    """
-    given = {"OMP_NUM_THREADS": str(threads), SIDE_BY_SIDE: str(beside), "PYTHONUTF8": "1"}
-    environment = os.environ | given
+    """Run a command for as long as it is ``wanted``; the last line it said if it failed."""
+    given = {"OMP_NUM_THREADS": str(threads), "CIFAR_STUDY_SIDE_BY_SIDE": str(beside)}
+    environment = os.environ | given | {"PYTHONUTF8": "1"}
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask's nanny sets it: half as fast
     line = [sys.executable, "-m", "cifar_study.training.many", *words]
     streams = {"stdin": subprocess.PIPE, "stderr": subprocess.STDOUT}
@@ -242,9 +185,8 @@ def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[]
 
 
 def _end_with_input() -> None:
-    while os.read(0, 1):
-        pass
-    _thread.interrupt_main(signal.SIGTERM)  # a restart puts back what it set aside
+    os.read(0, 1)  # nothing ever comes but its end
+    signal.raise_signal(signal.SIGTERM)  # a restart puts back what it set aside
     time.sleep(2)
     os._exit(1)
 
