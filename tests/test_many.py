@@ -323,7 +323,8 @@ def test_another_worker_goes_on_where_one_was_killed_and_none_without_a_schedule
     pytest.importorskip("distributed")
     short, run, seen = Cluster(tmp_path), two(tmp_path, 1000)[0], []
     first = short.worker()
-    asker = ask(project, tmp_path, 1000, "--seed", "0", "--scheduler", short.address)
+    words = ["--restart", "--seed", "0", "--scheduler", short.address]
+    asker = ask(project, tmp_path, 1000, *words)
     wait_for(lambda: epochs(run) >= 2)
     child = holder(run)
     end(first)

@@ -21,9 +21,10 @@ from tqdm import tqdm
 from cifar_study.checkpoints import settle
 from cifar_study.errors import StudyError, one_line, reason
 from cifar_study.layers import count_macs
-from cifar_study.runs import PROJECT, Run, read, read_record
+from cifar_study.runs import PROJECT, RECORD, Run, read, read_record
 
-Submit = Callable[[list[str]], Future]  # takes a command's words; what went wrong comes of it
+# Takes a run and the words of its command; what went wrong comes of it.
+Submit = Callable[[Run, list[str]], Future]
 INSTALL = "pip install -c requirements.txt -e .[cluster]"
 AGAIN = "run the same command again to go on"
 
@@ -43,7 +44,7 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
             run: tqdm(None, str(run), run.planned, initial=_epochs(run), disable=None)
             for run in runs
         }
-        waiting = futures = {submit([*run.words(), *more]): run for run in runs}
+        waiting = futures = {submit(run, [*run.words(), *more]): run for run in runs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for run, bar in bars.items():
@@ -93,7 +94,7 @@ def here(jobs: int, threads: int) -> Iterator[Submit]:
     stop = threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            yield lambda words: pool.submit(
+            yield lambda _, words: pool.submit(
                 command, words, threads, jobs, lambda: not stop.is_set()
             )
         finally:
@@ -128,8 +129,14 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
             raise StudyError(f"--scheduler {address}: has no worker; {start}") from None
         pool, asked, seen = client.get_executor(pure=False), _version(), Path(shared.name).resolve()
         beside = sum(client.nthreads().values())  # on all machines: at most as many on each
-        # A function without a name is sent with all it takes, one with a name by that.
-        yield lambda words: pool.submit(lambda: worker_command(words, asked, seen, beside))
+
+        def submit(run: Run, words: list[str]) -> Future:
+            record = run.folder / RECORD
+            old = record.read_bytes() if record.exists() else b""
+            # A function without a name is sent with all it takes, one with a name by that.
+            return pool.submit(lambda: worker_command(words, record, old, asked, seen, beside))
+
+        yield submit
 
 
 async def _reach(address: str) -> None:
@@ -140,7 +147,9 @@ async def _reach(address: str) -> None:
     (await asyncio.wait_for(comm.connect(address, timeout=10, **security), 10)).abort()
 
 
-def worker_command(words: list[str], asked: str, shared: Path, beside: int) -> str:
+def worker_command(
+    words: list[str], record: Path, old: bytes, asked: str, shared: Path, beside: int
+) -> str:
     """On a worker: the command for as long as client and worker live; what went wrong."""
     from distributed.worker import WORKER_ANY_RUNNING, get_worker
 
@@ -149,6 +158,8 @@ def worker_command(words: list[str], asked: str, shared: Path, beside: int) -> s
         return f"worker {worker.address} has another {PROJECT}, or none; share that folder"
     if not shared.exists():
         return f"worker {worker.address} does not see {shared.parent}; share that folder"
+    if record.exists() and record.read_bytes() != old:  # a worker that died began anew
+        words = [word for word in words if word != "--restart"]
 
     def wanted() -> bool:
         task = worker.state.tasks.get(worker.get_current_task())
