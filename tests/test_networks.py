@@ -34,6 +34,7 @@ def stored(number):
     return load_file(file)["probabilities"].astype(float)
 
 
+@pytest.mark.long
 @pytest.mark.browser
 @pytest.mark.real_data
 def test_test_pictures_get_the_answers_of_pytorch_and_those_that_are_stored(tab, real_data):
