@@ -339,6 +339,9 @@ class Processor:
         assert path == "/proc/cpuinfo"
         return self
 
+    def exists(self) -> bool:
+        return self.flags is not None
+
     def read_text(self) -> str:
         if self.flags is None:
             raise FileNotFoundError
