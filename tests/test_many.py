@@ -195,7 +195,7 @@ def test_a_run_that_fails_says_why_in_a_line_and_the_others_go_on(
 def test_the_longest_run_begins_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     submitted = []
 
-    def submit(words: list[str]) -> Future:
+    def submit(_: Run, words: list[str]) -> Future:
         submitted.append(words)
         return ThreadPoolExecutor(1).submit(str)  # nothing went wrong
 
@@ -250,20 +250,23 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_a_cluster_that_cannot_be_used_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
-    async def refusal(address: str) -> str:  # in a loop, as a notebook has one
+    async def refused(address: str) -> str:  # in a loop, as a notebook has one
         began = time.monotonic()
         with pytest.raises(StudyError) as caught, many.on_cluster(address, tmp_path):
             pass
         assert time.monotonic() - began < 30
         return str(caught.value)
 
+    def refusal(address: str) -> str:
+        with ThreadPoolExecutor(1) as thread:  # a test in a browser leaves a loop in this one
+            return thread.submit(asyncio.run, refused(address)).result()
+
     for address in ("127.0.0.1:1", "a b:1", "tls://127.0.0.1:1", f"127.0.0.1:{cluster.dashboard}"):
-        with ThreadPoolExecutor(1) as thread:  # a browser's test left a loop in this one
-            said = thread.submit(asyncio.run, refusal(address)).result()
+        said = refusal(address)
         assert said.startswith(f"--scheduler {address}: no scheduler answers (")
         assert said.endswith("); start one with: dask scheduler")
         assert len(said.splitlines()) == 1
-    assert asyncio.run(refusal(cluster.address)) == (
+    assert refusal(cluster.address) == (
         f"--scheduler {cluster.address}: has no worker; start some with: dask worker "
         f"{cluster.address} --nthreads 1"
     )
