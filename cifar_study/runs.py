@@ -37,6 +37,7 @@ from cifar_study.stages import Network, Recipe, ResNet, Stage, get_stage, scale_
 
 PROJECT = Path(__file__).resolve().parents[1]
 VARIABLE = "CIFAR_STUDY_CACHE"
+SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # how many runs share the machine, if several do
 CACHE = Path("cache")  # of the study itself, seen from the project
 FORMAT = 2  # of result.json
 ARITHMETIC = 2  # raised when the engine computes something else from the same stage and seed

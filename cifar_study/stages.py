@@ -18,6 +18,7 @@ CLASSES = (
 SIDE = 32  # pixels
 TRAIN, TEST = 50_000, 10_000  # pictures, as many of each class
 TRAIN_SAMPLE = 10_000  # training pictures that are evaluated after each epoch, as many as test ones
+SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures that pages follow
 MEASURES = ("pictures", "convolution", "gradients", "values", "maps", "photos", "shapes", "errors")
 # For stages that name no colour, after Paul Tol's schemes.
 SPARE_COLOURS = ("#666633", "#AA4499", "#225555", "#994F00", "#5566AA")

@@ -21,9 +21,8 @@ from cifar_study.layers import count_layers
 from cifar_study.report import facts
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
 from cifar_study.runs import MODEL, Result, in_project
-from cifar_study.stages import CLASSES, SIDE, STAGES, TEST, Network
+from cifar_study.stages import CLASSES, SHOWN, SIDE, STAGES, TEST, Network
 
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures, side by side in figures/shown.png
 TRUTHS = [CLASSES[place * len(CLASSES) // TEST] for place in SHOWN]  # they are in that order
 START = 4  # of SHOWN, which a page begins with: the networks say most different things of it
 # The free photographs that a reader can try (figures/sample-….jpg), and the class of each.

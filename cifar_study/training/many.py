@@ -21,7 +21,7 @@ from tqdm import tqdm
 from cifar_study.checkpoints import settle
 from cifar_study.errors import StudyError, one_line, reason
 from cifar_study.layers import count_macs
-from cifar_study.runs import PROJECT, RECORD, Run, read, read_record
+from cifar_study.runs import PROJECT, RECORD, SIDE_BY_SIDE, Run, read, read_record
 
 # Takes a run and the words of its command; what went wrong comes of it.
 Submit = Callable[[Run, list[str]], Future]
@@ -175,7 +175,7 @@ def _version() -> str:
 
 def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[], bool]) -> str:
     """Run a command for as long as it is ``wanted``; the last line it said if it failed."""
-    given = {"OMP_NUM_THREADS": str(threads), "CIFAR_STUDY_SIDE_BY_SIDE": str(beside)}
+    given = {"OMP_NUM_THREADS": str(threads), SIDE_BY_SIDE: str(beside)}
     environment = os.environ | given | {"PYTHONUTF8": "1"}
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask's nanny sets it: half as fast
     line = [sys.executable, "-m", "cifar_study.training.many", *words]

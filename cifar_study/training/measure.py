@@ -19,10 +19,9 @@ from cifar_study.checkpoints import write
 from cifar_study.data import Dataset
 from cifar_study.errors import reading
 from cifar_study.runs import MEASURED, MODEL, Run, in_project, read
-from cifar_study.stages import SIDE
+from cifar_study.stages import SHOWN, SIDE
 from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
 
-SHOWN = (310, 1205, 3010, 5400, 6042, 8815)  # test pictures of CIFAR-10 that pages follow
 FOLLOWED = 4  # which of them goes through layers
 PLACE = (12, 12)  # row and column where a convolution is worked by hand
 PERCENTILES = (5, 50, 95)

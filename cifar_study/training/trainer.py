@@ -12,7 +12,7 @@ import pandas as pd
 from cifar_study.checkpoints import Checkpoint, training
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.runs import COLUMNS, Run
+from cifar_study.runs import COLUMNS, SIDE_BY_SIDE, Run
 from cifar_study.training.engine import Engine
 from cifar_study.training.hardware import (
     choose_device,
@@ -20,8 +20,6 @@ from cifar_study.training.hardware import (
     describe,
     set_up_process,
 )
-
-SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # how many runs share the machine, if several do
 
 
 @dataclass(frozen=True)
