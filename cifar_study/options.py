@@ -33,8 +33,6 @@ def parser() -> Parser:
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     precisions = "of convolutions (default: bfloat16 where the processor has it, else float32)"
     add("--precision", choices=("float32", "bfloat16"), help=precisions)
-    compiled = "on a GPU: have PyTorch compile the network first (needs a C compiler)"
-    add("--compile", action="store_true", help=compiled)
     jobs = "runs to train side by side (default: one a core; one on a GPU)"
     add("--jobs", type=positive, metavar="J", help=jobs)
     scheduler = "train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786"

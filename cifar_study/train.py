@@ -93,7 +93,7 @@ def _train_here(run: Run, options: argparse.Namespace) -> None:
     from cifar_study.training.trainer import train
 
     with tqdm(total=run.planned, desc=str(run), disable=None, bar_format=BAR) as bar:
-        for news in train(run, data, options.device, options.compile, options.restart):
+        for news in train(run, data, options.device, options.restart):
             if not bar.n:
                 bar.initial = int(news.epochs)  # where an earlier command stopped
             bar.n = news.epochs
@@ -114,8 +114,7 @@ def _train_many(runs: list[Run], options: argparse.Namespace) -> list[Run]:
     from cifar_study.training import many
 
     name = data_name(options)
-    more = ["--device", options.device, *["--compile"] * options.compile]
-    more += ["--restart"] * options.restart
+    more = ["--device", options.device, *["--restart"] * options.restart]
     if name not in ("auto", "synthetic"):
         more += ["--data", str(Path(name).expanduser().resolve())]
     if options.scheduler:
@@ -123,7 +122,7 @@ def _train_many(runs: list[Run], options: argparse.Namespace) -> list[Run]:
     from cifar_study.training.hardware import choose_device, cores
 
     load(name)  # decoded and checked once, before any job starts
-    one_a_core = cores() if choose_device(options.device, options.compile).type == "cpu" else 1
+    one_a_core = cores() if choose_device(options.device).type == "cpu" else 1
     jobs = min(options.jobs or one_a_core, len(runs))
     return many.train_all(runs, more, many.here(jobs, max(1, cores() // jobs)))
 

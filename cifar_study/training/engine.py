@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from cifar_study.data import Dataset
-from cifar_study.errors import StudyError, reason
 from cifar_study.stages import TRAIN_SAMPLE, Network, Recipe, ResNet
 from cifar_study.training.model import build_model
 
@@ -45,8 +44,7 @@ class Engine:
     Initial weights, the order of the pictures and dropout's random numbers
     follow from ``seed``; ``limit`` trains on a sample of that many pictures.
     ``record`` turns a step into something faster that does the same
-    (:func:`cuda_graph` on a GPU); ``compiled`` has TorchInductor fuse what
-    lies between the convolutions.
+    (:func:`cuda_graph` on a GPU).
     """
 
     def __init__(
@@ -60,14 +58,12 @@ class Engine:
         device: torch.device | None = None,
         precision: torch.dtype = torch.float32,
         record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
-        compiled: bool = False,
     ) -> None:
         self.recipe, self.seed = recipe, seed
         self.device = device or torch.device("cpu")
         self.precision = precision
         model = build_model(network, seed, recipe.start)
         self.model = model.to(self.device, memory_format=torch.channels_last)
-        self.trained = torch.compile(self.model, dynamic=False) if compiled else self.model
         on_gpu = self.device.type == "cuda"
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -135,31 +131,22 @@ class Engine:
     def _stepper(self, size: int) -> Callable[[], None]:
         """A step on ``size`` pictures, recorded when it is first asked for."""
         if size not in self.steps:
-            # A last batch that is shorter would be compiled on its own, for one step in hundreds.
-            model = self.trained if size == self.recipe.batch_size else self.model
-            step = partial(self._step, model, size)
+            step = partial(self._step, size)
             if self.record and size:
                 state = [*self.model.state_dict().values(), *self._momentum().values()]
                 kept = [tensor.clone() for tensor in state]
-                try:
-                    step = self.record(step)
-                except RuntimeError as error:
-                    if self.trained is self.model:
-                        raise
-                    raise StudyError(
-                        f"--compile: no compiled network here ({reason(error)}); leave it out"
-                    ) from None
+                step = self.record(step)
                 for tensor, value in zip(state, kept, strict=True):
                     tensor.copy_(value)
             self.steps[size] = step
         return self.steps[size]
 
-    def _step(self, model: nn.Module, size: int) -> None:
+    def _step(self, size: int) -> None:
         """Train on the next ``size`` pictures of the order; no value leaves the device."""
         # Warming up goes past the end of the order.
         batch = self.order[self.position % len(self.order)][0, :size]
         pictures, labels = self.train_images[batch], self.train_labels[batch]
-        logits = self._logits(model, pictures)
+        logits = self._logits(pictures)
         loss = nn.functional.cross_entropy(logits, labels)
         loss.backward()
         self.optimizer.step()
@@ -168,13 +155,13 @@ class Engine:
         self.loss_sum += loss.detach() * size
         self.correct += (logits.detach().argmax(1) == labels).sum()
 
-    def _logits(self, model: nn.Module, pictures: Tensor) -> Tensor:
+    def _logits(self, pictures: Tensor) -> Tensor:
         # Height, width, channel is how channels-last memory lies: no pixel moves.
         pictures = pictures.permute(0, 3, 1, 2)
         with torch.autocast(
             self.device.type, self.precision, enabled=self.precision != torch.float32
         ):
-            return model(pictures).float()
+            return self.model(pictures).float()
 
     def evaluate(self) -> tuple[float, float, np.ndarray]:
         """Loss, accuracy and class probabilities (N, classes) over the whole test set."""
@@ -188,7 +175,7 @@ class Engine:
     def _evaluate(self, images: Tensor, labels: Tensor) -> tuple[float, float, np.ndarray]:
         self.model.eval()
         size = EVALUATION_BATCH.get(self.device.type, 500)
-        logits = torch.cat([self._logits(self.model, part) for part in images.split(size)])
+        logits = torch.cat([self._logits(part) for part in images.split(size)])
         loss = nn.functional.cross_entropy(logits, labels).item()
         # Half precision is what is stored; from it, so that who recomputes the accuracy
         # from the stored probabilities gets the same.

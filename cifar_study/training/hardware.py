@@ -13,10 +13,10 @@ import torch
 from cifar_study.errors import StudyError
 
 
-def choose_device(name: str = "auto", compiled: bool = False) -> torch.device:
+def choose_device(name: str = "auto") -> torch.device:
     """The device called ``name``; ``auto`` is CUDA, else Apple's MPS, else the CPU.
 
-    One that is not there is a :class:`StudyError`, as is one but CUDA to train ``compiled`` on.
+    One that is not there is a :class:`StudyError`.
     """
     present = {
         "cuda": torch.cuda.is_available(),
@@ -29,8 +29,6 @@ def choose_device(name: str = "auto", compiled: bool = False) -> torch.device:
         raise StudyError(
             f"--device {name}: this machine or this PyTorch has none; use --device auto"
         )
-    if compiled and name != "cuda":
-        raise StudyError("--compile: is for training on a GPU with CUDA; leave it out")
     return torch.device(name)
 
 

@@ -36,7 +36,7 @@ class Progress:
 
 
 def train(
-    run: Run, data: Dataset, device: str = "auto", compiled: bool = False, restart: bool = False
+    run: Run, data: Dataset, device: str = "auto", restart: bool = False
 ) -> Iterator[Progress]:
     """Train a run to its planned epochs, yielding how it goes; nothing where it is complete.
 
@@ -51,7 +51,7 @@ def train(
     with training(run, restart, data.fingerprint) as result:
         if result and result.epochs_done >= run.planned:
             return
-        kind = choose_device(device, compiled)
+        kind = choose_device(device)
         set_up_process(kind)
         recorded = result.record["configuration"]["precision"] if result else None
         precision = choose_precision(recorded or run.precision or "auto", kind)
@@ -63,7 +63,6 @@ def train(
             limit=run.limit,
             device=kind,
             precision=precision,
-            compiled=compiled,
         )
         history, sessions = pd.DataFrame(columns=COLUMNS), []
         if result:
@@ -73,8 +72,6 @@ def train(
         hardware = describe(kind, precision) | {
             "side_by_side": int(os.environ.get(SIDE_BY_SIDE, 1))
         }
-        if compiled:
-            hardware["compiled"] = True
         configuration = run.configuration(hardware["precision"], data.fingerprint)
         about = {
             "configuration": asdict(configuration),
