@@ -6,6 +6,7 @@ import platform
 import resource
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,34 +330,18 @@ def test_a_thread_a_core_unless_the_environment_says_how_many(
     assert (cudnn.deterministic, cudnn.allow_tf32) == (True, False)
 
 
-class Processor:
-    """Stands for the path of /proc/cpuinfo on a machine whose processor lists these flags."""
-
-    def __init__(self, flags: str | None) -> None:
-        self.flags = flags
-
-    def __call__(self, path: str) -> Processor:
-        assert path == "/proc/cpuinfo"
-        return self
-
-    def exists(self) -> bool:
-        return self.flags is not None
-
-    def read_text(self) -> str:
-        if self.flags is None:
-            raise FileNotFoundError
-        return f"model name\t: a chip\nflags\t\t: fpu {self.flags} sse2\n"
-
-
 @pytest.mark.parametrize(
     ("flags", "there"),
     [("avx2", False), ("avx512f avx512_bf16", True), ("bf16", True), ("amx_bf16 amx_tile", True),
      ("avx512f avx512bw", False), ("xbf16", False), ("", False), (None, False)],
 )  # fmt: skip
 def test_bfloat16_is_chosen_where_the_processor_lists_it_and_refused_where_it_is_missing(
-    flags: str | None, there: bool, monkeypatch: pytest.MonkeyPatch
+    flags: str | None, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "Path", Processor(flags))
+    listed = tmp_path / "cpuinfo"
+    monkeypatch.setattr(hardware, "PROCESSOR", listed)
+    if flags is not None:
+        listed.write_text(f"model name\t: a chip\nflags\t\t: fpu {flags} sse2\n")
     cpu = torch.device("cpu")
     assert has_bfloat16(cpu) == there
     assert choose_precision("float32", cpu) is torch.float32

@@ -226,7 +226,7 @@ def test_the_precision_of_the_first_epoch_is_kept(capsys, tmp_path: Path, monkey
 def test_bfloat16_is_refused_where_the_processor_has_none(
     capsys, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(hardware, "_flags", lambda _device: set())
+    monkeypatch.setattr(hardware, "PROCESSOR", tmp_path / "unknown")
     words = [*SMALL, "--precision", "bfloat16", "--cache", str(tmp_path)]
     line = refused(capsys, "--stage", "1", "--epochs", "1", *words)
     assert line.startswith("error: --precision bfloat16: ")

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 
 from cifar_study.errors import StudyError
+from cifar_study.runs import SIDE_BY_SIDE
+
+PROCESSOR = Path("/proc/cpuinfo")  # of Linux
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -18,26 +21,19 @@ def choose_device(name: str = "auto") -> torch.device:
 
     One that is not there is a :class:`StudyError`.
     """
-    present = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    gpu, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
-        name = next(kind for kind, there in present.items() if there)
-    if not present[name]:
-        raise StudyError(
-            f"--device {name}: this machine or this PyTorch has none; use --device auto"
-        )
+        name = "cuda" if gpu else "mps" if mps else "cpu"
+    if not {"cuda": gpu, "mps": mps, "cpu": True}[name]:
+        raise StudyError(f"--device {name}: this machine or this PyTorch has none; use auto")
     return torch.device(name)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The dtype that convolutions compute in; weights and sums stay ``float32``.
 
-    ``auto`` is bfloat16 where the processor says that it multiplies it
-    natively, else float32, so it means the same whenever a run goes on.
-    bfloat16 where it is missing is a :class:`StudyError`.
+    ``auto`` is bfloat16 where the hardware has it, else float32. bfloat16 where it is missing is a
+    :class:`StudyError`.
     """
     if name == "auto":
         name = "bfloat16" if has_bfloat16(device) else "float32"
@@ -53,15 +49,8 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the processor lists instructions that multiply bfloat16 numbers."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_flags(device))
-
-
-def _flags(device: torch.device) -> set[str]:
-    """What the processor lists as its instructions; nothing where the system does not say."""
-    try:
-        return set(Path("/proc/cpuinfo").read_text().split()) if device.type == "cpu" else set()
-    except OSError:  # not Linux
-        return set()
+    flags = PROCESSOR.read_text().split() if device.type == "cpu" and PROCESSOR.exists() else ()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
 
 
 def set_up_process(device: torch.device) -> None:
@@ -89,7 +78,7 @@ def cores() -> int:
 def keep_freed_memory() -> None:
     """Have the C library keep for the next step what a step frees; for the whole process.
 
-    Left alone, glibc hands large maps back and asks for them anew: pages zeroed in every step.
+    Left alone, glibc gives large maps back and asks for them anew: pages zeroed in every step.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
@@ -102,9 +91,8 @@ def processor_name(device: torch.device) -> str:
     """What the hardware calls itself."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")  # of Linux
-    names = re.findall(r"model name\s*: (.*)", info.read_text() if info.exists() else "")
-    name = names[0] if names else platform.processor() or platform.machine()
+    name = re.search("model name.*: (.*)", PROCESSOR.read_text() if PROCESSOR.exists() else "")
+    name = name[1] if name else platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores"
 
 
@@ -115,6 +103,7 @@ def describe(device: torch.device, precision: torch.dtype) -> dict[str, Any]:
         "processor": processor_name(device),
         "precision": str(precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "side_by_side": int(os.environ.get(SIDE_BY_SIDE, 1)),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

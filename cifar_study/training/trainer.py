@@ -1,10 +1,8 @@
 """One run from its last finished epoch to its last: the engine and the files meet here."""
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +10,9 @@ import pandas as pd
 from cifar_study.checkpoints import Checkpoint, training
 from cifar_study.data import Dataset
 from cifar_study.errors import StudyError
-from cifar_study.runs import COLUMNS, SIDE_BY_SIDE, Run
+from cifar_study.runs import COLUMNS, Run
 from cifar_study.training.engine import Engine
-from cifar_study.training.hardware import (
-    choose_device,
-    choose_precision,
-    describe,
-    set_up_process,
-)
+from cifar_study.training.hardware import choose_device, choose_precision, describe, set_up_process
 
 
 @dataclass(frozen=True)
@@ -43,11 +36,8 @@ def train(
     Each finished epoch is on the disk before its row is yielded. A result that is stale or held,
     a precision that is not there, and a loss that is no number are a :class:`StudyError`.
     """
-    if run.limit and run.limit > len(data.train_labels):
-        raise StudyError(
-            f"--limit {run.limit}: the data set has {len(data.train_labels):,} training pictures; "
-            "give no more than that"
-        )
+    if run.limit and run.limit > (most := len(data.train_labels)):
+        raise StudyError(f"--limit {run.limit}: give at most {most}, the set's training pictures")
     with training(run, restart, data.fingerprint) as result:
         if result and result.epochs_done >= run.planned:
             return
@@ -55,27 +45,20 @@ def train(
         set_up_process(kind)
         recorded = result.record["configuration"]["precision"] if result else None
         precision = choose_precision(recorded or run.precision or "auto", kind)
-        engine = Engine(
-            run.stage.network,
-            run.stage.recipe,
-            data,
-            seed=run.seed,
-            limit=run.limit,
-            device=kind,
-            precision=precision,
-        )
+        options = {"seed": run.seed, "limit": run.limit, "device": kind, "precision": precision}
+        engine = Engine(run.stage.network, run.stage.recipe, data, **options)
         history, sessions = pd.DataFrame(columns=COLUMNS), []
         if result:
             checkpoint = Checkpoint.load(result)
             history, sessions = checkpoint.history, result.record["sessions"]
             engine.load_state(checkpoint.model, checkpoint.momentum)
-        hardware = describe(kind, precision) | {
-            "side_by_side": int(os.environ.get(SIDE_BY_SIDE, 1))
-        }
+        hardware = describe(kind, precision)
+        if not sessions or sessions[-1] != sessions[-1] | hardware:  # another machine, or settings
+            sessions = [*sessions, {"first_epoch": len(history) + 1} | hardware]
         configuration = run.configuration(hardware["precision"], data.fingerprint)
         about = {
             "configuration": asdict(configuration),
-            "sessions": _with_session(sessions, len(history) + 1, hardware),
+            "sessions": sessions,
             "data": {"name": data.name, "fingerprint": data.fingerprint},
         }
         for epoch in range(len(history) + 1, run.planned + 1):
@@ -99,12 +82,3 @@ def train(
                 run, probabilities, data.test_labels, **about
             )
             yield Progress(epoch, loss, accuracy, row)
-
-
-def _with_session(
-    sessions: list[dict[str, Any]], first_epoch: int, hardware: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Which machine trained from which epoch on; a new entry only where something changed."""
-    if sessions and sessions[-1] | {"first_epoch": 0} == {"first_epoch": 0} | hardware:
-        return sessions
-    return [*sessions, {"first_epoch": first_epoch} | hardware]
