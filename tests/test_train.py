@@ -264,7 +264,7 @@ def test_a_recipe_that_diverges_is_stopped_in_its_first_epoch(
 
 def test_a_limit_beyond_the_data_set_is_refused(capsys, tmp_path: Path) -> None:
     words = ["--stage", "1", "--limit", "2001", "--data", "synthetic", "--cache", str(tmp_path)]
-    assert "--limit 2001: the data set has 2,000 training pictures" in refused(capsys, *words)
+    assert "--limit 2001: give at most 2000, the set's training pictures" in refused(capsys, *words)
 
 
 # --- the command line -----------------------------------------------------------------------------
