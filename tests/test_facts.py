@@ -112,7 +112,7 @@ def test_without_a_result_all_is_a_dash(folder: Path) -> None:
     assert str(facts.points_gained(4, 3)) == str(facts.epoch_seconds(4)) == "–"
     assert (nothing.first, nothing.epochs) == (None, "0 of 150 epochs")
     assert facts.epoch_line(4, 3) == "How long an epoch takes is not measured yet."
-    assert facts.data().fingerprint == "–"
+    assert facts.fingerprints() == "–"
 
 
 def test_runs_of_one_kind_count(folder: Path) -> None:
@@ -161,7 +161,6 @@ def test_words_are_counted(folder: Path) -> None:
     # 9·3·20 + 20 + 9·20·20 + 20 + 4·4·20·10 + 10 and 9·3·5 + 5 + 9·5·5 + 5 + 4·4·5·10 + 10.
     assert facts.ratio("parameters", 2, 1) == pytest.approx(7390 / 1180)
     assert str(facts.ratio("macs", 2, 1)) == "11.5 times"
-    assert facts.stage_count() == "eight"
 
 
 def test_times_are_of_runs_that_had_one_machine_to_themselves(folder: Path) -> None:

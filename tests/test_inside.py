@@ -139,8 +139,8 @@ def test_sentences_say_what_was_measured(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(inside.gradient_span(3)) == "125 times"
     assert inside.activation_range(5, "end", "a") == "−0.015 to 0.015"
     assert inside.activation_range(5, "end", "b") == "−12 to 1.6"
-    assert str(inside.untrained_accuracy(1)) == "12.5%"
-    assert str(inside.untrained_loss(1)) == "2.346"
+    assert str(inside.untrained(1, "accuracy")) == "12.5%"
+    assert str(inside.untrained(1, "loss")) == "2.346"
 
 
 def test_nothing_measured_is_a_note_or_a_dash(
@@ -165,4 +165,4 @@ def test_a_damaged_or_missing_picture_is_a_note(
     assert isinstance(pictures.photos(), Chart)
     (tmp_path / "figures" / "photos" / "bird-heron.jpg").write_bytes(b"no picture")
     assert "bird-heron.jpg: can't be read" in pictures.photos().data.replace("\\", "")
-    assert "examples.png: No such file" in pictures.examples().data.replace("\\", "")
+    assert "examples.png: No such file" in pictures.stored("examples").data.replace("\\", "")

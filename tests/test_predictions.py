@@ -39,11 +39,9 @@ def test_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
     assert str(predictions.top_k_accuracy(8, 1)) == "40.0%"  # the deer and the second truck
     assert str(predictions.top_k_accuracy(8, 2)) == "80.0%"  # a cat and a truck are second
     assert str(predictions.confidence(8)) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
-    assert str(predictions.stated(8)) == "71.0%"  # (0.95 + 0.6 + 0.6 + 0.6 + 0.8) / 5
     # A cat called a dog, a cat called a ship; a truck called an automobile.
     assert str(predictions.mistakes_within(8, "animals")) == "50.0%"
     assert str(predictions.mistakes_within(8, "vehicles")) == "100.0%"
-    assert str(predictions.confident_errors(8)) == "33.3%"  # one mistake of three with 0.95
     assert predictions.confusion(8).loc["cat", ["dog", "ship", "cat"]].tolist() == [0.5, 0.5, 0]
     # Bins of a fifteenth: of 0.6 (three pictures, one right), 0.8 (right) and 0.95 (wrong).
     bins = predictions.reliability(8)
@@ -63,11 +61,13 @@ def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder: Path)
 
 
 def test_without_results_they_are_a_dash(folder: Path) -> None:
-    for of in ("confidence", "stated", "confident_errors", "calibration_error", "shown_right"):
+    for of in ("confidence", "calibration_error", "shown_right"):
         assert str(getattr(predictions, of)(8)) == "–", of
-    assert str(predictions.top_k_accuracy(8, 3)) == predictions.recognised("scene") == "–"
+    assert str(predictions.top_k_accuracy(8, 3)) == str(predictions.recognised("scene")) == "–"
     assert str(predictions.mistakes_within(8, "animals")) == "–"
-    assert len(tables.photos().data.splitlines()) == len(tables.shapes().data.splitlines()) == 2
+    assert str(predictions.in_shape("28×32 scaled")) == "–"
+    assert "once a network is trained" in tables.photos().data
+    assert "once a network is trained" in tables.shapes().data
 
 
 def test_damaged_predictions_are_a_dash_in_sentences_and_an_error_for_charts(
@@ -119,7 +119,6 @@ def test_accuracy_by_shape(folder: Path) -> None:
     shapes = {"32×32 as they are": as_they_are, "28×32 scaled": scaled}
     leave(folder, 8, 0, [0.4], measured={"shapes": shapes}, epochs=1)
     assert str(predictions.in_shape("28×32 scaled")) == "80.0%"
-    assert str(predictions.in_shape("1×1 cut")) == "–"
     # A mean loss of 0.05, of which (7 + 2) / 100 - 0.05² is the variance: 1.96 · 0.2958 / 10.
     # Wilson for 80 of 100: 1.96 · √(0.16 / 100 + 3.8416 / 40,000) / 1.038416 = 0.0777.
     assert "| 80.0% ± 7.8 | 5.0 ± 5.8 |" in " ".join(tables.shapes().data.split())

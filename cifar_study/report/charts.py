@@ -1,8 +1,7 @@
 """Charts of histories and of predictions.
 
-A line's style means a split: test solid, training dashed. A line is the mean of a stage's seeds
-as it is, from the first epoch on; the band about it reaches from the lowest seed to the highest.
-All histories of a report have the same two axes, so any two charts compare at a glance.
+Test is solid, training dashed. A line is the mean of a stage's seeds; the band about it reaches
+from the lowest seed to the highest. All histories of a report have the same two axes.
 """
 
 import re
@@ -33,8 +32,7 @@ HALO = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85
 def histories(*stages: int, gap: int = 0) -> style.Charts:
     """Loss and accuracy by epoch, training and test, of these stages.
 
-    The lowest test loss is marked with its epoch, the median of the seeds' own, where the loss
-    rises again; ``gap`` names the stage whose gap at the end gets a bracket.
+    ``gap`` is the number of the stage whose gap at the end gets a bracket.
     """
     return style.Charts(_history(measure, stages, gap) for measure in LABELS)
 
@@ -42,16 +40,16 @@ def histories(*stages: int, gap: int = 0) -> style.Charts:
 @style.chart
 def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
     figure, axes = by_epoch(measure, height=2.8, top=0.905)
-    labels, stages = [], trained(numbers)
+    labels, stages, kind = [], trained(numbers), KINDS[measure]
     for results in stages:
         stage, end = results.stage, results.epochs_done
         train, test = (draw(axes, results, f"{split}_{measure}") for split in SPLITS)
-        said = f"training {KINDS[measure](train)}", f"test {KINDS[measure](test)}"
+        said = f"training {kind(train)}", f"test {kind(test)}"
         if len(numbers) > 1:
-            said = f"{stage.number} {said[0]}", f"{_named(results)}\n{KINDS[measure](test)}"
+            said = f"{stage.number} {said[0]}", f"{_named(results)}\n{kind(test)}"
         labels += [(said[0], end, train, stage.colour), (said[1], end, test, stage.colour)]
         if measure == "accuracy" and stage.number == gap:
-            _bracket_gap(axes, results)
+            _bracket_gap(axes, end, train, test)
     if measure == "loss":
         mark_lowest(axes, stages)
     label_ends(axes, labels)
@@ -163,9 +161,8 @@ def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
         )  # fmt: skip
 
 
-def _bracket_gap(axes: Axes, results: StageResults) -> None:
-    x = 1 + 0.965 * (results.epochs_done - 1)
-    train, test = float(results.train_accuracy), float(results.test_accuracy)
+def _bracket_gap(axes: Axes, end: int, train: float, test: float) -> None:
+    x = 1 + 0.965 * (end - 1)
     arrow = {"arrowstyle": "<->", "color": style.GREY, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, train), (x, test), arrowprops=arrow)
     axes.annotate(

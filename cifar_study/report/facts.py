@@ -2,13 +2,11 @@
 
 import json
 import math
-import statistics
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, T
 from cifar_study.runs import CACHE, COLUMNS, Result, cache, in_project, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES, TEST, TRAIN, TRAIN_SAMPLE, Stage, get_stage
 
+TRAINING, TESTED, SAMPLED = map(Number, (TRAIN, TEST, TRAIN_SAMPLE))  # counts of pictures
 CHANCE_LOSS = Loss(math.log(len(CLASSES)))  # of equal probabilities for all classes
 EPOCH_TIMES = CACHE / "epoch-times.json"  # of the study, written by benchmarks/
 
@@ -34,10 +33,9 @@ def _mean(column: str, which: str, kind: type[Number]) -> Any:
 class StageResults:
     """The runs of a stage, of which ``results`` count: all of one kind, one a seed.
 
-    Numbers are means over these seeds after the last epoch, of the network as it is evaluated;
-    ``running_accuracy`` is the last epoch's as it went along, dropout at work. They are NaN, and
-    print as a dash, where nothing is trained. ``best_accuracy`` is the mean of the seeds' own,
-    picked on test pictures. ``damage`` says which runs can't be read, and why.
+    Numbers are means over these seeds after the last epoch; NaN, a dash, where nothing is trained.
+    ``running_accuracy`` is that of training itself, ``best_accuracy`` is picked on test pictures.
+    ``damage`` says which runs can't be read, and why.
     """
 
     stage: Stage
@@ -62,7 +60,7 @@ class StageResults:
         """The histories of the seeds that count, with columns ``seed`` and ``gap``."""
         parts = [result.history.assign(seed=result.run.seed) for result in self.results]
         none = pd.DataFrame(columns=[*COLUMNS, "seed"], dtype=float)
-        frame = pd.concat(parts, ignore_index=True) if parts else none
+        frame = pd.concat(parts or [none], ignore_index=True)
         return frame.assign(gap=frame.train_accuracy - frame.test_accuracy)
 
     def final(self, column: str) -> pd.Series:
@@ -92,17 +90,17 @@ class StageResults:
     def first_epoch_above(self, accuracy: float) -> str:
         """Each seed's first epoch with at least this test accuracy: epoch 1, epochs 6 to 7."""
         above = self.histories[self.histories.test_accuracy >= accuracy]
-        first = sorted(above.groupby("seed").epoch.min())
-        if not first or len(first) < len(self.results):
+        first = above.groupby("seed").epoch.min()
+        if len(first) < max(1, len(self.results)):
             return f"epoch {numbers.ABSENT}"
-        return f"epoch {first[0]}" if first[0] == first[-1] else f"epochs {first[0]} to {first[-1]}"
+        low, high = first.min(), first.max()
+        return f"epoch {low}" if low == high else f"epochs {low} to {high}"
 
     @numbers.dashed
     def __sub__(self, other: "StageResults") -> str:
         """How much higher its test accuracy ends than another stage's, with the 95% interval.
 
-        Student's over the pairs of seeds. With a single pair it is that of the test pictures: of
-        those that just one of the two networks classifies correctly (McNemar 1947).
+        Student's over the pairs of seeds; of one seed each that of the pictures (McNemar 1947).
         """
         gains = (self.final("test_accuracy") - other.final("test_accuracy")).dropna()
         half, basis = numbers.half_width(gains), f"{len(gains)} pairs of seeds"
@@ -164,23 +162,20 @@ def _kind(result: Result) -> tuple:
 
 
 def measured(name: str, number: int = 0) -> Any:
-    """What was measured of a network under that name; empty where nothing was.
+    """What was measured of a stage's first seed; without a number, of the first that has it.
 
-    Of a stage's first seed, without a number that of the first stage that has it.
+    A :class:`StudyError` where nothing was.
     """
-    stages = [stage(each) for each in ([number] if number else [*STAGES, *PEERS])]
-    values = (each.first.measured().get(name) for each in stages if each.first)
-    return next(filter(None, values), {})
+    for results in map(stage, [number] if number else [*STAGES, *PEERS]):
+        if results.first and (values := results.first.measured().get(name)):
+            return values
+    command = f"python -m cifar_study.train --stage {number or 'all'}"
+    raise StudyError(f"Drawn once a network is trained and measured: {command}")
 
 
 def other_results() -> bool:
     """Whether the results shown are another folder's than the study's."""
     return cache().resolve() != in_project(CACHE).resolve()
-
-
-def stage_count() -> str:
-    """How many stages there are, as a word."""
-    return numbers.word(len(STAGES))
 
 
 def seeds(*stages: int) -> str:
@@ -199,24 +194,17 @@ def ratio(of: str, number: int, before: int) -> Times:
     return Times(getattr(stage(number), of) / getattr(stage(before), of))
 
 
-def data() -> SimpleNamespace:
-    """The numbers of the data set; ``fingerprint`` is how that stored with the results begins."""
+def fingerprints() -> str:
+    """How the fingerprints of the data begin that are stored with the results."""
     counted = [result for number in STAGES for result in stage(number).results]
-    stored = sorted({result.record["data"]["fingerprint"] for result in counted})
-    return SimpleNamespace(
-        classes=", ".join(CLASSES),
-        train=Number(TRAIN),
-        test=Number(TEST),
-        sample=Number(TRAIN_SAMPLE),
-        fingerprint=numbers.listed(f"{fingerprint[:12]}…" for fingerprint in stored),
-    )
+    stored = {f"{result.record['data']['fingerprint']:.12}…" for result in counted}
+    return numbers.listed(sorted(stored))
 
 
 def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
     """A machine, and the median seconds of an epoch on it by stage; empty where none is known.
 
-    The study's were measured by themselves. Of other results count first seeds that had a machine
-    to themselves, on the machine of the first of them: two machines are not compared.
+    Of results that are not the study's: of first seeds that had the first one's machine alone.
     """
     about: dict[str, Any] = {}
     seconds: dict[int, float] = {}
@@ -230,7 +218,7 @@ def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
     elif (path := in_project(EPOCH_TIMES)).exists():
         about = json.loads(path.read_bytes())
         about |= {"processor": about["machine"], "device": "cpu", "side_by_side": 1}
-        seconds = {int(n): statistics.median(taken) for n, taken in about["seconds"].items()}
+        seconds = {int(n): float(np.median(taken)) for n, taken in about["seconds"].items()}
     return about, seconds
 
 

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from cifar_study.report.numbers import Loss, Percent, Times, dashed
-from cifar_study.report.pictures import needed, pixels
+from cifar_study.report.charts import KINDS
+from cifar_study.report.facts import measured
+from cifar_study.report.numbers import Number, Times, dashed
+from cifar_study.report.pictures import pixels
 from cifar_study.report.style import GREY, ON_DARK, WIDE, chart, new_axes, show_image
 from cifar_study.stages import SIDE, get_stage
 
@@ -25,15 +27,9 @@ def signed(value: float, digits: int) -> str:
 
 
 @dashed
-def untrained_accuracy(number: int) -> Percent:
-    """The share of the test pictures that are classified correctly before the first step."""
-    return Percent(needed("pictures", number)["untrained"]["accuracy"])
-
-
-@dashed
-def untrained_loss(number: int) -> Loss:
-    """The loss on all test pictures before the first step."""
-    return Loss(needed("pictures", number)["untrained"]["loss"])
+def untrained(number: int, measure: str) -> Number:
+    """The "accuracy" or the "loss" on all test pictures before the first step."""
+    return KINDS[measure](measured("pictures", number)["untrained"][measure])
 
 
 @chart
@@ -43,7 +39,7 @@ def gradients(*numbers: int) -> Figure:
     looks = {"start": {"linestyle": "--", "mfc": "none"}, "end": {"linestyle": "-"}}
     stages = [get_stage(number) for number in numbers]
     for stage in stages:
-        for when, sizes in needed("gradients", stage.number).items():
+        for when, sizes in measured("gradients", stage.number).items():
             layers = [name.replace(".", "\n") for name in sizes]
             axes.plot(layers, sizes.values(), marker="o", color=stage.colour, **looks[when])
     axes.set(yscale="log", ylabel="root mean square gradient")
@@ -57,7 +53,7 @@ def gradients(*numbers: int) -> Figure:
 @dashed
 def gradient_span(number: int) -> Times:
     """How many times larger the last layer's gradient is than the first's, before training."""
-    first, *_, last = needed("gradients", number)["start"].values()
+    first, *_, last = measured("gradients", number)["start"].values()
     return Times(last / first)
 
 
@@ -69,13 +65,12 @@ def activations(*numbers: int) -> Figure:
     stages = [get_stage(number) for number in numbers]
     for axes, stage in zip(panels, stages, strict=True):
         for when, colour, shift in (("start", GREY, -0.17), ("end", stage.colour, 0.17)):
-            values = needed("values", stage.number)[when]
+            values = measured("values", stage.number)[when]
             low, middle, high = np.array(list(values.values())).T
             places = np.arange(1, len(middle) + 1)
             axes.vlines(places + shift, low, high, colour, linewidth=5)
             axes.plot(places + shift, middle, "_", color="white", markersize=5, mew=1.2)
-        axes.set_xticks(places)
-        axes.set(xlabel="convolution", title=f"{stage.number} {stage.title}")
+        axes.set(xlabel="convolution", xticks=places, title=f"{stage.number} {stage.title}")
         axes.grid(False, axis="x")
         axes.set_yscale("symlog", linthresh=0.1)
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
@@ -90,42 +85,43 @@ def activations(*numbers: int) -> Figure:
 @dashed
 def activation_range(number: int, when: str, layer: str) -> str:
     """Between which values nine tenths of what reaches a layer's activation lie: −1.6 to 1.6."""
-    low, _, high = needed("values", number)[when][layer]
+    low, _, high = measured("values", number)[when][layer]
     return f"{low:.2g} to {high:.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 @chart(photographs=True)
 def feature_maps(number: int) -> Figure:
     """A test picture, then some maps of each block: above as evaluated, below under dropout."""
-    measured = needed("maps", number)
-    blocks = measured["blocks"]
+    kept = measured("maps", number)
+    blocks = kept["blocks"]
     figure = Figure(figsize=(WIDE, 1.05 + 1.4 * len(blocks)))
     top, *outer = figure.subfigures(1 + len(blocks), 1, height_ratios=[0.7] + [1] * len(blocks))
-    show_image(top.subplots(), pixels(measured["picture"], SIDE, SIDE, 3))
+    show_image(top.subplots(), pixels(kept["picture"], SIDE, SIDE, 3))
     top.legend(handles=[Patch(color=STRUCK, label="set to zero\nby dropout")], loc="center right")
     grey = colormaps["Greys_r"].with_extremes(bad=STRUCK)
     for place, (part, block) in enumerate(zip(outer, blocks, strict=True), start=1):
-        side, maps = block["side"], [*block["maps"], *block["thinned"]]
-        shown = len(block["maps"])
+        side, shown = block["side"], len(block["maps"])
         title = f"block {place}: {shown} of {block['of']} maps, {side}×{side}"
         part.suptitle(title, fontsize=8, x=0.01, ha="left")
-        for axes, kept in zip(part.subplots(2, shown, squeeze=False).flat, maps, strict=True):
-            values = np.ma.masked_equal(pixels(kept, side, side), MASKED)
-            show_image(axes, values, cmap=grey, vmin=0, vmax=MASKED - 1)
+        panels, maps = part.subplots(2, shown, squeeze=False).flat, block["maps"] + block["thinned"]
+        for axes, values in zip(panels, maps, strict=True):
+            masked = np.ma.masked_equal(pixels(values, side, side), MASKED)
+            show_image(axes, masked, cmap=grey, vmin=0, vmax=MASKED - 1)
     return figure
 
 
 @chart(photographs=True)
 def worked_convolution(number: int) -> Figure:
     """The first filter at one place of a test picture, every factor and sum written out."""
-    measured = needed("convolution", number)
-    patch, weights, bias, sums = _by_hand(measured)
+    kept, colour = measured("convolution", number), get_stage(number).colour
+    patch, weights, bias, sums = _by_hand(kept)
     figure, axes = new_axes(WIDE, 4.6)
-    colour = get_stage(number).colour
     for row, name in enumerate(("red", "green", "blue")):
         top = 5.2 * row
         axes.text(0, top - 0.35, f"{name} channel")
-        _cells(axes, (0, top), patch[row], window=colour)
+        _cells(axes, (0, top), patch[row])
+        axes.add_patch(Rectangle((0, top), 3, 3, facecolor=colour, alpha=0.16))
+        axes.add_patch(Rectangle((0, top), 3, 3, fill=False, edgecolor=colour, linewidth=1.8))
         axes.text(4.3, top + 1.5, "·", ha="center", va="center", fontsize=12)
         _cells(axes, (4.6, top), weights[row], wide=1.25)  # there are minus signs
         axes.text(8.55, top + 1.5, f"→  {signed(sums[row], 4)}", va="center")
@@ -137,40 +133,35 @@ def worked_convolution(number: int) -> Figure:
     axes.set(xlim=(-0.1, 11.4), ylim=(17.4, -1.2))
     axes.axis("off")
     where = axes.inset_axes((0.765, 0.005, 0.235, 0.205))
-    show_image(where, pixels(measured["picture"], SIDE, SIDE, 3))
-    row, column = measured["place"]
+    show_image(where, pixels(kept["picture"], SIDE, SIDE, 3))
+    row, column = kept["place"]
     corner = (column - 0.5, row - 0.5)
     where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
     return figure
 
 
-def _by_hand(measured: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+def _by_hand(kept: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Patch, weights, bias and each channel's sum, from factors of two decimals."""
-    patch, weights = (np.round(measured[name], 2) for name in ("patch", "weights"))
-    return patch, weights, round(measured["bias"], 2), (patch[:, :3, :3] * weights).sum((1, 2))
+    patch, weights, bias = (np.round(kept[name], 2) for name in ("patch", "weights", "bias"))
+    return patch, weights, bias, (patch[:, :3, :3] * weights).sum((1, 2))
 
 
 @dashed
 def output_by_hand(number: int) -> str:
     """What the worked convolution gives, from factors of two decimals."""
-    *_, bias, sums = _by_hand(needed("convolution", number))
+    *_, bias, sums = _by_hand(measured("convolution", number))
     return signed(sums.sum() + bias, 4)
 
 
 @dashed
 def output_of_network(number: int) -> str:
     """What the network's own convolution gives at the same place, without rounding."""
-    return signed(needed("convolution", number)["outputs"][0][0], 4)
+    return signed(measured("convolution", number)["outputs"][0][0], 4)
 
 
-def _cells(
-    axes: Axes, corner: tuple[float, float], values: np.ndarray, window: str = "", wide: float = 1
-) -> None:
-    """A table of numbers; a patch has the ``window`` that the filter covers in that colour."""
+def _cells(axes: Axes, corner: tuple[float, float], values: np.ndarray, wide: float = 1) -> None:
+    """A table of numbers, its cells as wide as that and one high."""
     for (row, column), value in np.ndenumerate(values):
         x, y = corner[0] + wide * column, corner[1] + row
         axes.add_patch(Rectangle((x, y), wide, 1, fill=False, edgecolor=GREY, linewidth=0.4))
         axes.text(x + wide / 2, y + 0.5, signed(value, 2), ha="center", va="center", fontsize=8)
-    if window:
-        axes.add_patch(Rectangle(corner, 3, 3, facecolor=window, alpha=0.16))
-        axes.add_patch(Rectangle(corner, 3, 3, fill=False, edgecolor=window, linewidth=1.8))

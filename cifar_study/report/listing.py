@@ -6,32 +6,27 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
+from cifar_study.stages import ENTRIES
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def source(file: str, name: str) -> Markdown:
-    """A block with the code of a function or class of a module, without its docstring."""
+    """A block with the code of a function of a module, without its docstring."""
     text = (PACKAGE / file).read_text(encoding="utf-8")
     [node] = [each for each in ast.parse(text).body if getattr(each, "name", "") == name]
-    first = min(each.lineno for each in [node, *node.decorator_list])
-    lines = text.splitlines()[first - 1 : node.end_lineno]
-    if ast.get_docstring(node):
-        del lines[node.body[0].lineno - first : node.body[0].end_lineno - first + 1]
-    return _block(file, first, "\n".join(lines))
+    docstring = ast.get_source_segment(text, node.body[0], padded=True)
+    code = ast.get_source_segment(text, node).replace(f"{docstring}\n", "")
+    return _block(file, node.lineno, code)
 
 
 def entry(number: int) -> Markdown:
     """A block with the lines of the registry that describe a stage."""
     text = (PACKAGE / "stages.py").read_text(encoding="utf-8")
-    for call in ast.walk(ast.parse(text)):
-        if isinstance(call, ast.Call) and ast.unparse(call.func) == "Stage":
-            numbers = [each.value for each in call.keywords if each.arg == "number"] + call.args
-            if ast.unparse(numbers[0]) == str(number):
-                lines = text.splitlines()[call.lineno - 1 : call.end_lineno]
-                return _block("stages.py", call.lineno, "\n".join(lines).rstrip(","))
-    raise LookupError(f"stages.py has no entry of stage {number}")
+    [entries] = [each for each in ast.parse(text).body if ast.unparse(each).startswith("ENTRIES")]
+    call = entries.value.elts[[stage.number for stage in ENTRIES].index(number)]
+    return _block("stages.py", call.lineno, ast.get_source_segment(text, call, padded=True))
 
 
 def _block(file: str, line: int, code: str) -> Markdown:
-    code = textwrap.dedent(code)
-    return Markdown(f"```python\n# cifar_study/{file}, line {line}\n{code}\n```\n")
+    return Markdown(f"```python\n# cifar_study/{file}, line {line}\n{textwrap.dedent(code)}\n```\n")

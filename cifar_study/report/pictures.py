@@ -1,7 +1,5 @@
 """Photographs and test pictures with what a network says of them, drawn from what was measured."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from IPython.display import Image
@@ -10,7 +8,7 @@ from matplotlib.figure import Figure
 from PIL import Image as Photo
 from PIL import ImageOps
 
-from cifar_study.errors import StudyError, reading
+from cifar_study.errors import reading
 from cifar_study.report import predictions
 from cifar_study.report.facts import measured, stage
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
@@ -19,23 +17,9 @@ from cifar_study.stages import CLASSES, SIDE
 
 
 @noted
-def examples() -> Image:
-    """Ten training pictures of each class, drawn at random."""
-    return Image(filename=str(in_project("figures/examples.png")), width=round(96 * WIDE))
-
-
-@noted
-def variety() -> Image:
-    """Of four classes the mean picture, and those nearest to it and farthest from it."""
-    return Image(filename=str(in_project("figures/variety.png")), width=round(96 * WIDE))
-
-
-def needed(name: str, number: int) -> Any:
-    """What was measured of a stage's first seed; a :class:`StudyError` where nothing was."""
-    if values := measured(name, number):
-        return values
-    command = f"python -m cifar_study.train --stage {number}"
-    raise StudyError(f"Drawn once stage {number} is trained and measured: {command}")
+def stored(name: str) -> Image:
+    """Training pictures as they were drawn once: "examples" of each class, or their "variety"."""
+    return Image(filename=str(in_project(f"figures/{name}.png")), width=round(96 * WIDE))
 
 
 def pixels(kept: str, *shape: int) -> np.ndarray:
@@ -46,7 +30,7 @@ def pixels(kept: str, *shape: int) -> np.ndarray:
 @chart(photographs=True)
 def probabilities(number: int, when: str) -> Figure:
     """Six test pictures with their ten probabilities, "before" the first step or "after" all."""
-    kept = needed("pictures", number)
+    kept = measured("pictures", number)
     given = kept["before"]
     if when == "after":
         given = stage(number).first.predictions()[0][kept["places"]]
@@ -77,7 +61,7 @@ def _number(axes: Axes, row: int, share: float) -> None:
 @chart(photographs=True)
 def errors(number: int) -> Figure:
     """The test pictures that the network is surest of and wrong about, the surest first."""
-    kept = needed("errors", number)
+    kept = measured("errors", number)
     given, _ = stage(number).first.predictions()
     figure = Figure(figsize=(WIDE, 4.8))
     shown = zip(kept["places"], kept["labels"], kept["pixels"], strict=True)
@@ -97,8 +81,6 @@ def photos(all: bool = False) -> Figure:
     """
     answers = predictions.photos()
     answers = answers if all else answers[answers.large == "yes"]
-    if answers.empty:
-        raise StudyError("Drawn once a network is trained of which photos are measured.")
     columns, below = (4, 0.1) if all else (2, 0.85)  # inches below a photo, as all that follows
     wide = WIDE / columns
     parts = ((0, 0.55 * wide), (0.55 * wide + 0.05, 0.37 * wide))  # the photo, and as it is seen

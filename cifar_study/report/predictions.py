@@ -4,15 +4,12 @@ Shares are over the test pictures and all seeds that count. Photos and shapes we
 the first seed, once it was trained. Without a result all are a dash.
 """
 
-import math
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 
 from cifar_study.errors import reading
-from cifar_study.report.facts import StageResults, measured, stage
-from cifar_study.report.numbers import ABSENT, Percent, Points, dashed
+from cifar_study.report.facts import measured, stage
+from cifar_study.report.numbers import Percent, Points, dashed
 from cifar_study.runs import in_project
 from cifar_study.stages import CLASSES
 
@@ -27,27 +24,22 @@ def guesses(number: int) -> pd.DataFrame:
     ``guess`` are classes, ``probability`` is that of the guess, ``right`` whether they agree,
     ``rank`` the place of the truth among the probabilities, from 1.
     """
-    return _guesses(stage(number))
-
-
-@lru_cache(maxsize=16)
-def _guesses(results: StageResults) -> pd.DataFrame:
+    given = [(result.run.seed, *result.predictions()) for result in stage(number).results]
     nothing = 0, np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
-    given = [(result.run.seed, *result.predictions()) for result in results.results] or [nothing]
-    parts = []
-    for seed, probabilities, labels in given:
-        guess, of_truth = probabilities.argmax(1), probabilities[np.arange(len(labels)), labels]
+    frames, classes = [], np.array(CLASSES)
+    for seed, probabilities, labels in given or [nothing]:
+        pictures, guess = np.arange(len(labels)), probabilities.argmax(1)
         columns = {
-            "picture": np.arange(len(labels)),
+            "picture": pictures,
             "seed": seed,
-            "truth": np.array(CLASSES)[labels],
-            "guess": np.array(CLASSES)[guess],
+            "truth": classes[labels],
+            "guess": classes[guess],
             "probability": probabilities.max(1),
-            "right": labels == guess,
-            "rank": 1 + (probabilities > of_truth[:, None]).sum(1),
+            "right": guess == labels,
+            "rank": 1 + (probabilities > probabilities[pictures, labels, None]).sum(1),
         }
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+        frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)
 
 
 def confusion(number: int) -> pd.DataFrame:
@@ -75,27 +67,15 @@ def top_k_accuracy(number: int, k: int) -> Percent:
 @dashed
 def shown_right(number: int) -> str:
     """How many of the pictures drawn with their probabilities the first seed classifies: 3 of 6."""
-    frame = guesses(number)
-    shown = frame.picture.isin(measured("pictures", number).get("places", []))
-    return _of(frame[shown & (frame.seed == frame.seed.min())].right)
+    frame, shown = guesses(number), measured("pictures", number)["places"]
+    right = frame[frame.picture.isin(shown) & (frame.seed == frame.seed.min())].right
+    return f"{right.sum()} of {len(right)}"
 
 
 @dashed
 def confidence(number: int) -> Percent:
     """The mean probability of the guess, over the test pictures classified correctly."""
     return Percent(guesses(number).query("right").probability.mean())
-
-
-@dashed
-def stated(number: int) -> Percent:
-    """The mean probability of the guess, over all test pictures."""
-    return Percent(guesses(number).probability.mean())
-
-
-@dashed
-def confident_errors(number: int) -> Percent:
-    """Of the mistakes, the share that is made with a probability of more than nine tenths."""
-    return Percent((guesses(number).query("not right").probability > 0.9).mean())
 
 
 @dashed
@@ -132,15 +112,12 @@ def photos() -> pd.DataFrame:
 @dashed
 def recognised(kind: str) -> str:
     """How many photos of "scene"s or "cut-out"s are recognised: 5 of 14."""
-    return _of(photos().query("kind == @kind").right)
-
-
-def _of(right: pd.Series) -> str:
-    return f"{right.sum()} of {len(right)}" if len(right) else ABSENT
+    right = photos().query("kind == @kind").right
+    return f"{right.sum()} of {len(right)}"
 
 
 @dashed
 def in_shape(shape: str) -> Percent:
     """The accuracy on all test pictures in a shape such as "28×32 scaled"."""
-    counts = measured("shapes").get(shape, {"right": math.nan, "pictures": 1})
+    counts = measured("shapes")[shape]
     return Percent(counts["right"] / counts["pictures"])
