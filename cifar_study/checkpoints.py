@@ -35,7 +35,7 @@ class Checkpoint:
         """
         folder, done = run.folder, len(self.history)
         parts = {"model": self.model, "momentum": self.momentum}
-        state = {f"{part}.{name}": value for part in parts for name, value in parts[part].items()}
+        state = {f"{part}.{name}": parts[part][name] for part in parts for name in parts[part]}
         contents = {
             _checkpoint(done): _packed(state),
             runs.PREDICTIONS: _packed({"probabilities": probabilities, "labels": labels}),
@@ -63,12 +63,11 @@ class Checkpoint:
         """What to go on from: the checkpoint that the record names."""
         remedy = "git keeps no checkpoint: train the run from its start with another --cache"
         tensors = load_tensors(result.run.folder, _checkpoint(result.epochs_done), remedy)
-
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            names = [name for name in tensors if name.startswith(prefix)]
-            return {name.removeprefix(prefix): tensors[name] for name in names}
-
-        return cls(result.history, part("model."), part("momentum."))
+        parts: dict[str, dict[str, np.ndarray]] = {"model": {}, "momentum": {}}
+        for name, values in tensors.items():
+            part, _, name = name.partition(".")
+            parts[part][name] = values
+        return cls(result.history, **parts)
 
 
 @contextmanager

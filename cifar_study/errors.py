@@ -10,18 +10,13 @@ from typing import NoReturn
 
 
 class StudyError(Exception):
-    """A message of one line that names the file, option or entry and the remedy.
-
-    The command line prints it and exits with status 2; a chapter of the report
-    shows it in place of the result it could not read.
-    """
+    """A message of one line that names the file, option or entry, and the remedy."""
 
 
 def reason(error: BaseException) -> str:
     """Why, in one line: of the operating system without the path, else the error's own text."""
-    return (
-        getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    )
+    first, *_ = str(error).splitlines() or [type(error).__name__]
+    return getattr(error, "strerror", None) or first
 
 
 def one_line(text: str) -> str:

@@ -23,44 +23,38 @@ def parser() -> Parser:
     add("--stage", nargs="+", action="extend", metavar="N", help="stages to train, or all")
     add("--status", action="store_true", help="show how far each stage is, and train nothing")
     add("--measure", action="store_true", help="measure anew what the report shows of a network")
-    seeds = "random seeds, as 3, 0-4 or 0,2,5-7 (default 0)"
-    add("--seeds", "--seed", type=seed_list, metavar="LIST", help=seeds)
+    add(
+        "--seeds", "--seed", type=seed_list, metavar="LIST", help="as 3, 0-4 or 0,2,5-7 (default 0)"
+    )
     add("--epochs", type=positive, help="trial: train this many epochs instead of the stage's own")
     add("--limit", type=positive, metavar="K", help="trial: train on K pictures")
-    widths = "trial: W times the filters (0.5 halves them)"
-    add("--width", type=_fraction, default=1.0, metavar="W", help=widths)
+    add("--width", type=_fraction, default=1.0, metavar="W", help="trial: W times the filters")
     add("--data", help="synthetic, or a folder with CIFAR-10 (default data, filled by download)")
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    precisions = "of convolutions (default: bfloat16 where the processor has it, else float32)"
-    add("--precision", choices=("float32", "bfloat16"), help=precisions)
-    jobs = "runs to train side by side (default: one a core; one on a GPU)"
-    add("--jobs", type=positive, metavar="J", help=jobs)
-    scheduler = "train on the workers of this Dask scheduler, as tcp://10.0.0.1:8786"
-    add("--scheduler", metavar="ADDRESS", help=scheduler)
+    add("--precision", choices=("float32", "bfloat16"), help="default: bfloat16 where it is there")
+    add("--jobs", type=positive, metavar="J", help="runs side by side (default: one a core or GPU)")
+    add("--scheduler", metavar="ADDRESS", help="train on a Dask cluster, as tcp://10.0.0.1:8786")
     add("--restart", action="store_true", help="train anew; what there is goes once replaced")
-    folder = f"folder of the results (default {VARIABLE}, else cache, of a trial cache/trial)"
-    add("--cache", metavar="FOLDER", help=folder)
+    results = f"of the results (default {VARIABLE}, else cache, of a trial cache/trial)"
+    add("--cache", metavar="FOLDER", help=results)
     return parse
 
 
 def chosen_runs(options: argparse.Namespace) -> list[Run]:
     """The runs that the options name, those of a trial with what makes them one."""
-    wanted = options.stage or ["all"]
-    numbers = list(STAGES) if "all" in wanted else []
-    try:
-        numbers += [int(number) for number in wanted if number != "all"]
-    except ValueError:
-        raise StudyError(f"--stage {' '.join(wanted)}: give numbers, or all") from None
-    data = "synthetic" if data_name(options) == "synthetic" else "cifar10"
+    numbers = [] if options.stage else [*STAGES, *PEERS]
+    for wanted in options.stage or ():
+        if wanted != "all" and not wanted.isdecimal():
+            raise StudyError(f"--stage {wanted}: give numbers, or all")
+        numbers += STAGES if wanted == "all" else [int(wanted)]
+    data, root = "synthetic" if data_name(options) == "synthetic" else "cifar10", folder(options)
+    about = (options.precision, options.epochs, options.limit, options.width, data)
     runs = [
-        Run(
-            number, seed, options.precision, options.epochs, options.limit, options.width, data,
-            root=folder(options),
-        )
+        Run(number, seed, *about, root=root)
         for number in dict.fromkeys(numbers)
         for seed in options.seeds or [0]
-    ]  # fmt: skip
-    if any(run.trial for run in runs) and folder(options) == in_project(CACHE):
+    ]
+    if any(run.trial for run in runs) and root == in_project(CACHE):
         if options.cache or setting(VARIABLE):
             raise StudyError(f"--cache {CACHE}: holds the study; give a trial a folder of its own")
         return [replace(run, root=in_project(CACHE / "trial")) for run in runs]

@@ -50,7 +50,7 @@ RESTORE = "restore it from git, or move the folder away and train the run again"
 
 
 def cache() -> Path:
-    """The folder of results, of every command and of the report: CIFAR_STUDY_CACHE, else cache/."""
+    """The folder of results, of every command and of the report."""
     return in_project(setting(VARIABLE) or CACHE)
 
 
@@ -64,7 +64,7 @@ def setting(name: str) -> str:
 
 
 def in_project(name: str | Path) -> Path:
-    """A path of the project, with a short name where the project is the working folder."""
+    """A path of the project, short where the project is the working folder."""
     return Path(name) if Path.cwd() == PROJECT else PROJECT / name
 
 
@@ -127,9 +127,11 @@ class Run:
         return self.folder.with_name(f"{self.folder.name}.before")
 
     def words(self) -> list[str]:
-        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
-        words = ((f"--{OPTIONS.get(name, name)}", str(getattr(self, name))) for name in given)
-        return [word for pair in words for word in pair]
+        words = []
+        for each in fields(self):
+            if (value := getattr(self, each.name)) != each.default:
+                words += [f"--{OPTIONS.get(each.name, each.name)}", str(value)]
+        return words
 
     def command(self, *more: str) -> str:
         return shlex.join(["python", "-m", "cifar_study.train", *self.words(), *more])
@@ -142,9 +144,8 @@ class Run:
     def stale(self, record: Mapping[str, Any], fingerprint: str = "") -> str:
         """Why a record is not of this run as it is now; empty where it is."""
         recorded = record["configuration"]
-        precision = self.precision or recorded["precision"]
-        wanted = self.configuration(precision, fingerprint or recorded["fingerprint"])
-        return "; ".join(_differences(wanted, recorded))
+        about = self.precision or recorded["precision"], fingerprint or recorded["fingerprint"]
+        return "; ".join(_differences(self.configuration(*about), recorded))
 
 
 def _differences(wanted: Any, recorded: Any, name: str = "") -> Iterator[str]:
@@ -193,13 +194,12 @@ class Result:
     def measured(self) -> dict[str, Any]:
         """What was measured of the network, by name; empty where it was not, or of another one."""
         path = self.run.folder / MEASURED
+        if not path.exists():
+            return {}
         with reading(path, f"measure it again with: {self.run.command('--measure')}"):
-            try:
-                measured = json.loads(path.read_bytes())
-            except FileNotFoundError:
-                return {}
-            current = measured["of"] == self.record["files"].get(MODEL)
-            return measured["values"] if current else {}
+            measured = json.loads(path.read_bytes())
+        current = measured["of"] == self.record["files"].get(MODEL)
+        return measured["values"] if current else {}
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities ``float32`` (N, classes) and labels (N,) of the test pictures."""

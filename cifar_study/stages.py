@@ -1,9 +1,8 @@
 """What is trained: the registry of stages, as data.
 
-The assignment grows one network step by step, so each entry of :data:`ENTRIES` is one
-change away from the one before it. A new stage is one new entry, and nothing else: it
-names the network, the recipe, the colour in charts and what is measured once it is
-trained. Nothing here imports torch, so the registry is free to read from everywhere.
+The assignment grows one network step by step, so each entry of :data:`ENTRIES` is one change away
+from the one before it. A new stage is one new entry, and nothing else. Nothing here imports torch,
+so the registry is free to read from everywhere.
 """
 
 from collections.abc import Iterator
@@ -28,11 +27,10 @@ SPARE_COLOURS = ("#666633", "#AA4499", "#225555", "#994F00", "#5566AA")
 class Block:
     """Two 3×3 convolutions that keep the size, then pooling: the unit that is stacked.
 
-    ``pool`` is the side of the max-pooling window, or ``"global"`` for global
-    average pooling (Lin, Chen and Yan 2014). ``batch_norm`` normalises the
-    output of each convolution before its activation (Ioffe and Szegedy 2015).
-    ``dropout`` is the share of values zeroed after the pooling (Srivastava et
-    al. 2014).
+    ``pool`` is the side of the max-pooling window, or ``"global"`` for global average pooling (Lin,
+    Chen and Yan 2014). ``batch_norm`` normalises the output of each convolution before its
+    activation (Ioffe and Szegedy 2015). ``dropout`` is the share of values zeroed after the pooling
+    (Srivastava et al. 2014).
     """
 
     filters: int
@@ -46,8 +44,7 @@ class Block:
 class Network:
     """Blocks in order, then one dense layer with a logit for each class.
 
-    ``input_size`` is the side of the square pictures that the dense layer
-    expects, in pixels, or None where the network takes pictures of any size.
+    ``input_size`` is the side of the pictures that the dense layer expects, or None for any.
     """
 
     blocks: tuple[Block, ...]
@@ -59,11 +56,9 @@ class Network:
 class ResNet:
     """A residual network for CIFAR-10 (He et al. 2016, section 4.2), built from timm's blocks.
 
-    A 3×3 convolution, then as many groups of two-convolution blocks as
-    ``filters`` has entries, ``depth`` blocks each; every group but the first
-    begins with a stride of 2. ``parameters`` and ``macs``, the
-    multiply-accumulates for one picture, are declared, as the registry does
-    without torch; a test counts them.
+    A 3×3 convolution, then a group of ``depth`` two-convolution blocks for each entry of
+    ``filters``; every group but the first begins with a stride of 2. ``parameters`` and ``macs``,
+    multiply-accumulates for one picture, are declared, as nothing here needs torch; a test counts.
     """
 
     parameters: int
@@ -77,10 +72,9 @@ class ResNet:
 class Recipe:
     """How a network is trained: stochastic gradient descent on cross-entropy.
 
-    No augmentation, no weight decay and no schedule: what differs between two
-    stages is the network, and in stage 3 the number of epochs. ``start`` says how the
-    first weights are drawn: ``"glorot"`` (Glorot and Bengio 2010), the default of Keras, or
-    ``"he"``, wider, for ReLU (He et al. 2015); uniform, biases zero.
+    No augmentation, no weight decay and no schedule. ``start`` says how the first weights are
+    drawn: ``"glorot"`` (Glorot and Bengio 2010), the default of Keras, or ``"he"``, wider, for ReLU
+    (He et al. 2015); uniform, biases zero.
     """
 
     epochs: int = 150
@@ -216,10 +210,8 @@ def register(entries: tuple[Stage, ...]) -> tuple[dict[int, Stage], dict[int, St
     by_number: dict[int, Stage] = {}
     for stage in entries:
         if (other := by_number.setdefault(stage.number, stage)) is not stage:
-            raise StudyError(
-                f"cifar_study/stages.py: two entries have the number {stage.number}: "
-                f"{other.title!r} and {stage.title!r}"
-            )
+            both = f"{other.title!r} and {stage.title!r}"
+            raise StudyError(f"cifar_study/stages.py: two entries of number {stage.number}: {both}")
     stages = {number: stage for number, stage in by_number.items() if not stage.peer}
     return stages, {number: stage for number, stage in by_number.items() if stage.peer}
 
@@ -241,12 +233,8 @@ def scale_width(stage: Stage, width: float) -> Stage:
     if width == 1:
         return stage
     if isinstance(stage.network, ResNet) or not stage.network.blocks:
-        raise StudyError(
-            f"--width {width:g}: stage {stage.number} keeps its own width; "
-            "leave the option or the stage out"
-        )
-    blocks = tuple(
-        replace(block, filters=max(1, round(block.filters * width)))
-        for block in stage.network.blocks
-    )
+        why = f"stage {stage.number} keeps its own width; leave the option or the stage out"
+        raise StudyError(f"--width {width:g}: {why}")
+    blocks = stage.network.blocks
+    blocks = tuple(replace(each, filters=max(1, round(each.filters * width))) for each in blocks)
     return replace(stage, network=replace(stage.network, blocks=blocks))

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 if not __package__:
@@ -23,7 +22,6 @@ try:
     from cifar_study.layers import count_parameters
     from cifar_study.options import chosen_runs, data_name, parser
     from cifar_study.runs import CACHE, VARIABLE, Run, read, runs_in, unmeasured
-    from cifar_study.stages import PEERS
 except (ImportError, StudyError) as error:  # a package is missing, or an entry can't be trained
     text = missing_package(error) if isinstance(error, ImportError) else error
     say(f"error: {text}")
@@ -140,15 +138,11 @@ def _show_status(runs: list[Run], options: argparse.Namespace) -> int:
     """Print where each run stands; 2 where one can't be read."""
     from tabulate import tabulate
 
-    root, there = runs[0].root, runs_in(runs[0].root)
-    if not options.stage:
-        runs = [*runs, *(replace(runs[0], number=number) for number in PEERS)]
+    root, rows, status = runs[0].root, [], 0
     if not options.seeds:  # the seeds that are there, as they were asked for
-        begun = {run.number for run in there}
-        asked = {run.number for run in runs} | (set() if options.stage else begun)
-        runs = [run for run in there if run.number in asked]
-        runs += [Run(number, root=root) for number in sorted(asked - begun)]
-    rows, status = [], 0
+        asked = {run.number for run in runs}
+        runs = [run for run in runs_in(root) if run.number in asked]
+        runs += [Run(number, root=root) for number in asked - {run.number for run in runs}]
     for run in sorted(runs, key=lambda run: (run.number, run.seed)):
         accuracy = precision = "–"
         try:

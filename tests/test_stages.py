@@ -226,7 +226,7 @@ def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: s
 
 def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:
     assert len({stage.colour for stage in (*ENTRIES, entry())}) == len(ENTRIES) + 1
-    with pytest.raises(StudyError, match="two entries have the number 4: 'two blocks, ReLU' and"):
+    with pytest.raises(StudyError, match="two entries of number 4: 'two blocks, ReLU' and"):
         register((*ENTRIES, entry(number=4)))
     assert entry(network=ResNet(1, 1)).network.depth == 3
     stages, peers = register((*ENTRIES, entry(), entry(number=13, peer=True)))

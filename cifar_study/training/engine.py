@@ -1,9 +1,7 @@
 """How a stage is trained: the loop and its evaluation.
 
-The whole data set sits on the device as ``uint8``; a batch is gathered,
-converted and trained on without a loop over pictures. What happens in an epoch
-is a function of the seed and the epoch's number alone, so a run that was cut
-off goes on exactly as if it had not been.
+The whole data set sits on the device as ``uint8``. What happens in an epoch is a function of the
+seed and the epoch's number alone, so a run that was cut off goes on as if it had not been.
 """
 
 import time
@@ -41,10 +39,9 @@ def cuda_graph(step: Callable[[], None]) -> Callable[[], None]:
 class Engine:
     """One network in training on one device.
 
-    Initial weights, the order of the pictures and dropout's random numbers
-    follow from ``seed``; ``limit`` trains on a sample of that many pictures.
-    ``record`` turns a step into something faster that does the same
-    (:func:`cuda_graph` on a GPU).
+    Initial weights, the order of the pictures and dropout's random numbers follow from ``seed``;
+    ``limit`` trains on a sample of that many pictures. ``record`` turns a step into something
+    faster that does the same (:func:`cuda_graph` on a GPU).
     """
 
     def __init__(
@@ -103,10 +100,7 @@ class Engine:
         return loss, accuracy
 
     def train_in_parts(self, epoch: int) -> Iterator[tuple[float, float, float]]:
-        """Train on every picture once, yielding how it goes twice a second and at the end.
-
-        The share of the epoch that is done, and mean loss and accuracy so far.
-        """
+        """Train on every picture once; twice a second the share done, mean loss and accuracy."""
         self.model.train()
         pictures, size = len(self.train_labels), self.recipe.batch_size
         full, last = self._stepper(min(size, pictures)), self._stepper(pictures % size)

@@ -57,8 +57,7 @@ def set_up_process(device: torch.device) -> None:
     """Set what holds for the whole process: threads, memory, deterministic and exact convolutions.
 
     A thread a core, unless OMP_NUM_THREADS says how many. Without the settings for CUDA the same
-    run twice gives other bits, and convolutions in float32 are computed in TF32, which has 10
-    bits of mantissa.
+    run twice gives other bits, and convolutions in float32 are computed in TF32.
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(cores())

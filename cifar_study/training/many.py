@@ -39,19 +39,15 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
     runs.sort(key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
     with submitting as submit:
         _say(f"{len(runs)} runs: starting, the first news takes some seconds")
-        # What there was before is no news.
-        bars = {
-            run: tqdm(None, str(run), run.planned, initial=_epochs(run), disable=None)
-            for run in runs
-        }
+        bars = {}
+        for run in runs:  # what there was before is no news
+            bars[run] = tqdm(None, str(run), run.planned, initial=_epochs(run), disable=None)
         waiting = futures = {submit(run, [*run.words(), *more]): run for run in runs}
         while waiting:
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_COMPLETED)
             for run, bar in bars.items():
                 epochs = _epochs(run)
                 if epochs not in (0, bar.n):
-                    if epochs < bar.n:  # begun anew
-                        bar.initial = 0
                     bar.n = epochs
                     bar.refresh()
                     if bar.disable:

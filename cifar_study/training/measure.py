@@ -1,7 +1,7 @@
 """What the report shows of a trained network, measured once its run is complete.
 
-A stage's entry names its measures. Each is a function of a run and its data set that returns
-numbers fit for JSON; pixels are kept as text, two characters a byte.
+Each measure is a function of a run and its data set that returns numbers fit for JSON; pixels are
+kept as text, two characters a byte.
 """
 
 import json
