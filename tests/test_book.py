@@ -1,31 +1,35 @@
 """The rendered book in a real browser, and the scripts that keep its pages fresh and openable."""
 
-import functools
-import http.server
 import importlib
 import os
 import re
+import runpy
 import shutil
-import subprocess
 import sys
-import threading
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from conftest import PROJECT
-from widgets import told
+from widgets import serious, told
+
+
+def pages_of(book, tab):
+    """Each page in turn, opened as a file."""
+    for page in sorted(book.rglob("*.html")):
+        if tab.url.partition("#")[0] != page.as_uri():
+            tab.goto(page.as_uri())
+        yield page
 
 
 @pytest.fixture(scope="module")
-def served(book):
-    """The book on the loopback address, and the path of each of its pages."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=book)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        pages = sorted(str(page.relative_to(book)) for page in book.rglob("*.html"))
-        yield f"http://127.0.0.1:{server.server_port}/", pages
-        server.shutdown()
+def tab(book, visit):
+    tab = visit(book / "index.html", reduced_motion="reduce")
+    tab.locator(".growth").scroll_into_view_if_needed()
+    told(tab)
+    return tab
 
 
 LOOK = """async () => {
@@ -39,41 +43,52 @@ LOOK = """async () => {
     const wide = document.documentElement.scrollWidth > innerWidth ? ['too wide'] : [];
     return [...broken.map(image => image.src.slice(0, 80)), ...cut.map(t => t.innerText), ...wide];
 }"""
+LOOKS = [(390, "light"), (1280, "light"), (390, "dark"), (1280, "dark")]
+LOOKS[1:] = [pytest.param(*look, marks=pytest.mark.long) for look in LOOKS[1:]]
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, pytest.param(390, marks=pytest.mark.long)])
-def test_pages_load_whole_and_alone_and_links_lead_somewhere(served, visit, width):
-    address, pages = served
-    tab = visit(address, viewport={"width": width, "height": 900})
-    links, ids = set(), {}
-    for name in pages:
-        tab.goto(address + name)
-        assert not tab.evaluate(LOOK), name
-        links |= set(tab.evaluate("[...document.links].map(link => link.href)"))
-        ids[address + name] = tab.locator("[id]").evaluate_all("all => all.map(e => e.id)")
-        assert not re.search(r"\?@?(fig|tbl|sec|eq)-[\w-]+|quarto-unresolved-ref", tab.content())
-    for link in links:
-        target, _, anchor = link.partition("#")
-        if target.startswith(address):
-            target = target + "index.html" if target.endswith("/") else target
-            if target not in ids:  # a picture, opened large
-                assert tab.request.get(target).ok, link
-            assert not anchor or anchor in ids[target], link
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("way", ["file", pytest.param("server", marks=pytest.mark.long)])
-def test_the_first_page_runs_its_networks(book, served, visit, way):
-    tab = visit(served[0] + "index.html" if way == "server" else book / "index.html")
-    tab.locator(".growth").scroll_into_view_if_needed()
+def test_the_first_page_runs_its_networks(book, tab):
+    next(pages_of(book, tab))
     assert told(tab).startswith("Stage 1, minimal, 5 filters: bird with ")
     assert not tab.locator(".net-static").first.is_visible()
 
 
 @pytest.mark.browser
-def test_a_page_opened_as_a_file_is_searched(book, visit):
-    tab = visit(book / "index.html")
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_pages_load_whole_and_axe_finds_nothing_serious(book, tab, width, scheme):
+    tab.set_viewport_size({"width": width, "height": 900})
+    tab.emulate_media(color_scheme=scheme)
+    for page in pages_of(book, tab):
+        if scheme == "dark":
+            tab.reload()
+        assert not tab.evaluate(LOOK), page
+        assert not serious(tab), page
+
+
+@pytest.mark.browser
+def test_axe_notices_a_fault(visit):
+    tab = visit('<!DOCTYPE html><html lang="en"><title>x</title><p style="color: #ccc">pale</p>')
+    assert [found.split(":")[0] for found in serious(tab)] == ["color-contrast"]
+
+
+@pytest.mark.browser
+def test_links_lead_somewhere(book, tab):
+    links, ids = set(), {}
+    for page in pages_of(book, tab):
+        links |= set(tab.evaluate("[...document.links].map(link => link.href)"))
+        ids[str(page)] = tab.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+        assert not re.search(r"\?@?(fig|tbl|sec|eq)-[\w-]+|quarto-unresolved-ref", tab.content())
+    for link in filter(lambda link: link.startswith("file:"), links):
+        path, anchor = (unquote(part) for part in urlsplit(link)[2::2])
+        assert not anchor or anchor in ids[path], link
+        assert Path(path).is_file(), link
+
+
+@pytest.mark.browser
+def test_a_page_opened_as_a_file_is_searched(book, tab):
+    next(pages_of(book, tab))
+    tab.set_viewport_size({"width": 1280, "height": 900})
     tab.get_by_role("searchbox").fill("overfitting")
     found = tab.get_by_role("link", name="ReLU").first
     found.wait_for()
@@ -106,11 +121,13 @@ def fresh(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(PROJECT / "chapters")
     monkeypatch.delitem(sys.modules, "fresh", raising=False)
-    return importlib.import_module("fresh")
+    script = importlib.import_module("fresh")
+    monkeypatch.setattr(script, "distributions", list)  # to list all that are here takes long
+    return script
 
 
 def render(fresh, made="_book/index.html", whole="1"):
-    """Render as Quarto does, to the file ``made``; the chapters whose kept results are used."""
+    """The chapters whose kept results are used as Quarto renders to the file ``made``."""
     fresh.before()
     used = {name for name in NAMES if Path("_freeze", name).exists()}
     for name in NAMES:
@@ -156,6 +173,9 @@ def test_every_change_that_cells_can_see_is_seen(fresh, monkeypatch):
     digests.append(seen())
     monkeypatch.setenv("CIFAR_STUDY_THING", "x")
     digests.append(seen())
+    library = SimpleNamespace(name="numpy", version="3")
+    monkeypatch.setattr(fresh, "distributions", lambda: [library])
+    digests.append(seen())
     assert len(set(digests)) == len(digests)
     for name in ("report.html", "_book/x", ".git/x", "data/x"):
         Path(name).parent.mkdir(exist_ok=True)
@@ -184,21 +204,6 @@ def test_pages_are_told_of_other_results(fresh, monkeypatch):
     assert [path.exists() for path in files] == [True, False]
 
 
-def run(script, *words, **environment):
-    command = [sys.executable, *words[1:], PROJECT / "chapters" / script, *words[:1]]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)} | environment
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
-def test_what_no_render_can_use_is_refused_on_one_line(fresh):
-    for done, words in (
-        (run("fresh.py", "check", CIFAR_STUDY_CACHE="mien"), "CIFAR_STUDY_CACHE=mien: no results"),
-        (run("fresh.py", "before", "-S"), "pip install -r requirements.txt"),  # without packages
-    ):
-        assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
-        assert words in done.stderr
-
-
 def test_pages_get_scripts_that_load_from_files(fresh):
     tabs, page = Path("_book/site_libs/quarto-html/tabsets"), Path("_book/chapters/x.html")
     for folder in (tabs, page.parent):
@@ -211,8 +216,7 @@ def test_pages_get_scripts_that_load_from_files(fresh):
     page.write_text(module.format("quarto") + module.format("tabsets/tabsets") + part)
     # A single page comes without an index, and is not written anew when others are rendered.
     for index in ("[]", '[{"title": "<b>"}]'):
-        done = run("works_from_file.py")
-        assert (done.returncode, done.stderr) == (0, "")
+        runpy.run_path(PROJECT / "chapters" / "works_from_file.py", run_name="__main__")
         assert index in tabs.with_name("search-index.js").read_text()
         Path("_book/search.json").write_text('[{"title": "<b>"}]')
     text = page.read_text()

@@ -4,11 +4,11 @@ import ast
 import re
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from conftest import PROJECT
 from torch import nn
 
 from cifar_study import data
@@ -16,7 +16,6 @@ from cifar_study.stages import STAGES
 from cifar_study.training.engine import Engine
 from cifar_study.training.model import Rescale, build_model
 
-PROJECT = Path(__file__).parent.parent
 QUESTIONS = [PROJECT / "index.qmd", *sorted((PROJECT / "chapters").glob("q*.qmd"))]
 APART = [PROJECT / "chapters" / name for name in ("extras.qmd", "methods.qmd")]
 TEXT = {path: path.read_text(encoding="utf-8") for path in (*QUESTIONS, *APART)}
@@ -44,9 +43,7 @@ def shown() -> str:
 
 
 @pytest.mark.long
-def test_cells_run_without_torch_and_data_and_name_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_cells_run_without_torch_and_data_and_name_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.chdir(PROJECT)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setenv("CIFAR_STUDY_DATA", "/nowhere")
@@ -84,9 +81,7 @@ def assert_same_network(number: int, *layers: nn.Module) -> None:
         assert torch.equal(*outputs)
 
 
-def test_networks_written_out_are_those_that_are_trained(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_networks_written_out_are_those_that_are_trained(monkeypatch, tmp_path):
     model = run(code("q03")[0])["model"]
     assert_same_network(1, *model)
     assert eval(code("q04")[0], {"model": model}) == 1180
@@ -109,8 +104,8 @@ def test_networks_written_out_are_those_that_are_trained(
     run(code("q12")[-1], model=nn.Sequential(*blocks))  # saves and loads
 
 
-def test_the_two_loops_give_the_engines_bits() -> None:
-    stage, drawn, epochs = STAGES[1], data.synthetic(train=200, test=20), iter((1, 2))
+def test_the_two_loops_give_the_engines_bits():
+    stage, drawn, epochs = STAGES[1], data.synthetic(train=128, test=20), iter((1, 2))
     engine, other = (Engine(stage.network, stage.recipe, drawn) for _ in range(2))
 
     def batches(size: int):
@@ -127,7 +122,7 @@ def test_the_two_loops_give_the_engines_bits() -> None:
         assert torch.equal(mine, its)
 
 
-def test_are_in_the_book_short_and_type_no_result() -> None:
+def test_are_in_the_book_short_and_type_no_result():
     book = yaml.safe_load((PROJECT / "_quarto.yml").read_text(encoding="utf-8"))["book"]
     parts = [part["chapters"] for part in book["chapters"] if isinstance(part, dict)]
     assert [PROJECT / name for part in parts for name in part] == [*QUESTIONS[1:], APART[0]]

@@ -1,4 +1,6 @@
-"""What the charts draw of results: curves, bands, marks and words at the curves' ends."""
+"""What the charts draw of results, printed and to explore: curves, bands, marks and words."""
+
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,13 +11,6 @@ from matplotlib.text import Text
 from results_on_disk import leave
 
 from cifar_study.report import charts
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty folder of results, which the report shows."""
-    monkeypatch.setenv("CIFAR_STUDY_CACHE", str(tmp_path))
-    return tmp_path
 
 
 def axes_of(chart):
@@ -29,9 +24,9 @@ def texts(chart):
     return [" ".join(text.split()) for text in written]
 
 
-def test_curves_are_the_raw_means_and_bands_reach_from_the_lowest_seed_to_the_highest(cache):
-    leave(cache, 4, 0, [0.3, 0.5, 0.4], epochs=3)
-    leave(cache, 4, 1, [0.1, 0.6, 0.5], epochs=3)
+def test_curves_are_the_raw_means_and_bands_reach_from_the_lowest_seed_to_the_highest(folder):
+    leave(folder, 4, 0, [0.3, 0.5, 0.4], epochs=3)
+    leave(folder, 4, 1, [0.1, 0.6, 0.5], epochs=3)
     accuracy = axes_of(charts.histories(4)[1])
     train, test = accuracy.lines
     assert test.get_xydata() == pytest.approx(np.array([[1, 0.2], [2, 0.55], [3, 0.45]]))
@@ -43,45 +38,38 @@ def test_curves_are_the_raw_means_and_bands_reach_from_the_lowest_seed_to_the_hi
         assert (heights.min(), heights.max()) == pytest.approx((low, high))
 
 
-def test_the_lowest_loss_is_marked_at_the_median_of_the_seeds_own_epochs(cache):
+def test_the_lowest_loss_is_marked_at_the_median_of_the_seeds_own_epochs(folder):
     # The loss of the test is 2 less the accuracy: lowest in epochs 2, 4 and 5. The mean curve's
     # own lowest point is in epoch 2.
-    leave(cache, 5, 0, [0.1, 0.9, 0.1, 0.1, 0.1, 0.1], epochs=6)
-    leave(cache, 5, 1, [0.1, 0.2, 0.2, 0.4, 0.2, 0.1], epochs=6)
-    leave(cache, 5, 2, [0.1, 0.2, 0.2, 0.2, 0.5, 0.1], epochs=6)
-    loss = axes_of(charts.histories(5)[0])
-    dot = next(line for line in loss.lines if line.get_marker() == "o")
+    leave(folder, 5, 0, [0.1, 0.9, 0.1, 0.1, 0.1, 0.1], epochs=6)
+    leave(folder, 5, 1, [0.1, 0.2, 0.2, 0.4, 0.2, 0.1], epochs=6)
+    leave(folder, 5, 2, [0.1, 0.2, 0.2, 0.2, 0.5, 0.1], epochs=6)
+    loss = charts.histories(5)[0]
+    [dot] = [line for line in axes_of(loss).lines if line.get_marker() == "o"]
     assert dot.get_xydata()[0] == pytest.approx((4, 2 - 0.7 / 3))
-    assert "4" in texts(charts.histories(5)[0])
-    leave(cache, 4, 0, [0.1, 0.2, 0.3], epochs=3)  # its loss still falls
+    assert "4" in texts(loss)
+    leave(folder, 4, 0, [0.1, 0.2, 0.3], epochs=3)  # its loss still falls
     assert not any("lowest" in text for text in texts(charts.histories(4)[0]))
 
 
-def test_the_gap_is_bracketed_at_the_end_of_the_stage_that_is_named(cache):
-    leave(cache, 4, 0, [0.2, 0.4], epochs=2)
-    leave(cache, 5, 0, [0.3, 0.6], epochs=2)
+def test_curves_are_named_with_the_values_that_the_report_prints_and_a_gap_is_bracketed(folder):
+    leave(folder, 4, 0, [0.2, 0.85234], epochs=2)
+    leave(folder, 5, 0, [0.3, 0.6], epochs=2)
     loss, accuracy = charts.histories(4, 5, gap=5)
+    said = ["4 training 95.2%", "4 two blocks, ReLU 85.2%", "5 four blocks 60.0%"]
+    assert sorted(texts(accuracy)) == [*said, "5 training 70.0%", "gap 10.0 points"]
     assert not any("gap" in text for text in texts(loss))
-    assert "gap 10.0 points" in texts(accuracy)
-    arrows = [text for text in axes_of(accuracy).texts if text.arrow_patch and not text.get_text()]
-    [(x, train, test)] = [(arrow.xy[0], arrow.xy[1], arrow.xyann[1]) for arrow in arrows]
-    assert (train, test) == pytest.approx((0.7, 0.6))
-    assert 1 < x <= 2
-
-
-def test_curves_are_named_once_with_the_values_that_the_report_prints(cache):
-    leave(cache, 4, 0, [0.2, 0.85234], epochs=2)
-    leave(cache, 5, 0, [0.3, 0.61], epochs=2)
-    accuracy = charts.histories(4, 5)[1]
-    assert sorted(texts(accuracy)) == [
-        "4 training 95.2%", "4 two blocks, ReLU 85.2%", "5 four blocks 61.0%", "5 training 71.0%",
-    ]  # fmt: skip
+    [arrow] = [each for each in axes_of(accuracy).texts if each.arrow_patch and not each.get_text()]
+    assert (arrow.xy[1], arrow.xyann[1]) == pytest.approx((0.7, 0.6))
+    assert 1 < arrow.xy[0] <= 2
     assert sorted(texts(charts.histories(4)[1])) == ["test 85.2%", "training 95.2%"]
 
 
-def test_a_stage_that_is_not_through_or_not_begun_says_so(cache):
-    leave(cache, 4, 0, [0.25])
-    leave(cache, 3, 0, [0.1] * 15)
+def test_axes_end_where_the_longest_run_will_and_a_stage_that_is_not_through_says_so(folder):
+    leave(folder, 1, 0, [0.2], epochs=1)
+    assert axes_of(charts.histories(1)[0]).get_xlim() == (1, 2)
+    leave(folder, 4, 0, [0.25])
+    leave(folder, 3, 0, [0.1] * 15)
     said = texts(charts.histories(3, 4)[1])
     assert "4 two blocks, ReLU 1 of 150 epochs 25.0%" in said
     assert "3 two blocks, sigmoid 15 epochs 10.0%" in said
@@ -90,18 +78,11 @@ def test_a_stage_that_is_not_through_or_not_begun_says_so(cache):
     assert one.get_xlim() == (1, 150)
 
 
-def test_without_a_result_a_line_says_how_to_get_one(cache):
+def test_without_a_result_a_line_says_how_to_get_one(folder):
     drawn = (*charts.histories(1), charts.all_test_curves(), charts.calibration(1, 5))
     for note in (*drawn, charts.confusion(8)):
         assert isinstance(note, Markdown)
         assert "Nothing of this is trained yet; run: python" in note.data
-
-
-def test_an_axis_ends_where_the_longest_run_of_a_trial_does(cache):
-    leave(cache, 1, 0, [0.2], epochs=1)
-    assert axes_of(charts.histories(1)[0]).get_xlim() == (1, 2)
-    leave(cache, 9, 0, [0.3] * 7, epochs=7)
-    assert axes_of(charts.histories(1)[0]).get_xlim() == (1, 7)
 
 
 def test_no_curve_of_the_study_leaves_the_axes_that_all_its_histories_share():
@@ -129,11 +110,115 @@ def test_labels_of_all_stages_keep_apart_and_within_the_picture():
                 assert not box.padded(-2).overlaps(other.padded(-2)), named[number]
 
 
-def test_calibration_and_confusion_show_what_the_networks_said(cache):
+def test_calibration_and_confusion_show_what_the_networks_said(folder):
     said = np.full((4, 10), 0.2 / 9)
     said[np.arange(4), [0, 0, 1, 3]] = 0.8  # of pictures 0, 0, 1, 2: three right, one wrong
-    leave(cache, 8, 0, [0.5], epochs=1, probabilities=said, labels=np.array([0, 0, 1, 2]))
+    leave(folder, 8, 0, [0.5], epochs=1, probabilities=said, labels=np.array([0, 0, 1, 2]))
     curve = axes_of(charts.calibration(8)).lines[1]
     assert curve.get_xydata()[0] == pytest.approx((0.8, 0.75), abs=1e-3)
     shares = np.asarray(axes_of(charts.confusion(8)).images[0].get_array())
     assert (shares[0, 0], shares[1, 1], shares[2, 3], shares[2, 2]) == (1, 1, 1, 0)
+
+
+# --- the chart to explore, by mouse and by keyboard ----------------------------------------------
+
+FIGURE = '<figure id="fig-all"><p>printed</p><figcaption>All.</figcaption></figure>'
+
+
+def opened(visit, **options):
+    """A page with the chart alone."""
+    markup = charts.explorer("fig-all").data.strip("`\n").removeprefix("{=html}")
+    head = "<!DOCTYPE html><meta charset=utf-8><meta name=viewport content=width=device-width>"
+    return visit(f"{head}{FIGURE}{markup}", has_touch=True, **options)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, visit):
+    """Stage 1 from two seeds, stage 4 from one with a single epoch, of twelve that are planned."""
+    folder = tmp_path_factory.mktemp("results")
+    leave(folder, 1, 0, [0.1, 0.2, 0.4625], epochs=3)
+    leave(folder, 1, 1, [0.2, 0.4, 0.4625], epochs=3)
+    leave(folder, 4, 0, [0.5], epochs=12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CIFAR_STUDY_CACHE", str(folder))
+        return opened(visit)
+
+
+def drawn(page, of):
+    """The points of curves or bands, as epoch and share of the height, of twelve epochs."""
+    read = f"all => all.map(e => [e.dataset.{of}, e.getAttribute('d')])"
+    paths = page.locator(f".curves [data-{of}]").evaluate_all(read)
+    lines = page.locator(".curves-axes path").evaluate_all(read)
+    levels = [[float(n) for n in re.findall(r"[\d.]+", d)] for _, d in lines if "H" in d]
+    (left, bottom, right), (_, top, _) = levels[0], levels[-1]
+    return {
+        name: [
+            (1 + 11 * (float(x) - left) / (right - left), (bottom - float(y)) / (bottom - top))
+            for x, y in re.findall(r"([\d.]+) ([\d.]+)", d)
+        ]
+        for name, d in paths
+    }
+
+
+def values(page):
+    """For each stage its values in training and test, as the table has them."""
+    rows = page.locator(".curves tbody tr").all()
+    return {row.locator("th").inner_text()[0]: row.locator("td").all_inner_texts() for row in rows}
+
+
+@pytest.mark.browser
+def test_lines_are_the_means_and_bands_reach_from_the_lowest_seed_to_the_highest(page):
+    page.get_by_role("checkbox", name="training").check()
+    lines, bands = drawn(page, "curve"), drawn(page, "band")
+    assert set(lines) == set(bands) == {"1 train", "1 test", "4 train", "4 test"}
+    # The first point stands there twice.
+    assert np.allclose(lines["1 test"][1:], [(1, 0.15), (2, 0.3), (3, 0.4625)], atol=3e-3)
+    assert np.allclose(lines["1 train"][1:], [(1, 0.25), (2, 0.4), (3, 0.5625)], atol=3e-3)
+    edge = [(1, 0.2), (2, 0.4), (3, 0.4625), (3, 0.4625), (2, 0.2), (1, 0.1)]
+    assert np.allclose(bands["1 test"], edge, atol=3e-3)
+    page.get_by_role("checkbox", name="training").uncheck()
+    page.get_by_role("radio", name="Loss").check()  # of 2: the greatest is 1.9
+    loss = drawn(page, "curve")["1 test"][1:]
+    assert np.allclose(loss, [(1, 0.925), (2, 0.85), (3, 0.76875)], atol=3e-3)
+
+
+@pytest.mark.browser
+def test_the_keyboard_moves_and_the_values_are_shown_and_spoken(page):
+    page.get_by_role("radio", name="Accuracy").press("Space")
+    page.keyboard.press("Tab")  # to the epoch
+    page.keyboard.press("Home")
+    assert values(page)["1"] == ["–", "15.0%"]
+    assert values(page)["4"] == ["–", "50.0%"]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert values(page)["1"] == ["–", "46.2%"]  # as Python prints it; a script would say 46.3
+    assert values(page)["4"] == ["–", "–"]
+    spoken = page.locator(".curves [aria-live=polite]", has_text="Epoch 3. stage 1 test 46.2%.")
+    spoken.wait_for(state="attached")
+
+
+@pytest.mark.browser
+def test_stages_without_results_say_so_and_paper_has_the_printed_chart(page):
+    assert "0 of 150 epochs" in page.locator(".curves tbody th").nth(1).inner_text()
+    assert page.get_by_role("checkbox", name="2 minimal").is_disabled()
+    page.get_by_role("checkbox", name="1 minimal").uncheck()
+    assert set(drawn(page, "curve")) == {"4 test"}
+    assert not page.get_by_text("printed").is_visible()
+    page.emulate_media(media="print")
+    assert page.get_by_text("printed").is_visible()
+    assert not page.locator(".curves").is_visible()
+
+
+@pytest.mark.browser
+def test_the_study_is_read_off_as_recorded_and_fits_a_phone(visit):
+    page = opened(visit, viewport={"width": 320, "height": 800})
+    page.get_by_role("checkbox", name="training").check()
+    for epoch in (1, 150):
+        page.get_by_role("slider", name="Epoch", exact=True).fill(str(epoch))
+        shown = values(page)
+        for number in (1, 5, 8):
+            paths = (PROJECT / f"cache/stage-{number}").glob("seed-*/history.csv")
+            rows = pd.DataFrame(pd.read_csv(path).iloc[epoch - 1] for path in paths)
+            means = rows[["train_accuracy", "test_accuracy"]].mean()
+            assert shown[str(number)] == [f"{mean:.1%}" for mean in means]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320

@@ -1,16 +1,11 @@
 """What the prose says of guesses, mistakes, photos and shapes is counted rightly."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 from results_on_disk import leave
 
 from cifar_study.errors import StudyError
 from cifar_study.report import predictions, tables
-from cifar_study.runs import VARIABLE
 from cifar_study.stages import CLASSES
 
 CAT, DEER, DOG, SHIP, TRUCK, CAR = (
@@ -18,15 +13,8 @@ CAT, DEER, DOG, SHIP, TRUCK, CAR = (
 )
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that the report shows."""
-    monkeypatch.setenv(VARIABLE, str(tmp_path))
-    return tmp_path
-
-
 @pytest.fixture
-def five_pictures(folder: Path) -> None:
+def five_pictures(folder):
     """Two cats, a deer and two trucks, with the classes that are given most and second most."""
     labels = [CAT, CAT, DEER, TRUCK, TRUCK]
     first, second = [DOG, SHIP, DEER, CAR, TRUCK], [CAT, DOG, CAT, TRUCK, CAR]
@@ -35,7 +23,7 @@ def five_pictures(folder: Path) -> None:
     leave(folder, 8, 0, [0.4], probabilities=given, labels=np.array(labels), epochs=1)
 
 
-def test_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
+def test_guesses_confidence_and_where_mistakes_go(five_pictures):
     assert str(predictions.top_k_accuracy(8, 1)) == "40.0%"  # the deer and the second truck
     assert str(predictions.top_k_accuracy(8, 2)) == "80.0%"  # a cat and a truck are second
     assert str(predictions.confidence(8)) == "70.0%"  # 0.6 for the deer, 0.8 for the truck
@@ -51,7 +39,7 @@ def test_guesses_confidence_and_where_mistakes_go(five_pictures: None) -> None:
     assert str(predictions.calibration_error(8)) == "39.0 points"
 
 
-def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder: Path) -> None:
+def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder):
     shown = {"pictures": {"places": [0, 5]}}
     leave(folder, 1, 0, [0.1], right=[3], measured=shown, epochs=1)
     for seed in (1, 2):  # right about both, and with as many pictures before them
@@ -60,7 +48,7 @@ def test_pictures_that_are_shown_are_those_of_the_first_seed_alone(folder: Path)
     assert len(predictions.guesses(1)) == 30
 
 
-def test_without_results_they_are_a_dash(folder: Path) -> None:
+def test_without_results_they_are_a_dash(folder):
     for of in ("confidence", "calibration_error", "shown_right"):
         assert str(getattr(predictions, of)(8)) == "–", of
     assert str(predictions.top_k_accuracy(8, 3)) == str(predictions.recognised("scene")) == "–"
@@ -70,18 +58,14 @@ def test_without_results_they_are_a_dash(folder: Path) -> None:
     assert "once a network is trained" in tables.shapes().data
 
 
-def test_damaged_predictions_are_a_dash_in_sentences_and_an_error_for_charts(
-    five_pictures: None, folder: Path
-) -> None:
+def test_damaged_predictions_are_a_dash_in_sentences_and_an_error_for_charts(five_pictures, folder):
     (folder / "stage-8" / "seed-0" / "predictions.safetensors").write_bytes(b"?")
     assert str(predictions.confidence(8)) == "–"
     with pytest.raises(StudyError, match="not the file that result"):
         predictions.guesses(8)
 
 
-def test_photos_are_counted_by_kind_and_shape_and_credited_as_typed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_photos_are_counted_by_kind_and_shape_and_credited_as_typed(folder, monkeypatch):
     def says(label: int) -> list[float]:
         return [0.55 if n == label else 0.05 for n in range(10)]
 
@@ -113,7 +97,7 @@ def test_photos_are_counted_by_kind_and_shape_and_credited_as_typed(
     ]
 
 
-def test_accuracy_by_shape(folder: Path) -> None:
+def test_accuracy_by_shape(folder):
     as_they_are = {"pictures": 100, "right": 85, "gained": 0, "lost": 0}
     scaled = {"pictures": 100, "right": 80, "gained": 2, "lost": 7}
     shapes = {"32×32 as they are": as_they_are, "28×32 scaled": scaled}

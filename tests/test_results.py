@@ -1,25 +1,24 @@
 """The committed results: whole, and what the chapters conclude from them in words."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from conftest import PROJECT
 
-from cifar_study.data import Dataset
 from cifar_study.report import facts
 from cifar_study.report import predictions as said
+from cifar_study.report.facts import stage
 from cifar_study.runs import Run, read
 from cifar_study.stages import CLASSES, PEERS, STAGES
 from cifar_study.training import predict
 
-CACHE = Path(__file__).parent.parent / "cache"
+CACHE = PROJECT / "cache"
 NUMBERS = [*STAGES, *PEERS]
 RUNS = [Run(number, seed, root=CACHE) for number in NUMBERS for seed in (0, 1, 2)]
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.number}-{run.seed}")
-def test_is_whole_and_its_probabilities_give_its_accuracy(run: Run) -> None:
+def test_is_whole_and_its_probabilities_give_its_accuracy(run):
     result = read(run)
     assert result.state == "complete"
     assert {session["precision"] for session in result.record["sessions"]} == {"bfloat16"}
@@ -33,7 +32,7 @@ def test_is_whole_and_its_probabilities_give_its_accuracy(run: Run) -> None:
 @pytest.mark.real_data
 @pytest.mark.long
 @pytest.mark.parametrize("number", NUMBERS)
-def test_saved_network_gives_its_answers_again(number: int, real_data: Dataset) -> None:
+def test_saved_network_gives_its_answers_again(number, real_data):
     run, chosen = Run(number, 0, root=CACHE), slice(0, None, 20)
     torch.set_num_threads(1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -45,46 +44,45 @@ def test_saved_network_gives_its_answers_again(number: int, real_data: Dataset) 
 
 
 # Numbers in the prose follow the results by themselves; these words do not.
-stage = {number: facts.stage(number) for number in NUMBERS}
 
 
-def curve(number: int, column: str = "test_accuracy") -> np.ndarray:
-    return stage[number].histories.groupby("epoch")[column].mean().to_numpy()
+def curve(number, column="test_accuracy"):
+    return stage(number).histories.groupby("epoch")[column].mean().to_numpy()
 
 
-def test_which_stages_can_be_told_apart() -> None:
+def test_which_stages_can_be_told_apart():
     pairs = ((2, 1), (10, 2), (4, 10), (5, 4), (6, 5), (7, 6), (8, 7), (1, 9))
-    alike = {pair for pair in pairs if "told apart" in str(stage[pair[0]] - stage[pair[1]])}
+    alike = {pair for pair in pairs if "told apart" in str(stage(pair[0]) - stage(pair[1]))}
     assert alike == {(10, 2), (4, 10), (5, 4), (8, 7)}
-    assert all(stage[4].final("test_accuracy") > stage[10].final("test_accuracy"))
-    best = [stage[n].histories.groupby("seed").test_accuracy.max() for n in (4, 5)]
+    assert all(stage(4).final("test_accuracy") > stage(10).final("test_accuracy"))
+    best = [stage(n).histories.groupby("seed").test_accuracy.max() for n in (4, 5)]
     assert all(best[0] > best[1])  # 9: two blocks, with every seed
     order = [facts.points_gained(*pair) for pair in ((4, 10), (7, 6), (6, 5))]
     assert order == sorted(order, reverse=True)  # 14
 
 
-def test_what_the_curves_do() -> None:
+def test_what_the_curves_do():
     for number in (1, 2):  # 6 and 8: no gap, still climbing
-        assert stage[number].gap < 0.01
+        assert stage(number).gap < 0.01
         assert curve(number)[-10:].mean() > curve(number)[-20:-10].mean()
     losses = curve(1, "test_loss")
     assert losses[:10].min() > 2.25 > 2.1 > losses[20]  # some ten epochs, then it falls
-    assert abs(stage[3].test_loss - facts.CHANCE_LOSS) < 0.005  # 9
+    assert abs(stage(3).test_loss - facts.CHANCE_LOSS) < 0.005  # 9
     assert (said.guesses(3).groupby("seed").guess.nunique() == 1).all()
-    lowest = [stage[number].lowest_loss_epoch for number in (4, 5, 6)]
+    lowest = [stage(number).lowest_loss_epoch for number in (4, 5, 6)]
     assert lowest == sorted(lowest, reverse=True)  # 9 and 10: sooner
-    assert min(stage[5].train_accuracy, stage[6].train_accuracy) > 0.999
+    assert min(stage(5).train_accuracy, stage(6).train_accuracy) > 0.999
     after = curve(6, "test_loss").argmin()  # 10: the loss rises, the accuracy does not fall
     assert curve(6, "test_loss")[-1] > 1.3 * curve(6, "test_loss")[after]
     assert curve(6)[-1] > curve(6)[after]
     assert abs(curve(6)[-10:].mean() - curve(6)[20:30].mean()) < 0.01  # 11: stops improving
     assert curve(7)[0] < curve(6)[0]  # 11: slow at first
-    assert stage[7].test_loss - stage[7].histories.groupby("seed").test_loss.min().mean() < 0.05
-    assert 0.5 < stage[7].gap / stage[6].gap < 0.6  # nearly half
+    assert stage(7).test_loss - stage(7).histories.groupby("seed").test_loss.min().mean() < 0.05
+    assert 0.5 < stage(7).gap / stage(6).gap < 0.6  # nearly half
     assert abs(curve(8)[-10:].mean() - curve(8)[-20:-10].mean()) < 0.002  # 12: levelled off
 
 
-def test_what_is_said_of_photos_and_predictions() -> None:
+def test_what_is_said_of_photos_and_predictions():
     photos = said.photos()
     assert set(photos["class"][photos.kind == "scene"]) <= set(said.ANIMALS)
     assert photos["class"][photos.kind == "cut-out"].isin(said.ANIMALS).mean() < 0.5

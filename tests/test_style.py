@@ -12,7 +12,6 @@ import pytest
 from conftest import PROJECT
 from matplotlib.colors import to_rgb
 
-from cifar_study.errors import StudyError
 from cifar_study.report import style
 from cifar_study.stages import PEERS, STAGES
 
@@ -109,16 +108,3 @@ def test_nobodys_settings_change_a_chart_by_a_byte(tmp_path, capsys):
     words = [sys.executable, "-c", DRAW]
     other = subprocess.run(words, env=os.environ | theirs, capture_output=True, text=True)
     assert other.stdout == capsys.readouterr().out
-
-
-def test_what_can_not_be_read_becomes_one_line_of_plain_words():
-    @style.chart
-    def broken(error):
-        raise error
-
-    said = broken(StudyError("stage-1/<b>: *no* file\nat all; run: train --stage 1"))
-    assert said.data == r"*stage-1/\<b\>: \*no\* file at all; run: train \--stage 1*"
-    said = broken(FileNotFoundError(2, "No such file or directory", "figures/a.png"))
-    assert said.data == "*figures/a.png: No such file or directory; restore it from git*"
-    with pytest.raises(ZeroDivisionError):  # a fault of ours is not hidden
-        broken(ZeroDivisionError())

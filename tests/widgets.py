@@ -1,22 +1,18 @@
 """A page that holds the report's widget and nothing else, and pictures to give to it."""
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io
 import re
-from dataclasses import asdict
 
 import numpy as np
-import pandas as pd
 import torch
+from axe_playwright_python.sync_playwright import Axe
 from conftest import PROJECT
 from PIL import Image
 
-from cifar_study.checkpoints import Checkpoint
 from cifar_study.report import networks
-from cifar_study.runs import COLUMNS, Run
+from cifar_study.runs import Run
 from cifar_study.training import predict
 
 STEPS = ".growth-strip label"
@@ -43,9 +39,14 @@ PIXELS = """canvas => {
     context.drawImage(canvas, 0, 0);
     return [height, width, [...context.getImageData(0, 0, width, height).data]];
 }"""
+UNFOLD = """async () => {
+    document.querySelectorAll("details").forEach(fold => fold.open = true);
+    document.querySelectorAll(".callout-collapse").forEach(fold => fold.classList.add("show"));
+    for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+}"""
 
 
-def widget_page() -> str:
+def widget_page():
     """A page with the widget, of the results that are reported."""
     with contextlib.chdir(PROJECT):
         widget = re.sub(r"^`{7}.*$", "", networks.watch("fig-growth").data, flags=re.MULTILINE)
@@ -53,87 +54,78 @@ def widget_page() -> str:
     return f"{HEAD}{STYLE}<main><h1>Page</h1>{FIGURE}{widget}</main>"
 
 
-def leave(run: Run, model: dict[str, np.ndarray], data: str = "cifar10") -> None:
-    """Leave a run with two epochs, in which it is sure that every test picture is an airplane."""
-    rows = [[epoch, 2, 0.1, 2, 0.1, 2, 0.1, 1.0] for epoch in (1, 2)]
-    probabilities = np.zeros((10_000, 10), np.float16)
-    probabilities[:, 0] = 1
-    Checkpoint(pd.DataFrame(rows, columns=COLUMNS), model, {}).save(
-        run,
-        probabilities,
-        np.repeat(np.arange(10, dtype=np.uint8), 1000),
-        configuration=asdict(run.configuration("float32", "f")),
-        data={"name": data, "fingerprint": "f"},
-        sessions=[{"first_epoch": 1, "processor": "a chip", "precision": "float32", "threads": 1}],
-    )
-
-
-def photos(height: int, width: int) -> np.ndarray:
+def photos(height, width):
     """Ten of the report's photos, squeezed into this shape, ``uint8`` (10, H, W, 3)."""
     paths = sorted((PROJECT / "figures" / "photos").glob("*.jpg"))[:30:3]
     return np.stack([Image.open(path).convert("RGB").resize((width, height)) for path in paths])
 
 
-def coded(pictures: np.ndarray) -> str:
+def coded(pictures):
     """Pictures (N, H, W, 3) as the bytes of canvases, in base64."""
     opaque = np.full((*pictures.shape[:-1], 1), 255, np.uint8)
     return base64.b64encode(np.concatenate([pictures, opaque], -1).tobytes()).decode()
 
 
-def in_browser(tab, number: int, pictures: np.ndarray) -> np.ndarray:
+def in_browser(tab, number, pictures):
     """The probabilities (N, classes) that the page's network gives."""
     given = tab.evaluate(ASK, [number, *pictures.shape[1:3], coded(pictures)])
     return np.reshape(given, (len(pictures), -1))
 
 
-def in_torch(number: int, pictures: np.ndarray) -> np.ndarray:
-    """Those that PyTorch gives."""
+def in_torch(number, pictures):
     torch.set_num_threads(1)
     model = predict.trained_network(Run(number, root=PROJECT / "cache"))
     return predict.probabilities(model, pictures)
 
 
-def resized_in_page(tab, picture: np.ndarray, width: int, height: int) -> np.ndarray:
+def resized_in_page(tab, picture, width, height):
     """The picture as the page scales it, (H, W, 3)."""
     given = tab.evaluate(RESIZE, [*picture.shape[:2], coded(picture[None]), height, width])
     return np.reshape(given, (height, width, 4))[..., :3]
 
 
-def content(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
-    """The bytes of a picture's file."""
+def content(picture, kind="PNG", **options):
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def give(tab, data: bytes, name: str = "mine.png") -> str:
+def give(tab, data, name="mine.png"):
     """Choose a file; what the widget says once it is through."""
     file = {"name": name, "mimeType": "image/png", "buffer": data}
     tab.locator(".growth input[type=file]").set_input_files(file)
     return told(tab)
 
 
-def told(tab) -> str:
+def told(tab):
     """What the widget says once it is through."""
     status = ".growth [role=status]"
-    tab.wait_for_function(
-        "status => !/^$|…/.test(document.querySelector(status).textContent)", arg=status
-    )
+    tab.wait_for_function(f"!/^$|…/.test(document.querySelector('{status}').textContent)")
     return tab.locator(status).inner_text()
 
 
-def step(tab, number: int) -> None:
-    """Look at a stage."""
+def step(tab, number):
     tab.locator(STEPS).nth(number - 1).click()
 
 
-def seen(tab) -> np.ndarray:
+def seen(tab):
     """The pixels that the stage in view sees, (H, W, 3)."""
     height, width, values = tab.locator(".net-card canvas").evaluate(PIXELS)
     return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
 
 
-def shown(tab) -> np.ndarray:
-    """The ten probabilities in the widget's table."""
+def shown(tab):
     cells = tab.locator(".net-bars td:last-child").all_inner_texts()
     return np.array([float(cell.removesuffix("%")) / 100 for cell in cells])
+
+
+def serious(page):
+    """What axe calls serious or critical: rule, element and reason of each finding."""
+    page.evaluate(UNFOLD)
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{rule['id']}: {node['target']}: {node['failureSummary']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
