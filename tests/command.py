@@ -33,11 +33,11 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)} | more
 
 
-def start(line: Sequence[str], **more: object) -> subprocess.Popen:
+def start(line: Sequence[str], before: Sequence[str] = (), **more: object) -> subprocess.Popen:
     """Begin a Python with these words; its output is kept, and Ctrl-C reaches it."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(
-        [sys.executable, *line],
+        [*before, sys.executable, *line],
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **{"cwd": PROJECT, "env": environment()} | streams | more,
