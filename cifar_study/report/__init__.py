@@ -21,10 +21,9 @@ RESULT = [*RUN, "epochs", "parameters", "macs", *FINAL, "seconds", "machine"]
 
 
 def histories() -> pd.DataFrame:
-    """Every epoch of every run: a row for each split of "train", "test" and "running".
+    """Every epoch of every run: a row for each of "train", "test" and "running", as steps saw it.
 
-    ``loss`` is in nats, ``accuracy`` a share in [0, 1], ``seconds`` of the whole epoch; "running"
-    is the mean over its steps.
+    ``loss`` is in nats, ``accuracy`` a share in [0, 1], ``seconds`` of the whole epoch.
     """
     parts = [pd.DataFrame(columns=HISTORY)]
     for run, result in _runs():

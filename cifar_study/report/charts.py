@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -17,7 +18,6 @@ from matplotlib.ticker import MaxNLocator
 
 from cifar_study.errors import StudyError
 from cifar_study.report import facts, predictions, style
-from cifar_study.report.facts import StageResults
 from cifar_study.report.numbers import Loss, Number, Percent, Points
 from cifar_study.runs import Run
 from cifar_study.stages import CLASSES, PEERS, STAGES
@@ -30,10 +30,7 @@ HALO = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.85
 
 
 def histories(*stages: int, gap: int = 0) -> style.Charts:
-    """Loss and accuracy by epoch, training and test, of these stages.
-
-    ``gap`` is the number of the stage whose gap at the end gets a bracket.
-    """
+    """Loss and accuracy by epoch of these stages; a bracket shows the gap of that called so."""
     return style.Charts(_history(measure, stages, gap) for measure in LABELS)
 
 
@@ -56,7 +53,7 @@ def _history(measure: str, numbers: Sequence[int], gap: int) -> Figure:
     return figure
 
 
-def trained(numbers: Iterable[int]) -> list[StageResults]:
+def trained(numbers: Iterable[int]) -> list[facts.StageResults]:
     """The stages that have results; a StudyError where none of these has."""
     stages = [results for results in map(facts.stage, numbers) if results.results]
     if not stages:
@@ -64,7 +61,7 @@ def trained(numbers: Iterable[int]) -> list[StageResults]:
     return stages
 
 
-def curve(results: StageResults, column: str) -> pd.DataFrame:
+def curve(results: facts.StageResults, column: str) -> pd.DataFrame:
     """A column by epoch: ``mean`` of a stage's seeds, ``low`` and ``high`` ends of its band."""
     return results.histories.groupby("epoch")[column].agg(mean="mean", low="min", high="max")
 
@@ -102,7 +99,7 @@ def by_epoch(measure: str, height: float, top: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def draw(axes: Axes, results: StageResults, column: str) -> float:
+def draw(axes: Axes, results: facts.StageResults, column: str) -> float:
     """Draw a stage's curve and its band, a single epoch as a dot; the curve's last value."""
     values, colour = curve(results, column), results.stage.colour
     dashes, dot = SPLITS[column.partition("_")[0]], "o" if len(values) == 1 else ""
@@ -111,7 +108,7 @@ def draw(axes: Axes, results: StageResults, column: str) -> float:
     return float(values["mean"].iloc[-1])
 
 
-def _named(results: StageResults) -> str:
+def _named(results: facts.StageResults) -> str:
     title = f"{results.stage.number} {results.stage.title}"
     name = textwrap.fill(re.sub(r"(\d) ", "\\1\N{NO-BREAK SPACE}", title), 15)
     return f"{name}\n{results.epochs}" if results.epochs_done < last_epoch() else name
@@ -141,7 +138,7 @@ def label_ends(axes: Axes, labels: Sequence[tuple[str, float, float, str]]) -> N
             )  # fmt: skip
 
 
-def mark_lowest(axes: Axes, stages: Sequence[StageResults]) -> None:
+def mark_lowest(axes: Axes, stages: Sequence[facts.StageResults]) -> None:
     """Dots at the lowest test losses, each with its epoch, where the loss rises again."""
     marks = []
     for results in stages:
@@ -213,8 +210,7 @@ def confusion(number: int) -> Figure:
     figure, axes = style.new_axes(style.WIDE, 4.2)
     style.show_image(axes, shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(CLASSES)), CLASSES, rotation=45, ha="right")
-    axes.set_yticks(range(len(CLASSES)), CLASSES)
-    axes.set(xlabel="prediction", ylabel="class")
+    axes.set(xlabel="prediction", ylabel="class", yticks=range(len(CLASSES)), yticklabels=CLASSES)
     axes.tick_params(length=0)
     axes.grid(False)
     for (row, column), share in np.ndenumerate(shares):
@@ -224,3 +220,36 @@ def confusion(number: int) -> Figure:
             color=style.ON_DARK if share > 0.55 else style.ON_LIGHT,
         )  # fmt: skip
     return figure
+
+
+@style.noted
+def explorer(label: str) -> Markdown:
+    """A chart of all histories, on screens in the place of the figure of that label."""
+    measures = {
+        measure: {
+            "title": measure.capitalize(),
+            "label": LABELS[measure],
+            "ticks": [round(kind.scale * tick, 6) for tick in ticks(measure)],
+            "unit": kind.unit,
+            "digits": int(kind.form[1]),  # of ".3f"
+        }
+        for measure, kind in KINDS.items()
+    }
+    data = {"figure": label, "epochs": last_epoch(), "ticks": epoch_ticks()}
+    data |= {"measures": measures, "stages": [_lines(number) for number in STAGES]}
+    return style.in_page("curves-data", data, "curves.css", "curves.js")
+
+
+def _lines(number: int) -> dict:
+    """A stage's name, colour and curves by epoch, in the digits that the report prints."""
+    results = facts.stage(number)
+    curves = {
+        f"{split}_{measure}": curve(results, f"{split}_{measure}")
+        .map(lambda value, kind=kind: float(kind(value).bare))
+        .to_dict("list")
+        for measure, kind in KINDS.items()
+        for split in SPLITS
+    }
+    note = results.epochs if results.epochs_done < last_epoch() else ""
+    about = {"number": number, "title": results.stage.title, "colour": results.stage.colour}
+    return about | {"note": note, "curves": curves}

@@ -2,8 +2,6 @@
 
 import json
 import math
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,9 +31,8 @@ def _mean(column: str, which: str, kind: type[Number]) -> Any:
 class StageResults:
     """The runs of a stage, of which ``results`` count: all of one kind, one a seed.
 
-    Numbers are means over these seeds after the last epoch; NaN, a dash, where nothing is trained.
-    ``running_accuracy`` is that of training itself, ``best_accuracy`` is picked on test pictures.
-    ``damage`` says which runs can't be read, and why.
+    Numbers are means over these seeds after the last epoch, NaN where nothing is trained;
+    ``best_accuracy`` is picked on test pictures. ``damage`` says which runs can't be read, and why.
     """
 
     stage: Stage
@@ -71,6 +68,11 @@ class StageResults:
         """How long it was trained: 150 epochs, 3 of 150 epochs."""
         done, planned = self.epochs_done, self.stage.recipe.epochs
         return f"{f'{done} of ' * (done < planned)}{max(done, planned)} epochs"
+
+    @property
+    def epoch_seconds(self) -> Seconds:
+        """What an epoch takes, evaluation included, of one process on one machine."""
+        return Seconds(epoch_times()[1].get(self.stage.number, math.nan))
 
     def half_width(self, column: str) -> Number:
         """Half of Student's 95% interval over the seeds; one seed has that of its test pictures."""
@@ -147,8 +149,8 @@ def _read(number: int, root: Path, stamp: tuple) -> StageResults:
         except StudyError as error:
             damage.append(str(error))
     # Those of one kind count: complete ones, else those that got furthest, stale ones at the last.
-    kinds = Counter(map(_kind, all_results))
-    best = max(kinds, key=lambda kind: (*kind[:3], kinds[kind]), default=None)
+    kinds = [_kind(result) for result in all_results]
+    best = max(kinds, key=lambda kind: (*kind[:3], kinds.count(kind)), default=None)
     results = [result for result in all_results if _kind(result) == best]
     about = results[0].run.stage if results else get_stage(number)
     return StageResults(about, all_results, results, damage)
@@ -162,10 +164,7 @@ def _kind(result: Result) -> tuple:
 
 
 def measured(name: str, number: int = 0) -> Any:
-    """What was measured of a stage's first seed; without a number, of the first that has it.
-
-    A :class:`StudyError` where nothing was.
-    """
+    """What was measured of a stage's first seed; without a number, of the first that has it."""
     for results in map(stage, [number] if number else [*STAGES, *PEERS]):
         if results.first and (values := results.first.measured().get(name)):
             return values
@@ -190,7 +189,7 @@ def points_gained(number: int, before: int) -> Number:
 
 
 def ratio(of: str, number: int, before: int) -> Times:
-    """How many times the "parameters" or the "macs" of one stage are those of another."""
+    """How many times the "parameters", "macs" or "epoch_seconds" of one stage are another's."""
     return Times(getattr(stage(number), of) / getattr(stage(before), of))
 
 
@@ -201,7 +200,7 @@ def fingerprints() -> str:
     return numbers.listed(sorted(stored))
 
 
-def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
+def epoch_times() -> tuple[dict[str, Any], dict[int, float]]:
     """A machine, and the median seconds of an epoch on it by stage; empty where none is known.
 
     Of results that are not the study's: of first seeds that had the first one's machine alone.
@@ -222,7 +221,7 @@ def epoch_times() -> tuple[Mapping[str, Any], Mapping[int, float]]:
     return about, seconds
 
 
-def machine(session: Mapping[str, Any]) -> str:
+def machine(session: dict[str, Any]) -> str:
     """What computed, as it was recorded: processor, threads, precision, PyTorch, runs beside it."""
     threads, beside = session["threads"], session["side_by_side"]
     parts = [session["processor"]]
@@ -231,30 +230,17 @@ def machine(session: Mapping[str, Any]) -> str:
     return ", ".join(parts + [f"up to {beside} runs side by side"] * (beside > 1))
 
 
-def processor(session: Mapping[str, Any]) -> str:
-    """The short name of what computed, without the number of its cores: AMD EPYC."""
-    return session["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
-
-
-def epoch_seconds(number: int) -> Seconds:
-    """What a stage's epoch takes, evaluation included, of one process on one machine."""
-    return Seconds(epoch_times()[1].get(number, math.nan))
-
-
-def epoch_ratio(number: int, before: int) -> Times:
-    """How many times as long an epoch of one stage takes as that of another."""
-    return Times(epoch_seconds(number) / epoch_seconds(before))
-
-
 def epoch_line(number: int, before: int = 0) -> str:
     """What an epoch takes, and where: a sentence, with the ratio to another stage."""
-    taken, ratio = epoch_seconds(number), epoch_ratio(number, before)
+    taken = stage(number).epoch_seconds
+    longer = ratio("epoch_seconds", number, before or number)
     if math.isnan(taken):
         return "How long an epoch takes is not measured yet."
     about, _ = epoch_times()
-    name, cores = processor(about), about["threads"]
+    cores, name = about["threads"], about["processor"].partition(",")[0]
+    name = name.replace("(R)", "").removesuffix(" Processor")
     where = f"{'an' if name.startswith((*'AEIOU', 'NV')) else 'a'} {name}"
     if about["device"] == "cpu":
         where = f"{numbers.word(cores)} core{'s' * (cores > 1)} of {where}"
-    longer = "" if math.isnan(ratio) else f", {ratio} as long as before"
-    return f"An epoch takes {taken} on {numbers.escaped(where)}{longer}."
+    than = f", {longer} as long as before" if before and longer > 0 else ""
+    return f"An epoch takes {taken} on {numbers.escaped(where)}{than}."

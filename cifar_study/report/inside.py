@@ -1,7 +1,5 @@
 """Charts of what happens inside the networks, from what was measured once they were trained."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -140,23 +138,18 @@ def worked_convolution(number: int) -> Figure:
     return figure
 
 
-def _by_hand(kept: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+def _by_hand(kept: dict) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
     """Patch, weights, bias and each channel's sum, from factors of two decimals."""
     patch, weights, bias = (np.round(kept[name], 2) for name in ("patch", "weights", "bias"))
     return patch, weights, bias, (patch[:, :3, :3] * weights).sum((1, 2))
 
 
 @dashed
-def output_by_hand(number: int) -> str:
-    """What the worked convolution gives, from factors of two decimals."""
-    *_, bias, sums = _by_hand(measured("convolution", number))
-    return signed(sums.sum() + bias, 4)
-
-
-@dashed
-def output_of_network(number: int) -> str:
-    """What the network's own convolution gives at the same place, without rounding."""
-    return signed(measured("convolution", number)["outputs"][0][0], 4)
+def output(number: int, how: str) -> str:
+    """What the worked convolution gives, "by hand" from rounded factors or "exactly"."""
+    kept = measured("convolution", number)
+    *_, bias, sums = _by_hand(kept)
+    return signed({"by hand": sums.sum() + bias, "exactly": kept["outputs"][0][0]}[how], 4)
 
 
 def _cells(axes: Axes, corner: tuple[float, float], values: np.ndarray, wide: float = 1) -> None:

@@ -15,8 +15,8 @@ def source(file: str, name: str) -> Markdown:
     """A block with the code of a function of a module, without its docstring."""
     text = (PACKAGE / file).read_text(encoding="utf-8")
     [node] = [each for each in ast.parse(text).body if getattr(each, "name", "") == name]
-    docstring = ast.get_source_segment(text, node.body[0], padded=True)
-    code = ast.get_source_segment(text, node).replace(f"{docstring}\n", "")
+    docstring = ast.get_source_segment(text, node.body[0])
+    code = ast.get_source_segment(text, node).replace(f"    {docstring}\n", "")
     return _block(file, node.lineno, code)
 
 

@@ -1,12 +1,10 @@
 """What every stage's network makes of the same pictures: as a figure, and run in the page itself.
 
-``chapters/networks.js`` builds the networks again, with TensorFlow.js, from the description of
-their layers. The library and the weights are parts that the page names: the edition as one file
-holds them, ``chapters/works_from_file.py`` writes them to files beside Quarto's pages.
+``chapters/networks.js`` builds the networks again, with TensorFlow.js, from their layers. The
+library and the weights are parts that a page names; each edition puts them in its own place.
 """
 
 import io
-import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -18,7 +16,7 @@ from PIL import Image
 
 from cifar_study.errors import StudyError
 from cifar_study.layers import count_layers
-from cifar_study.report import facts
+from cifar_study.report import facts, style
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
 from cifar_study.runs import MODEL, Result, in_project
 from cifar_study.stages import CLASSES, SHOWN, SIDE, STAGES, TEST, Network
@@ -34,6 +32,8 @@ LIBRARY = {
     "wasm": "tfjs-backend-wasm-simd.wasm",
 }
 LEVELS = 32_767  # on either side of zero, of a weight in 16 bits
+Weights = Mapping[str, np.ndarray]
+Pair = tuple[np.ndarray, np.ndarray]  # weights and biases of a layer
 
 
 @chart(photographs=True)
@@ -52,8 +52,7 @@ def answers() -> Figure:
     for row, (number, probabilities) in zip(grid[1:], given.items(), strict=True):
         row[0].text(-0.08, 0.6, str(number), ha="right", weight="bold", fontsize=9)
         for axes, place, truth in zip(row, SHOWN, TRUTHS, strict=True):
-            guess = CLASSES[probabilities[place].argmax()]
-            share = float(probabilities[place].max())
+            guess, share = CLASSES[probabilities[place].argmax()], float(probabilities[place].max())
             colour = RIGHT if guess == truth else WRONG
             axes.set(xlim=(0, 1), ylim=(0, 1))
             axes.barh(0.15, BAR, 0.2, color="#e4e4e4")
@@ -66,12 +65,8 @@ def answers() -> Figure:
 
 @noted
 def watch(label: str) -> Markdown:
-    """All trained stages, to be run in the page; on screens, in place of the figure so labelled.
-
-    It is raw HTML in Markdown, which every edition passes through and a PDF leaves out.
-    """
-    trained = _trained()
-    if not trained:
+    """All trained stages, to be run in the page; on screens, in place of the figure so labelled."""
+    if not (trained := _trained()):
         return Markdown("")
     data = {
         "figure": label,
@@ -82,24 +77,20 @@ def watch(label: str) -> Markdown:
         "start": START,
     }
     colours = f"--right-colour: {RIGHT}; --wrong-colour: {WRONG}; --other-colour: {OTHER}"
-    needed = [*LIBRARY, *(f"stage-{number}" for number in trained)]
-    parts = "\n".join(f'<script type="text/plain" data-once="{part}"></script>' for part in needed)
-    scripts = "".join(chapter_file(f"{name}.js") for name in ("networks", "pictures", "growth"))
-    return Markdown(
-        f"```````{{=html}}\n<style>\n.net {{ {colours} }}\n{chapter_file('networks.css')}</style>\n"
-        f'{parts}\n<script type="application/json" id="growth-data">{in_script(data)}</script>\n'
-        f"<script>\n{scripts}</script>\n```````\n"
-    )
+    head = f"<style>.net {{ {colours} }}</style>"
+    for name in (*LIBRARY, *(f"stage-{number}" for number in trained)):
+        head += f'\n<script type="text/plain" data-once="{name}"></script>'
+    scripts = "networks.js", "pictures.js", "growth.js"
+    return style.in_page("growth-data", data, "networks.css", *scripts, head=head)
 
 
 def _trained() -> dict[int, Result]:
     """The first seed's result of each stage, by number, where a page can run its network."""
-    results = {number: facts.stage(number).first for number in STAGES}
+    results = filter(None, (facts.stage(number).first for number in STAGES))
     return {
-        number: result
-        for number, result in results.items()
-        if result
-        and not result.state.startswith("stale")
+        result.run.number: result
+        for result in results
+        if not result.state.startswith("stale")
         and result.run.data == "cifar10"
         and isinstance(result.run.stage.network, Network)
         and (result.run.folder / MODEL).exists()  # git keeps that of seed 0 alone
@@ -125,13 +116,11 @@ def _described(result: Result) -> dict[str, Any]:
     }
 
 
-def layers(
-    network: Network, weights: Mapping[str, np.ndarray]
-) -> Iterator[tuple[dict[str, Any], tuple[np.ndarray, ...]]]:
+def layers(network: Network, weights: Weights) -> Iterator[tuple[dict[str, Any], Pair | None]]:
     """The layers in order, each with its weights and bias where it has them.
 
-    They are laid out as TensorFlow wants them: (3, 3, inputs, filters) and (values, classes).
-    Batch normalisation, linear once training is over, is part of the convolution before it.
+    As TensorFlow wants them: (3, 3, inputs, filters) and (values, classes). Batch normalisation,
+    linear once training is over, is part of the convolution before it.
     """
     for number, block in enumerate(network.blocks, start=1):
         for place in (1, 2):
@@ -139,16 +128,14 @@ def layers(
             about = {"kind": "convolution", "shape": weight.shape, "activation": block.activation}
             yield about, (weight, bias)
         average = block.pool == "global"
-        yield {"kind": "average"} if average else {"kind": "pooling", "size": block.pool}, ()
+        yield {"kind": "average"} if average else {"kind": "pooling", "size": block.pool}, None
     # PyTorch flattens channels first, TensorFlow last.
     dense = weights["dense.weight"].reshape(-1, *count_layers(network)[-2].shape)
     dense = dense.transpose(2, 3, 1, 0).reshape(-1, network.classes)
     yield {"kind": "dense", "shape": dense.shape}, (dense, weights["dense.bias"])
 
 
-def _convolution(
-    weights: Mapping[str, np.ndarray], block: str, place: int, normalised: bool
-) -> tuple[np.ndarray, np.ndarray]:
+def _convolution(weights: Weights, block: str, place: int, normalised: bool) -> Pair:
     """Filters (3, 3, inputs, filters) and bias, the batch normalisation after them included."""
     weight = weights[f"{block}.conv{place}.weight"].transpose(2, 3, 1, 0)
     bias = weights[f"{block}.conv{place}.bias"]
@@ -162,11 +149,10 @@ def _convolution(
     return weight * scale, (bias - mean) * scale + shift
 
 
-def packed(arrays: Iterable[tuple[np.ndarray, np.ndarray]]) -> bytes:
+def packed(arrays: Iterable[Pair]) -> bytes:
     """Weights and biases as little-endian bytes.
 
-    First each layer's scales and biases, of its filters or classes, ``float32``; then the weights
-    of all layers as ``int16``, to be multiplied by those scales.
+    First each layer's scales and biases, ``float32``; then all weights, ``int16``, to be scaled.
     """
     exact, rounded = b"", b""
     for weight, bias in arrays:
@@ -202,13 +188,3 @@ def _choices() -> Iterator[dict[str, str]]:
 def _test_pictures() -> list[Image.Image]:
     strip = Image.open(in_project("figures") / "shown.png").convert("RGB")
     return [strip.crop((left, 0, left + SIDE, SIDE)) for left in range(0, SIDE * len(SHOWN), SIDE)]
-
-
-def in_script(data: Any) -> str:
-    """Data as JSON for a script element, which only "<" could end early."""
-    return json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")
-
-
-def chapter_file(name: str) -> str:
-    """A script or style that lies with the chapters."""
-    return (in_project("chapters") / name).read_text(encoding="utf-8")

@@ -1,7 +1,4 @@
-"""Numbers that know their unit: floats to compute with, and text in a sentence.
-
-How a number is written is decided here and nowhere else. What is not there is NaN, and a dash.
-"""
+"""Numbers that know their unit: floats to compute with, text in a sentence; NaN is a dash."""
 
 import functools
 import math
@@ -29,7 +26,6 @@ class Number(float):
 
     @property
     def bare(self) -> str:
-        """Its text without the unit."""
         if math.isnan(self):
             return ABSENT
         return f"{self.scale * float(self):z{self.form}}".replace("-", "\N{MINUS SIGN}")

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from IPython.display import Image
+from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image as Photo
-from PIL import ImageOps
+from PIL import Image, ImageOps
 
 from cifar_study.errors import reading
 from cifar_study.report import predictions
@@ -17,9 +16,9 @@ from cifar_study.stages import CLASSES, SIDE
 
 
 @noted
-def stored(name: str) -> Image:
+def stored(name: str) -> display.Image:
     """Training pictures as they were drawn once: "examples" of each class, or their "variety"."""
-    return Image(filename=str(in_project(f"figures/{name}.png")), width=round(96 * WIDE))
+    return display.Image(filename=str(in_project(f"figures/{name}.png")), width=round(96 * WIDE))
 
 
 def pixels(kept: str, *shape: int) -> np.ndarray:
@@ -64,9 +63,9 @@ def errors(number: int) -> Figure:
     kept = measured("errors", number)
     given, _ = stage(number).first.predictions()
     figure = Figure(figsize=(WIDE, 4.8))
-    shown = zip(kept["places"], kept["labels"], kept["pixels"], strict=True)
-    for index, (place, label, picture) in enumerate(shown, start=1):
-        axes = figure.add_subplot(3, 4, index)
+    panels = figure.subplots(3, 4).flat
+    shown = zip(panels, kept["places"], kept["labels"], kept["pixels"], strict=True)
+    for axes, place, label, picture in shown:
         show_image(axes, pixels(picture, SIDE, SIDE, 3))
         axes.set_title(CLASSES[given[place].argmax()], fontsize=8, loc="center", color=WRONG, pad=3)
         axes.set_xlabel(f"label: {CLASSES[label]}", fontsize=8)
@@ -75,10 +74,7 @@ def errors(number: int) -> Figure:
 
 @chart(photographs=True)
 def photos(all: bool = False) -> Figure:
-    """The photos that ``sources.csv`` calls large, with what the network sees and says of them.
-
-    With ``all`` every photo, small, and the network's guess.
-    """
+    """The photos that ``sources.csv`` calls large, or all, with what the network sees and says."""
     answers = predictions.photos()
     answers = answers if all else answers[answers.large == "yes"]
     columns, below = (4, 0.1) if all else (2, 0.85)  # inches below a photo, as all that follows
@@ -87,8 +83,7 @@ def photos(all: bool = False) -> Figure:
     shown = [(answer, *_photo(name, answer)) for name, answer in answers.iterrows()]
     rows = [shown[first : first + columns] for first in range(0, len(shown), columns)]
     heights = [parts[0][1] * min(1, max(p.height / p.width for _, p, _ in row)) for row in rows]
-    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * (below + 0.2)))
-    figure.set_layout_engine("none")
+    figure = Figure(figsize=(WIDE, sum(heights) + len(rows) * (below + 0.2)), layout="none")
     size, low = np.tile(figure.get_size_inches(), 2), figure.get_figheight()
     for row, height in zip(rows, heights, strict=True):
         low -= height + below + 0.2
@@ -118,11 +113,11 @@ def _three_bars(axes: Axes, answer: pd.Series) -> None:
         _number(axes, row, share)
 
 
-def _photo(name: str, answer: pd.Series) -> tuple[Photo.Image, Photo.Image]:
+def _photo(name: str, answer: pd.Series) -> tuple[Image.Image, Image.Image]:
     """A photo, made smaller where it is large, and as the network saw it."""
     path = in_project("figures/photos") / name
     with reading(path, "restore it with: git checkout -- figures"):
-        photo = ImageOps.exif_transpose(Photo.open(path)).convert("RGB")
-    seen = photo.resize((answer.width, answer.height), Photo.Resampling.LANCZOS)
+        photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    seen = photo.resize((answer.width, answer.height), Image.Resampling.LANCZOS)
     photo.thumbnail((320, 320))
     return photo, seen

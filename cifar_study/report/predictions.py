@@ -7,7 +7,6 @@ the first seed, once it was trained. Without a result all are a dash.
 import numpy as np
 import pandas as pd
 
-from cifar_study.errors import reading
 from cifar_study.report.facts import measured, stage
 from cifar_study.report.numbers import Percent, Points, dashed
 from cifar_study.runs import in_project
@@ -20,9 +19,8 @@ PHOTOS = "figures/photos/sources.csv"
 def guesses(number: int) -> pd.DataFrame:
     """A row for each test picture and seed that counts; none without a result.
 
-    ``picture`` is its place in the test set and ``seed`` whose guess it is; ``truth`` and
-    ``guess`` are classes, ``probability`` is that of the guess, ``right`` whether they agree,
-    ``rank`` the place of the truth among the probabilities, from 1.
+    ``picture`` is its place in the test set, ``truth`` and ``guess`` are classes, ``probability``
+    is that of the guess, ``rank`` the place of the truth among the probabilities, from 1.
     """
     given = [(result.run.seed, *result.predictions()) for result in stage(number).results]
     nothing = 0, np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
@@ -95,14 +93,9 @@ def mistakes_within(number: int, group: str) -> Percent:
 
 
 def photos() -> pd.DataFrame:
-    """What ``sources.csv`` and the network say of the photos, a row each by file name.
-
-    ``width`` and ``height`` are as the network saw it, ``probabilities`` its ten.
-    """
-    with reading(in_project(PHOTOS), "restore it from git"):
-        sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
-    columns = ["width", "height", "probabilities"]
-    answers = pd.DataFrame.from_dict(measured("photos"), orient="index", columns=columns)
+    """What ``sources.csv`` and the network say of the photos, as it saw them, by file name."""
+    sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
+    answers = pd.DataFrame.from_dict(measured("photos"), orient="index")
     frame = sources.join(answers, how="inner")
     guess = frame.probabilities.map(lambda given: CLASSES[int(np.argmax(given))])
     probability = frame.probabilities.map(max)

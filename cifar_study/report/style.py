@@ -1,4 +1,4 @@
-"""How charts look, and how a page shows them: colours, sizes, file formats, notes in their place.
+"""How charts look, and how a page shows them.
 
 Charts follow the dark theme by a CSS filter that the page sets on SVG; figures with photographs,
 which must keep their colours, reach pages as PNG.
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from cifar_study.errors import StudyError, reason
 from cifar_study.report.numbers import escaped
+from cifar_study.runs import in_project
 
 # Of classes, among bars and below photographs; a stage's colour is in its entry in stages.py.
 RIGHT, WRONG, OTHER = "#117733", "#B0309E", "#868D96"
@@ -27,12 +28,8 @@ GREY = "#555555"
 ON_DARK, ON_LIGHT = "#fefefe", "#303030"  # words over pictures and shades
 WIDE = 4.3  # inches, the widest chart: words of eight points then have nine pixels on a phone
 TAKE_SVG = ("html", "epub", "typst", "revealjs")  # as Quarto calls formats
+LOOK = ["default", Path(__file__).with_name("report.mplstyle")]  # whatever a matplotlibrc says
 UNDATED = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
-
-
-def look() -> Any:
-    """The look of charts while one is drawn or saved, whatever the user's matplotlibrc says."""
-    return style.context(["default", Path(__file__).with_name("report.mplstyle")])
 
 
 class Chart:
@@ -52,7 +49,7 @@ class Chart:
     def saved(self, kind: str) -> bytes:
         """The content of a file, "svg" or "png"."""
         buffer = io.BytesIO()
-        with look():
+        with style.context(LOOK):
             self.figure.savefig(buffer, format=kind, metadata=UNDATED[kind])
         return buffer.getvalue()
 
@@ -97,7 +94,7 @@ def chart(draw: Callable[..., Figure] | None = None, *, photographs: bool = Fals
     @noted
     @functools.wraps(draw)
     def drawn(*about: Any, **options: Any) -> Chart:
-        with look():
+        with style.context(LOOK):
             return Chart(draw(*about, **options), photographs)
 
     return drawn
@@ -107,6 +104,17 @@ def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure of that many inches with one plot, for a function that is a :func:`chart`."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots()
+
+
+def in_page(label: str, data: Any, css: str, *scripts: str, head: str = "") -> Markdown:
+    """Files of chapters/ and their data as raw HTML, which a PDF leaves out."""
+    styles, *code = ((in_project("chapters") / name).read_text("utf-8") for name in (css, *scripts))
+    content = json.dumps(data, separators=(",", ":")).replace("<", r"\u003c")  # "<" may end it
+    return Markdown(
+        f"```````{{=html}}\n{head}\n<style>\n{styles}</style>\n"
+        f'<script type="application/json" id="{label}">{content}</script>\n'
+        f"<script>\n{''.join(code)}</script>\n```````\n"
+    )
 
 
 def show_image(axes: Axes, values: np.ndarray, **colours: object) -> None:

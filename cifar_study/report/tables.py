@@ -1,11 +1,9 @@
 """The report's tables and notes, as Markdown: captions and references work without a script."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +16,11 @@ from cifar_study.report.style import noted
 from cifar_study.runs import CACHE, Run, cache, in_project, read_record
 from cifar_study.stages import CLASSES, PEERS, STAGES, Stage
 
-SPACE, TO = "\N{NO-BREAK SPACE}", "\N{WORD JOINER}–\N{WORD JOINER}"  # what stays on one line
+SPACE = "\N{NO-BREAK SPACE}"
 
 
-def markdown(rows: Any, columns: Sequence[str], left: int = 1) -> Markdown:
-    """A table as Markdown, all but the first ``left`` columns to the right.
-
-    ``rows`` hold a value for each column; what comes from data must be escaped.
-    """
+def markdown(rows: Sequence[object], columns: Sequence[str], left: int = 1) -> Markdown:
+    """A table of escaped values as Markdown, all but the first ``left`` columns to the right."""
     frame = pd.DataFrame(rows, columns=columns, dtype=object).map(str)  # a Number stays one
     align = ["left"] * left + ["right"] * (len(columns) - left)
     return Markdown(frame.to_markdown(index=False, colalign=align, disable_numparse=True))
@@ -37,25 +32,23 @@ def named(stage: Stage) -> str:
 
 
 def incomplete_note(*numbers: int) -> Markdown:
-    """What keeps these stages from being complete, each on a line with the command that helps.
+    """What keeps these stages, else all, from being complete, each with the command that helps.
 
     Where the results shown are not the study's, a notice with their numbers stands before that.
-    Empty where all is complete and the study's. No numbers mean all stages of the study.
     """
-    other, text = facts.other_results(), ""
+    other, text, rows = facts.other_results(), "", []
     stages = [facts.stage(number) for number in numbers or (() if other else STAGES)]
     if other:
         text = (
             f"This page shows the results in `{cache()}`, not the study's, so its answer and "
             "judgements are left out.\n\n"
         )
-        rows = [
-            (named(s.stage), s.epochs if s.results else ABSENT, s.test_accuracy, s.gap.bare)
-            for s in stages
-        ]
-        if rows:
-            columns = ["stage", "trained for", "test accuracy", "gap, points"]
-            text += f"{markdown(rows, columns).data}\n\n"
+        for results in stages:
+            epochs = results.epochs if results.results else ABSENT
+            rows.append((named(results.stage), epochs, results.test_accuracy, results.gap.bare))
+    if rows:
+        columns = ["stage", "trained for", "test accuracy", "gap, points"]
+        text += f"{markdown(rows, columns).data}\n\n"
     for results in stages:
         for line in _wanting(results):
             text += f"- **Stage {named(results.stage)}**: {line}\n"
@@ -80,10 +73,7 @@ def _wanting(results: facts.StageResults) -> Iterator[str]:
 
 
 def delivered() -> Markdown:
-    """Which runs came with the study and which are one's own, by stage.
-
-    A run in another folder came with the study where the study has the same files.
-    """
+    """Which runs came with the study, as it has the same files, and which are one's own."""
     rows = []
     for results in map(facts.stage, (*STAGES, *PEERS)):
         seeds: dict[bool, list[str]] = {True: [], False: []}
@@ -100,10 +90,9 @@ def delivered() -> Markdown:
 def glance() -> Markdown:
     """All stages at the end of training, a row each."""
     rows = []
-    for number in STAGES:
-        results, seconds = facts.stage(number), facts.epoch_seconds(number)
-        accuracy, gap = results.test_accuracy, results.gap.bare
-        rows.append((named(results.stage), accuracy, gap, seconds, results.parameters))
+    for results in map(facts.stage, STAGES):
+        outcome = results.test_accuracy, results.gap.bare
+        rows.append((named(results.stage), *outcome, results.epoch_seconds, results.parameters))
     return markdown(rows, ["stage", "test accuracy", "gap, points", "an epoch", "parameters"])
 
 
@@ -112,11 +101,11 @@ def compare(*numbers: int) -> Markdown:
     """Stages side by side: outcome with its 95% interval, time and size."""
     rows = []
     for number in numbers:
-        results, seconds = facts.stage(number), facts.epoch_seconds(number)
+        results = facts.stage(number)
         accuracy = _plus_minus(results.test_accuracy, results.half_width("test_accuracy"))
         gap = _plus_minus(results.gap.bare, results.half_width("gap"))
-        size = results.parameters, results.macs.bare
-        rows.append((named(results.stage), accuracy, gap, seconds, *size))
+        cost = results.epoch_seconds, results.parameters, results.macs.bare
+        rows.append((named(results.stage), accuracy, gap, *cost))
     columns = ["stage", "test accuracy", "gap, points", "an epoch", "parameters", "MACs, millions"]
     single = any(len(facts.stage(number).results) == 1 for number in numbers)
     basis = "the seeds" + "; of one seed it is that of its test pictures" * single
@@ -130,8 +119,8 @@ def _plus_minus(value: Number | str, half: Number) -> str:
 @noted
 def epoch_times() -> Markdown:
     """Seconds of every stage's epoch, and the one machine that they were measured on."""
-    stages = {**STAGES, **PEERS}
-    rows = [(named(stage), facts.epoch_seconds(number)) for number, stage in stages.items()]
+    stages = map(facts.stage, (*STAGES, *PEERS))
+    rows = [(named(results.stage), results.epoch_seconds) for results in stages]
     about, _ = facts.epoch_times()
     where = f"On {escaped(facts.machine(about))}" if about else "Not measured yet"
     date = f", {about['date']}" if "date" in about else ""
@@ -192,19 +181,17 @@ def shapes() -> Markdown:
 
 def machines() -> Markdown:
     """Which seeds each machine trained, or which of their epochs."""
-    cells: dict[tuple[int, str], list[str]] = defaultdict(list)
-    short: dict[str, str] = {}
+    rows = []
     for number in (*STAGES, *PEERS):
         for result in facts.stage(number).results:
             sessions = result.record["sessions"]
             ends = [session["first_epoch"] - 1 for session in sessions[1:]] + [result.epochs_done]
             for session, end in zip(sessions, ends, strict=True):
-                name = facts.machine(session)
-                short[name] = escaped(facts.processor(session))
-                part = f"{SPACE}({session['first_epoch']}{TO}{end})" * (len(sessions) > 1)
-                cells[number, name].append(f"{result.run.seed}{part}")
-    trained = dict.fromkeys(number for number, _ in cells)
-    rows = [(number, *(", ".join(cells[number, name]) for name in short)) for number in trained]
-    table = markdown(rows, ["stage", *short.values()], left=1 + len(short))
-    names = "; ".join(map(escaped, short))
+                part = f"{SPACE}({session['first_epoch']}–{end})" * (len(sessions) > 1)
+                rows.append((number, facts.machine(session), f"{result.run.seed}{part}"))
+    frame = pd.DataFrame(rows, columns=["stage", "machine", "seeds"])
+    seeds = frame.pivot_table("seeds", "stage", "machine", ", ".join, fill_value="", sort=False)
+    short = [escaped(name.partition(",")[0]) for name in seeds]
+    table = markdown(seeds.reset_index().to_numpy(), ["stage", *short], left=1 + len(short))
+    names = "; ".join(map(escaped, seeds))
     return Markdown(f"{table.data}\n\nThe machines, in this order: {names}.\n")
