@@ -91,9 +91,9 @@ def disk(tmp_path: Path) -> Path:
 
 
 def killed(work: Callable[[], object], at: int) -> bool:
-    """Do ``work`` in a child that dies at its ``at``-th step on the disk; whether it came so far.
+    """Do ``work`` in a child that dies before its ``at``-th step on the disk; whether it did.
 
-    A file that is being synchronised then is torn: half of it is there.
+    A file that is to be synchronised then is torn: half of it is there.
     """
     child = os.fork()
     if child:
@@ -112,11 +112,7 @@ def killed(work: Callable[[], object], at: int) -> bool:
                 if name == "fsync" and os.fstat(given[0]).st_mode & 0o100000:
                     os.ftruncate(given[0], os.fstat(given[0]).st_size // 2)
                 os._exit(9)
-            value = real(*given, **named)
-            steps += 1
-            if steps == at:
-                os._exit(9)
-            return value
+            return real(*given, **named)
 
         setattr(module, name, call)
 
@@ -139,11 +135,11 @@ def test_killed_at_any_write_and_again_while_it_goes_on_it_ends_with_the_same_by
     while killed(partial(train, run := small(disk / f"kill-{at}", 2)), at):
         if result := read(run):
             assert result.history.epoch.tolist() == list(range(1, result.epochs_done + 1))
-        killed(partial(train, run), 7 * at % 50 + 1)
+        killed(partial(train, run), 7 * at % 25 + 1)
         train(run)
         assert contents(run.folder) == wanted, at
         at += 1
-    assert at > 70  # places in two epochs of five files, each written, synced and renamed
+    assert at > 35  # places in two epochs of five files, each written, synced and renamed
 
 
 def test_a_restart_killed_at_any_write_keeps_the_old_run_or_goes_on_with_the_new(
@@ -168,8 +164,8 @@ def test_a_restart_killed_at_any_write_keeps_the_old_run_or_goes_on_with_the_new
             assert contents(run.folder) == contents(new.folder), at
         assert not run.before.exists()
         at += 1
-    assert outcomes.count("old") > 10
-    assert outcomes.count("new") > 10
+    assert outcomes.count("old") > 5
+    assert outcomes.count("new") > 5
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -178,19 +174,15 @@ def test_runs_interrupted_anywhere_and_prolonged_are_those_of_one_go(
     plan: list[tuple[int, int]], disk: Path
 ) -> None:
     """Each step kills a run that plans so many epochs at one of its writes."""
-    folders = disk / "one", disk / "steps"
-    try:
-        train(small(folders[0], 5))
-        for at, epochs in plan:
-            before = read(small(folders[1], epochs))
-            killed(partial(train, small(folders[1], epochs)), at)
-            after = read(small(folders[1], epochs))
-            assert (after.epochs_done if after else 0) >= (before.epochs_done if before else 0)
-        train(small(folders[1], 5))
-        assert contents(small(folders[0]).folder) == contents(small(folders[1]).folder)
-    finally:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+    train(one := small(disk / "one", 5))  # by the first example alone
+    shutil.rmtree(disk / "steps", ignore_errors=True)
+    done = 0
+    for at, epochs in plan:
+        killed(partial(train, run := small(disk / "steps", epochs)), at)
+        before, done = done, result.epochs_done if (result := read(run)) else 0
+        assert done >= before
+    train(steps := small(disk / "steps", 5))
+    assert contents(steps.folder) == contents(one.folder)
 
 
 def test_a_reader_beside_training_sees_whole_epochs_only(disk: Path) -> None:
