@@ -1,8 +1,7 @@
 """Keeps the report fresh: results of chapters are used again only while nothing they saw changed.
 
-Quarto keeps what a chapter's cells gave in ``_freeze/`` while the chapter's own text is the same.
-All else that cells can see is hashed before a render; where the hash is another one, the kept
-results go. A chapter that may read what lies elsewhere is executed each time.
+Quarto keeps what a chapter's cells gave in ``_freeze/`` while its own text is the same. All else
+that cells can see is hashed before a render; where that changed, the kept results go.
 """
 
 import hashlib
@@ -50,12 +49,10 @@ def look() -> tuple[set[Path], set[Path], set[Path]]:
 
 def digest(files: set[Path]) -> str:
     """A hash of the files' names and contents, of the libraries, and of the study's settings."""
-    study = [f"{name}={value}" for name, value in os.environ.items() if "CIFAR_STUDY_" in name]
-    libraries = [f"{found.name} {found.version}" for found in distributions()]
-    total = hashlib.sha256("\n".join([sys.version, *sorted(study + libraries)]).encode())
-    for path in sorted(files):
-        total.update(path.as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    seen = [f"{name}={value}" for name, value in os.environ.items() if "CIFAR_STUDY_" in name]
+    seen += [f"{found.name} {found.version}" for found in distributions()]
+    seen += [f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
+    return hashlib.sha256("\n".join([sys.version, *sorted(seen)]).encode()).hexdigest()
 
 
 def everything() -> str:
@@ -108,12 +105,9 @@ def main() -> int:
         say(f"error: CIFAR_STUDY_CACHE={SHOWN}: no results there; name a folder that holds some")
         return 2
     tell_of_other_results()
-    if step == "before":
-        before()
-    elif step == "after":
-        after()
-    elif step == "digest":  # for the plain edition
-        print(everything())
+    steps = {"before": before, "after": after, "digest": lambda: print(everything())}
+    if step in steps:
+        steps[step]()
     return int(step == "check" and not up_to_date())
 
 

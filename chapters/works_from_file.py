@@ -1,7 +1,7 @@
 """After a render: make Quarto's pages work when they are opened as files, without a server.
 
-Browsers refuse to load script modules from a file. Quarto's page script is one and imports a
-second; here both become one ordinary script, which also loads the search index as a script.
+Browsers load no script modules from a file. Quarto's page script is one and imports a second; here
+both become one ordinary script, which also loads the search index as a script.
 """
 
 import os
@@ -14,9 +14,7 @@ from pathlib import Path
 MODULE = re.compile(r'<script src="\S*site_libs/quarto-html/\S+\.js" type="module"></script>')
 IMPORT = 'import * as tabsets from "./tabsets/tabsets.js";\n'
 # Fills the search of Quarto's quarto-search.js, which asks for search.json only without it.
-INDEX = """fuseIndex = new Fuse([], kFuseIndexOptions);
-for (const section of %s) fuseIndex.add(section);
-"""
+INDEX = "fuseIndex = new Fuse([], kFuseIndexOptions); for (const one of %s) fuseIndex.add(one);"
 LOAD_INDEX = """if (location.protocol === "file:") {
   const index = document.createElement("script");
   index.src = document.currentScript.src.replace(/[^/]*$/, "search-index.js");
@@ -36,14 +34,13 @@ def main(output: Path) -> None:
     # Another format has none. Another version of Quarto may have another one, which is left alone.
     known = re.findall(r"^(?:import|export) .*\n", script, flags=re.M) == [IMPORT]
     if known:
-        tabs = (libraries / "tabsets" / "tabsets.js").read_text("utf-8")
-        tabs = re.sub("^export ", "", tabs, flags=re.M)
+        tabs = (libraries / "tabsets" / "tabsets.js").read_text("utf-8").replace("\nexport ", "\n")
         inlined = f"const tabsets = (() => {{\n{tabs}\nreturn {{ init }};\n}})();\n"
         script = f"{LOAD_INDEX}(() => {{\n{script.replace(IMPORT, inlined)}\n}})();\n"
         (libraries / "quarto-page.js").write_text(script, "utf-8")
         found = output / "search.json"  # not there while single pages are all that was rendered
-        index = INDEX % (found.read_text("utf-8") if found.exists() else "[]")
-        (libraries / "search-index.js").write_text(index, "utf-8")
+        sections = found.read_text("utf-8") if found.exists() else "[]"
+        (libraries / "search-index.js").write_text(INDEX % sections, "utf-8")
     for page in output.rglob("*.html"):
         text = PART.sub(partial(place, page, output), page.read_text("utf-8"))
         if known:
