@@ -23,8 +23,7 @@ PROJECT = Path(__file__).parent.parent
 def real_folder() -> Path:
     """The folder of CIFAR-10, where there is one."""
     beside = PROJECT.parent / "shared" / "cifar10"
-    named = os.environ.get("CIFAR_STUDY_DATA")
-    folder = Path(named) if named else beside
+    folder = Path(os.environ.get("CIFAR_STUDY_DATA") or beside)
     if not folder.is_dir():
         pytest.skip("needs CIFAR-10: set CIFAR_STUDY_DATA to the folder that holds it")
     return folder
@@ -107,34 +106,29 @@ def browser() -> Iterator:
 
 @pytest.fixture(scope="module")
 def visit(browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """Open an address or a page's text, alone; requests elsewhere and messages fail the test."""
+    """Open a file or a page's text, alone; what it asks of the web or logs fails the test."""
     contexts, messages = [], []
 
+    def refuse(route) -> None:
+        messages.append(f"asks for {route.request.url}")
+        route.abort()
+
     def open_page(page: str | Path, **options):
-        if isinstance(page, str) and page.startswith("<"):
+        if isinstance(page, str):
             path = tmp_path_factory.mktemp("page") / "page.html"
             path.write_text(page, encoding="utf-8")
             page = path
-        address = page.as_uri() if isinstance(page, Path) else page
         context = browser.new_context(**options)
         context.set_default_timeout(120_000)  # on a machine that has other work, too
         contexts.append(context)
-
-        def only_here(route) -> None:
-            if route.request.url.startswith(address.rsplit("/", 1)[0]):
-                return route.continue_()
-            messages.append(f"asks for {route.request.url}")
-            return route.abort()
-
-        context.route(re.compile("^https?://"), only_here)
+        context.route(re.compile("^https?://"), refuse)
         tab = context.new_page()
         tab.on("console", lambda message: messages.append(message.text))
         tab.on("pageerror", lambda error: messages.append(str(error)))
-        tab.goto(address)
+        tab.goto(page.as_uri())
         return tab
 
     yield open_page
     for context in contexts:
         context.close()
-    messages = [text for text in messages if "favicon.ico" not in text]
     assert not messages, messages

@@ -79,6 +79,8 @@ def test_links_lead_somewhere(book, tab):
         links |= set(tab.evaluate("[...document.links].map(link => link.href)"))
         ids[str(page)] = tab.locator("[id]").evaluate_all("all => all.map(e => e.id)")
         assert not re.search(r"\?@?(fig|tbl|sec|eq)-[\w-]+|quarto-unresolved-ref", tab.content())
+        text = tab.locator("main").inner_text()
+        assert not re.search(r"\bnan\b|not trained yet|not measured yet", text)
     for link in filter(lambda link: link.startswith("file:"), links):
         path, anchor = (unquote(part) for part in urlsplit(link)[2::2])
         assert not anchor or anchor in ids[path], link

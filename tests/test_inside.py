@@ -12,15 +12,11 @@ from PIL import Image
 from results_on_disk import leave
 
 from cifar_study.report import inside, pictures, predictions
+from cifar_study.report.facts import measured
 from cifar_study.report.style import RIGHT, WIDE, WRONG, Chart
 from cifar_study.runs import Run, read
 from cifar_study.stages import CLASSES, get_stage
 from cifar_study.training import measure
-
-
-def measured(number, name):
-    return read(Run(number, root=PROJECT / "cache")).measured()[name]
-
 
 FIGURES = {
     "before": lambda: pictures.probabilities(1, "before"),
@@ -58,7 +54,7 @@ def test_words_are_readable_and_within_the_figure(name):
 
 
 def test_probabilities_are_those_of_the_pictures_they_stand_beside():
-    kept = measured(1, "pictures")
+    kept = measured("pictures", 1)
     given = read(Run(1, root=PROJECT / "cache")).predictions()[0]
     for when, shares in (("before", kept["before"]), ("after", given[kept["places"]])):
         axes = drawn(when).figure.axes
@@ -120,10 +116,10 @@ def test_lines_and_bars_are_what_was_measured():
     lines = drawn("gradients").figure.axes[0].lines
     of = (3, "start"), (3, "end"), (4, "start"), (4, "end")
     for line, (number, when) in zip(lines, of, strict=True):
-        assert line.get_ydata() == pytest.approx(list(measured(number, "gradients")[when].values()))
+        assert line.get_ydata() == pytest.approx(list(measured("gradients", number)[when].values()))
         assert line.get_color() == get_stage(number).colour
     left, _ = drawn("values").figure.axes
-    low, _, high = np.array(list(measured(5, "values")["end"].values())).T
+    low, _, high = np.array(list(measured("values", 5)["end"].values())).T
     ends = [segment[:, 1] for segment in left.collections[1].get_segments()]
     assert np.allclose(ends, np.array([low, high]).T)
 

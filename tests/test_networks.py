@@ -111,20 +111,6 @@ def test_pictures_are_scaled_as_pillow_scales_them(tab):
         assert np.abs(given - expected.astype(int)).max() <= 1, (width, height, to)
 
 
-@pytest.mark.long
-@pytest.mark.browser
-def test_photos_get_the_shape_and_the_answers_that_were_measured(tab):
-    measured = json.loads((PROJECT / "cache/stage-8/seed-0/measured.json").read_text())
-    expected = measured["values"]["photos"]
-    for name in sorted(expected)[::4]:
-        w.give(tab, (PROJECT / "figures" / "photos" / name).read_bytes(), name)
-        w.step(tab, 8)
-        assert w.seen(tab).shape == (expected[name]["height"], expected[name]["width"], 3), name
-        assert np.allclose(w.shown(tab), expected[name]["probabilities"], atol=WITHIN), name
-        w.step(tab, 7)
-        assert w.seen(tab).shape == (32, 32, 3)
-
-
 PHOTO = Image.fromarray(w.photos(300, 400)[1])
 JPEG = w.content(PHOTO, "JPEG")
 FRAMES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
@@ -164,11 +150,10 @@ def test_of_pictures_that_move_the_first_frame_is_taken_and_that_is_said(tab):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for kind in ("GIF", "PNG", "WEBP"):
         options = {} if kind == "GIF" else {"icc_profile": profile}
-        first, *others = FRAMES
-        moving = w.content(first, kind, save_all=True, append_images=others, **options)
+        moving = w.content(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:], **options)
         assert "a picture that moves" in w.give(tab, moving), kind
         assert w.seen(tab)[0, 0, 0] > 200, kind  # red
-        assert "moves" not in w.give(tab, w.content(first, kind, **options)), kind
+        assert "moves" not in w.give(tab, w.content(FRAMES[0], kind, **options)), kind
 
 
 def test_the_library_is_the_one_its_note_names():

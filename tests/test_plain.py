@@ -228,9 +228,7 @@ def test_a_broken_project_is_one_line_and_status_2(book, capsys):
     (book / "_quarto.yml").write_text("book:\n  title: 'T\n")
     expect_failure(book, capsys, "_quarto.yml: bad YAML")
     (book / "_quarto.yml").unlink()
-    expect_failure(
-        book, capsys, f"{book}: holds no _quarto.yml; name a book's folder with --project"
-    )
+    expect_failure(book, capsys, f"{book}: holds no _quarto.yml; name a book's folder")
 
 
 def test_what_cannot_come_to_a_page_is_said_before_a_cell_is_run(book, capsys):
@@ -282,6 +280,7 @@ def test_search_lists_the_sections_that_hold_all_words(tab):
 @pytest.mark.browser
 def test_a_phone_has_a_menu_and_all_within_its_width(tab):
     tab.set_viewport_size({"width": 320, "height": 844})
+    tab.reload()
     contents = tab.get_by_role("navigation")
     link = contents.get_by_role("link", name="Tables and sums")
     assert not link.is_visible()

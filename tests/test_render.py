@@ -1,5 +1,6 @@
 """What make does beside the pages: the plain edition, the PDF, the preview."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -8,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -62,6 +62,20 @@ def test_without_quarto_the_report_is_one_file(small):
         assert line.startswith(f"make {target} needs Quarto")
 
 
+@pytest.mark.long
+def test_without_torch_data_and_most_results_the_report_names_what_is_missing(tmp_path):
+    copy = copy_project(tmp_path / "project")
+    for folder in (copy / "cache").glob("stage-*"):
+        if folder.name != "stage-1":
+            shutil.rmtree(folder)
+    (copy / "torch.py").write_text("raise ImportError\n")
+    environment = os.environ | {"CIFAR_STUDY_DATA": "/nowhere"}
+    words = [sys.executable, "-m", "plain"]
+    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "not trained yet" in (copy / "report.html").read_text()
+
+
 def test_a_misspelt_cache_leaves_the_book_as_it_is(small):
     """Quarto would remove it before it asks whether there is something to render."""
     (small / "_environment.local").write_text("CIFAR_STUDY_CACHE=nope\n")
@@ -101,12 +115,12 @@ def test_the_preview_shows_an_edit_of_the_package(tmp_path):
     def wait_for(words):
         address, began = f"http://127.0.0.1:{port}/", time.time()
         while time.time() - began < 240:
-            try:
-                with urllib.request.urlopen(address, timeout=240) as answer:
-                    if words in answer.read().decode():
-                        return
-            except (urllib.error.URLError, ConnectionError):
-                pass  # not up yet
+            with (
+                contextlib.suppress(OSError),  # not up yet
+                urllib.request.urlopen(address, timeout=240) as answer,
+            ):
+                if words in answer.read().decode():
+                    return
             time.sleep(0.3)
         raise AssertionError(f"{words} is not shown")
 

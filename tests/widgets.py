@@ -17,7 +17,6 @@ from cifar_study.training import predict
 
 STEPS = ".growth-strip label"
 HEAD = "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Page</title>"
-STYLE = "<style>:root { color-scheme: light dark }</style>"
 FIGURE = '<figure id="fig-growth"><div id="static">static</div><figcaption>A</figcaption></figure>'
 PART = re.compile(r'(<script type="text/plain" data-once="([^"]+)">)</script>')
 ASK = """async ([number, height, width, coded]) => {
@@ -51,7 +50,7 @@ def widget_page():
     with contextlib.chdir(PROJECT):
         widget = re.sub(r"^`{7}.*$", "", networks.watch("fig-growth").data, flags=re.MULTILINE)
         widget = PART.sub(lambda found: f"{found[1]}{networks.part(found[2])}</script>", widget)
-    return f"{HEAD}{STYLE}<main><h1>Page</h1>{FIGURE}{widget}</main>"
+    return f"{HEAD}<main><h1>Page</h1>{FIGURE}{widget}</main>"
 
 
 def photos(height, width):
