@@ -1,7 +1,6 @@
 """Charts of histories and of predictions.
 
-Test is solid, training dashed. A line is the mean of a stage's seeds; the band about it reaches
-from the lowest seed to the highest. All histories of a report have the same two axes.
+Test is solid, training dashed. A line is the mean of a stage's seeds, the band their range.
 """
 
 import re

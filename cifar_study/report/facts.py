@@ -164,7 +164,7 @@ def _kind(result: Result) -> tuple:
 
 
 def measured(name: str, number: int = 0) -> Any:
-    """What was measured of a stage's first seed; without a number, of the first that has it."""
+    """What was measured of a stage's first seed, or of the first that has it; else StudyError."""
     for results in map(stage, [number] if number else [*STAGES, *PEERS]):
         if results.first and (values := results.first.measured().get(name)):
             return values
@@ -203,7 +203,7 @@ def fingerprints() -> str:
 def epoch_times() -> tuple[dict[str, Any], dict[int, float]]:
     """A machine, and the median seconds of an epoch on it by stage; empty where none is known.
 
-    Of results that are not the study's: of first seeds that had the first one's machine alone.
+    For other results than the study's: from first seeds that had the first one's machine alone.
     """
     about: dict[str, Any] = {}
     seconds: dict[int, float] = {}
@@ -233,7 +233,7 @@ def machine(session: dict[str, Any]) -> str:
 def epoch_line(number: int, before: int = 0) -> str:
     """What an epoch takes, and where: a sentence, with the ratio to another stage."""
     taken = stage(number).epoch_seconds
-    longer = ratio("epoch_seconds", number, before or number)
+    longer = ratio("epoch_seconds", number, before) if before else Times("nan")
     if math.isnan(taken):
         return "How long an epoch takes is not measured yet."
     about, _ = epoch_times()
@@ -242,5 +242,6 @@ def epoch_line(number: int, before: int = 0) -> str:
     where = f"{'an' if name.startswith((*'AEIOU', 'NV')) else 'a'} {name}"
     if about["device"] == "cpu":
         where = f"{numbers.word(cores)} core{'s' * (cores > 1)} of {where}"
-    than = f", {longer} as long as before" if before and longer > 0 else ""
+    times = "about" if longer.bare == "1.0" else longer
+    than = "" if math.isnan(longer) else f", {times} as long as in stage {before}"
     return f"An epoch takes {taken} on {numbers.escaped(where)}{than}."

@@ -63,8 +63,7 @@ def activations(*numbers: int) -> Figure:
     stages = [get_stage(number) for number in numbers]
     for axes, stage in zip(panels, stages, strict=True):
         for when, colour, shift in (("start", GREY, -0.17), ("end", stage.colour, 0.17)):
-            values = measured("values", stage.number)[when]
-            low, middle, high = np.array(list(values.values())).T
+            low, middle, high = np.array([*measured("values", stage.number)[when].values()]).T
             places = np.arange(1, len(middle) + 1)
             axes.vlines(places + shift, low, high, colour, linewidth=5)
             axes.plot(places + shift, middle, "_", color="white", markersize=5, mew=1.2)

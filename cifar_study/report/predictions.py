@@ -1,7 +1,6 @@
 """What the networks say of pictures: frames for charts, and numbers for sentences.
 
-Shares are over the test pictures and all seeds that count. Photos and shapes were measured with
-the first seed, once it was trained. Without a result all are a dash.
+Shares are over the test pictures and all seeds that count, photos and shapes of the first seed.
 """
 
 import numpy as np
@@ -95,8 +94,7 @@ def mistakes_within(number: int, group: str) -> Percent:
 def photos() -> pd.DataFrame:
     """What ``sources.csv`` and the network say of the photos, as it saw them, by file name."""
     sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
-    answers = pd.DataFrame.from_dict(measured("photos"), orient="index")
-    frame = sources.join(answers, how="inner")
+    frame = sources.join(pd.DataFrame.from_dict(measured("photos"), orient="index"), how="inner")
     guess = frame.probabilities.map(lambda given: CLASSES[int(np.argmax(given))])
     probability = frame.probabilities.map(max)
     return frame.assign(guess=guess, probability=probability, right=guess == frame["class"])

@@ -1,7 +1,6 @@
 """How charts look, and how a page shows them.
 
-Charts follow the dark theme by a CSS filter that the page sets on SVG; figures with photographs,
-which must keep their colours, reach pages as PNG.
+A CSS filter fits SVG to the dark theme; photographs, which must keep their colours, are PNG.
 """
 
 import functools
