@@ -44,13 +44,6 @@ def start(line: Sequence[str], before: Sequence[str] = (), **more: object) -> su
     )
 
 
-def train(*words: str, **more: object) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end in a process of its own."""
-    process = start(["-m", "cifar_study.train", *words], **more)
-    out, err = process.communicate(timeout=300)
-    return subprocess.CompletedProcess(words, process.returncode, out, err)
-
-
 def obey(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Run the command in this process; its exit status, its output, and what it said beside it."""
     handlers = {ending: signal.getsignal(ending) for ending in ENDINGS}
