@@ -217,6 +217,7 @@ def expect_failure(book, capsys, words):
     assert output.read_text() == "as before"
 
 
+@pytest.mark.filterwarnings("ignore:InlineBackend:DeprecationWarning")
 @pytest.mark.parametrize("source", BROKEN)
 def test_a_broken_chapter_is_one_line_and_status_2(book, capsys, source):
     (book / "one.qmd").write_text(f"{source}\n\n# One\n")
