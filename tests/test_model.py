@@ -1,4 +1,4 @@
-"""The built networks, held against torch's own counts and the tables made without it."""
+"""The built networks, held against the tables that are made without torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_study.layers import count_layers
 from cifar_study.stages import PEERS, STAGES, Block, get_stage
@@ -22,49 +21,54 @@ def pictures(count: int, height: int = 32, width: int = 32) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, height, width), generator=random, dtype=torch.uint8)
 
 
-@pytest.mark.parametrize("number", NUMBERS)
-def test_the_layer_table_is_that_of_the_built_network(number: int) -> None:
-    network = get_stage(number).network
-    model = build_model(network).eval()
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, module in model.named_modules():
-        module.register_forward_hook(
-            lambda _module, _inputs, output, name=name: shapes.update({name: output.shape[1:]})
-        )
-    model(pictures(1))
+def count_places(model: nn.Module, taken: torch.Tensor) -> dict[str, tuple[torch.Size, int]]:
+    """The shape that each layer gives, and its multiply-accumulates: a use of each weight a place.
 
-    table = count_layers(network)
-    assert table[0].shape == (3, 32, 32)
-    assert len({layer.name for layer in table}) == len(table)
-    for layer in table[1:]:
-        assert tuple(shapes[layer.name]) == layer.shape, layer.name
-        own = model.get_submodule(layer.name).parameters()
-        assert sum(parameter.numel() for parameter in own) == layer.parameters, layer.name
-    trained = sum(parameter.numel() for parameter in model.parameters())
-    assert trained == sum(layer.parameters for layer in table)
+    ``taken`` is one picture.
+    """
+    found = {}
+
+    def count(name: str, layer: nn.Module, given: torch.Tensor) -> None:
+        weighs = isinstance(layer, nn.Conv2d | nn.Linear)
+        macs = layer.weight.numel() * given.shape[2:].numel() if weighs else 0
+        found[name] = given.shape[1:], macs
+
+    for name, layer in model.named_modules():
+        layer.register_forward_hook(
+            lambda layer, _inputs, given, name=name: count(name, layer, given)
+        )
+    model.eval()(taken)
+    return found
 
 
 @pytest.mark.parametrize(
     ("number", "height", "width"), [*((number, 32, 32) for number in NUMBERS), (8, 48, 40)]
 )
-def test_multiply_accumulates_are_half_the_operations_that_torch_counts(
-    number: int, height: int, width: int
-) -> None:
+def test_the_layer_table_is_that_of_the_built_network(number: int, height: int, width: int) -> None:
     network = get_stage(number).network
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        build_model(network).eval()(pictures(1, height, width))
-    macs = sum(layer.macs for layer in count_layers(network, height, width))
-    assert macs == counter.get_total_flops() / 2
+    model = build_model(network)
+    found = count_places(model, pictures(1, height, width))
+
+    table = count_layers(network, height, width)
+    assert table[0].shape == (3, height, width)
+    assert len({layer.name for layer in table}) == len(table)
+    for layer in table[1:]:
+        assert (layer.shape, layer.macs) == found[layer.name], layer.name
+        own = model.get_submodule(layer.name).parameters()
+        assert sum(parameter.numel() for parameter in own) == layer.parameters, layer.name
+    trained = sum(parameter.numel() for parameter in model.parameters())
+    assert trained == sum(layer.parameters for layer in table)
+    assert sum(macs for _, macs in found.values()) == sum(layer.macs for layer in table)
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (28, 32), (36, 30), (100, 67), (8, 8)])
+@pytest.mark.parametrize(("height", "width"), [(36, 30), (100, 67), (8, 8)])
 def test_global_average_pooling_takes_pictures_of_any_size(height: int, width: int) -> None:
     logits = build_model(STAGES[8].network).eval()(pictures(3, height, width))
     assert logits.shape == (3, 10)
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("number", [1, 6, 9])
 def test_weights_start_glorot_uniform_with_biases_at_zero(number: int) -> None:
     checked = 0
     for layer in build_model(get_stage(number).network, seed=3).modules():
@@ -103,14 +107,15 @@ def test_the_first_bound_by_hand() -> None:
     assert weight.abs().max() <= math.sqrt(6 / (27 + 45))
 
 
-def test_the_seed_decides_the_weights_and_nothing_else_does() -> None:
+@pytest.mark.parametrize("number", [8, 11])
+def test_the_seed_decides_the_weights_and_nothing_else_does(number: int) -> None:
+    network = get_stage(number).network
     torch.manual_seed(1)
-    first = build_model(STAGES[8].network, seed=5).state_dict()
+    first = build_model(network, seed=5).state_dict()
     torch.manual_seed(2)
-    again = build_model(STAGES[8].network, seed=5).state_dict()
-    other = build_model(STAGES[8].network, seed=6).state_dict()
+    again, other = (build_model(network, seed=seed).state_dict() for seed in (5, 6))
     assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not torch.equal(first["dense.weight"], other["dense.weight"])
+    assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 def test_scaling_the_pixels_is_part_of_the_network() -> None:
@@ -131,8 +136,8 @@ def test_dropout_acts_in_training_only_and_at_its_rates() -> None:
     assert not torch.equal(model(pictures(2)), model(pictures(2)))
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.4])
-def test_dropout_zeroes_its_share_and_scales_the_rest(rate: float) -> None:
+def test_dropout_zeroes_its_share_and_scales_the_rest() -> None:
+    rate = 0.4
     drop = conv_block(3, Block(4, dropout=rate)).drop.train()
     torch.manual_seed(0)
     values = torch.ones(8, 40, 31, 33).to(memory_format=torch.channels_last).requires_grad_()
@@ -151,33 +156,15 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(rate: float) -> None:
 
 def test_the_residual_network_has_the_size_that_its_entry_declares() -> None:
     network = PEERS[11].network
-    model = build_model(network, seed=1).eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) == network.parameters
-    macs, kernels = [], []
-
-    def count(layer: nn.Module, _inputs: tuple, output: torch.Tensor) -> None:
-        places = output.shape[2:].numel() if isinstance(layer, nn.Conv2d) else 1
-        macs.append(layer.weight.numel() * places)
-        kernels.append(tuple(layer.weight.shape[2:]))
-
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    with FlopCounterMode(display=False) as counter:
-        assert model(pictures(1)).shape == (1, 10)
-    assert sum(macs) == network.macs
-    assert counter.get_total_flops() == 2 * network.macs
-    # Twenty layers of weights, the two ways around aside.
-    assert (kernels.count((3, 3)), kernels.count(()), kernels.count((1, 1))) == (19, 1, 2)
-
-
-def test_the_seed_decides_the_weights_of_the_residual_network() -> None:
-    network = PEERS[11].network
     torch.manual_seed(1)
-    model, drawn = build_model(network, seed=1).state_dict(), torch.rand(1)
+    model, drawn = build_model(network, seed=1), torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), drawn)  # building leaves the process's generator alone
-    torch.manual_seed(2)
-    again, other = build_model(network, seed=1).state_dict(), build_model(network, seed=2)
-    assert all(torch.equal(tensor, again[name]) for name, tensor in model.items())
-    assert any(not torch.equal(tensor, again[name]) for name, tensor in other.state_dict().items())
+    assert sum(parameter.numel() for parameter in model.parameters()) == network.parameters
+    found = count_places(model, pictures(1))
+    assert found[""] == ((10,), 0)
+    assert sum(macs for _, macs in found.values()) == network.macs
+    # Twenty layers of weights, the two ways around aside.
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    kernels = [tuple(layer.weight.shape[2:]) for layer in layers]
+    assert (kernels.count((3, 3)), kernels.count(()), kernels.count((1, 1))) == (19, 1, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, asdict, replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -60,17 +60,14 @@ WRITTEN_DOWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("number", range(1, 12))
-def test_parameters_are_those_counted_by_hand(number: int) -> None:
-    assert BY_HAND[number] == WRITTEN_DOWN[number]
-    assert count_parameters(get_stage(number).network) == BY_HAND[number]
-
-
-@pytest.mark.parametrize("number", range(1, 11))
-def test_the_arithmetic_shown_gives_the_parameters_beside_it(number: int) -> None:
-    for layer in count_layers(get_stage(number).network):
-        shown = layer.arithmetic.replace("·", "*") or "0"
-        assert eval(shown) == layer.parameters, layer.name
+def test_parameters_are_those_counted_by_hand_and_the_arithmetic_shown_gives_them() -> None:
+    assert BY_HAND == WRITTEN_DOWN
+    for number, parameters in BY_HAND.items():
+        network = get_stage(number).network
+        assert count_parameters(network) == parameters
+        for layer in () if number == 11 else count_layers(network):
+            shown = layer.arithmetic.replace("·", "*") or "0"
+            assert eval(shown) == layer.parameters, layer.name
 
 
 def test_multiply_accumulates_of_the_minimal_network_by_hand() -> None:
@@ -124,20 +121,17 @@ def changes(old: Stage, new: Stage) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "changed"),
-    [
-        (2, {"filters"}),
-        (3, {"number of blocks", "pool", "epochs"}),
-        (4, {"activation", "epochs"}),
-        (5, {"number of blocks"}),
-        (6, {"batch_norm"}),
-        (7, {"dropout"}),
-        (8, {"pool", "input_size"}),
-    ],
-)
-def test_each_stage_is_one_change_from_the_one_before(number: int, changed: set[str]) -> None:
-    assert changes(STAGES[number - 1], STAGES[number]) == changed
+def test_each_stage_is_one_change_from_the_one_before() -> None:
+    found = {number: changes(STAGES[number - 1], STAGES[number]) for number in range(2, 9)}
+    assert found == {
+        2: {"filters"},
+        3: {"number of blocks", "pool", "epochs"},
+        4: {"activation", "epochs"},
+        5: {"number of blocks"},
+        6: {"batch_norm"},
+        7: {"dropout"},
+        8: {"pool", "input_size"},
+    }
 
 
 def test_the_details_of_the_last_stages() -> None:
@@ -146,25 +140,16 @@ def test_the_details_of_the_last_stages() -> None:
     assert [block.pool for block in STAGES[8].network.blocks] == [2, 2, 2, "global"]
 
 
-def test_a_stage_cannot_be_changed_in_passing() -> None:
-    with pytest.raises(FrozenInstanceError):
-        STAGES[1].recipe.momentum = 0.5  # type: ignore[misc]
+def test_an_unknown_stage_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(StudyError, match=r"--stage 12.*1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11$"):
+        get_stage(12)
 
 
-@pytest.mark.parametrize("number", [0, 12, -1, 1000])
-def test_an_unknown_stage_is_an_error_that_lists_the_known(number: int) -> None:
-    with pytest.raises(StudyError, match=f"--stage {number}.*1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11$"):
-        get_stage(number)
-
-
-def test_half_the_width_halves_the_filters_and_nothing_else() -> None:
+def test_half_the_width_halves_the_filters_and_nothing_else_and_keeps_one() -> None:
     half = scale_width(STAGES[7], 0.5)
     assert [block.filters for block in half.network.blocks] == [10, 20, 40, 80]
     assert changes(STAGES[7], half) == {"filters"}
     assert scale_width(STAGES[7], 1.0) == STAGES[7]
-
-
-def test_a_block_keeps_one_filter_at_any_width() -> None:
     assert [block.filters for block in scale_width(STAGES[1], 0.001).network.blocks] == [1]
 
 
@@ -198,12 +183,10 @@ def entry(*blocks: Block, **fields: object) -> Stage:
     [
         (lambda: entry(*[Block(4)] * 9), "blocks[5].pool"),  # 32 halved five times is one
         (lambda: entry(Block(4, pool=0)), "blocks[0].pool"),
-        (lambda: entry(Block(4, pool=2.5)), "blocks[0].pool"),
         (lambda: entry(Block(4), Block(4, activation="tanh")), "blocks[1].activation"),
         (lambda: entry(Block(4, dropout=1.5)), "blocks[0].dropout"),
         (lambda: entry(Block(0)), "blocks[0].filters"),
         (lambda: entry(Block(2.5)), "blocks[0].filters"),
-        (lambda: entry(Block(True)), "blocks[0].filters"),
         (lambda: entry(recipe=Recipe(batch_size=0)), "recipe.batch_size"),
         (lambda: entry(recipe=Recipe(epochs=0)), "recipe.epochs"),
         (lambda: entry(recipe=Recipe(learning_rate=0)), "recipe.learning_rate"),
@@ -211,7 +194,6 @@ def entry(*blocks: Block, **fields: object) -> Stage:
         (lambda: entry(recipe=Recipe(start="zeros")), "recipe.start"),
         (lambda: entry(network=Network((Block(4),), classes=100)), "network.classes"),
         (lambda: entry(network=Network((Block(4),), input_size=None)), "network.input_size"),
-        (lambda: entry(network=Network((Block(4),), input_size=64)), "network.input_size"),
         (lambda: entry(network=Network(()), measures=("maps",)), "measures"),
         (lambda: entry(measures=("photos",)), "measures"),
         (lambda: entry(measures=("weather",)), "measures"),
