@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import plain_loop
 import pytest
 import torch
 from command import needs_bfloat16
-from torch import nn
 
 from cifar_study.data import Dataset, synthetic
 from cifar_study.errors import StudyError
@@ -20,104 +20,49 @@ from cifar_study.stages import STAGES, Network, Recipe, scale_width
 from cifar_study.training import engine as engines
 from cifar_study.training import hardware
 from cifar_study.training.engine import Engine, choose_balanced, choose_limited
-from cifar_study.training.hardware import (
-    choose_precision,
-    has_bfloat16,
-    set_up_process,
-)
+from cifar_study.training.hardware import choose_precision, has_bfloat16, set_up_process
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    return synthetic(train=1_400, test=510)
+    return synthetic(train=700, test=510)
 
 
 def without_dropout(network: Network) -> Network:
     return replace(network, blocks=tuple(replace(block, dropout=0.0) for block in network.blocks))
 
 
-# --- a plain loop, as a tutorial would write it ---------------------------------------------
-
-
-def block(inputs: int, filters: int, activation: type[nn.Module], norm: bool) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for channels in (inputs, filters):
-        layers.append(nn.Conv2d(channels, filters, 3, padding=1))
-        if norm:
-            layers.append(nn.BatchNorm2d(filters))
-        layers.append(activation())
-    return layers
-
-
-def plain_network(number: int) -> nn.Sequential:
-    """The network of a stage, dropout aside, layer by layer from the assignment."""
-    if number in (1, 2):
-        filters = {1: 5, 2: 20}[number]
-        body = [*block(3, filters, nn.Sigmoid, norm=False), nn.MaxPool2d(8)]
-        return nn.Sequential(*body, nn.Flatten(), nn.Linear(16 * filters, 10))
-    activation = nn.Sigmoid if number == 3 else nn.ReLU
-    widths = (20, 40) if number in (3, 4) else (20, 40, 80, 160)
-    body, channels = [], 3
-    for filters in widths:
-        body += [*block(channels, filters, activation, norm=number >= 6), nn.MaxPool2d(2)]
-        channels = filters
-    if number == 8:
-        body[-1] = nn.AdaptiveAvgPool2d(1)
-    values = {3: 8 * 8 * 40, 4: 8 * 8 * 40, 8: 160}.get(number, 2 * 2 * 160)
-    return nn.Sequential(*body, nn.Flatten(), nn.Linear(values, 10))
-
-
-def plain_epoch(
-    model: nn.Sequential, recipe: Recipe, images: np.ndarray, labels: np.ndarray, order: list[int]
-) -> tuple[float, float, int]:
-    """One epoch in that order: mean loss, accuracy, steps."""
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum, fused=False
-    )
-    pixels = torch.tensor(images).permute(0, 3, 1, 2).contiguous().float() / 255
-    targets = torch.tensor(labels).long()
-    loss_sum, right, steps = 0.0, 0, 0
-    model.train()
-    while order:
-        batch, order = order[: recipe.batch_size], order[recipe.batch_size :]
-        optimizer.zero_grad()
-        logits = model(pixels[batch])
-        loss = nn.functional.cross_entropy(logits, targets[batch])
-        loss.backward()
-        optimizer.step()
-        loss_sum += loss.item() * len(batch)
-        right += int((logits.argmax(1) == targets[batch]).sum())
-        steps += 1
-    return loss_sum / len(labels), right / len(labels), steps
-
-
 # Rounding flips a ReLU or a maximum here and there, and batch normalisation amplifies it: at the
 # study's own rate the plain loop in float32 and in float64 end a fifth of their way apart after
 # 20 steps of stage 6. So these stages are compared at a rate at which the two stay together.
-RATES = {1: 0.01, 2: 0.01, 3: 0.001, 4: 0.001, 5: 0.001, 6: 1e-5, 7: 1e-5, 8: 1e-5}
-
-
-@pytest.mark.parametrize("number", range(1, 9))
-def test_twenty_steps_end_at_the_weights_of_a_plain_loop(number: int, data: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("number", "rate", "width"),
+    [(1, 0.01, 1), (3, 0.001, 0.5), (4, 0.001, 0.5), (6, 1e-5, 1), (8, 1e-5, 0.5)],
+)
+def test_twenty_steps_end_at_the_weights_of_a_plain_loop(
+    number: int, rate: float, width: float, data: Dataset
+) -> None:
     count = 19 * 16 + 5  # the last batch is a short one
-    recipe = Recipe(batch_size=16, learning_rate=RATES[number])
-    data = replace(
-        data, train_images=data.train_images[:count], train_labels=data.train_labels[:count]
-    )
-    engine = Engine(without_dropout(STAGES[number].network), recipe, data, seed=5)
+    recipe = Recipe(batch_size=16, learning_rate=rate)
+    pictures, labels = data.train_images[:count], data.train_labels[:count]
+    data = replace(data, train_images=pictures, train_labels=labels)
+    stage = scale_width(STAGES[number], width)
+    engine = Engine(without_dropout(stage.network), recipe, data, seed=5)
     start = engine.model_state()
-    plain = plain_network(number)
+    plain = plain_loop.network(number, width)
     names = dict(zip(plain.state_dict(), start, strict=True))  # both in the order of the layers
     plain.load_state_dict({name: torch.from_numpy(start[names[name]]) for name in names})
 
     loss, accuracy = engine.train_epoch(1)
-    expected_loss, expected_accuracy, steps = plain_epoch(
-        plain, recipe, data.train_images, data.train_labels, engine._order(1).tolist()
+    optimizer = torch.optim.SGD(plain.parameters(), lr=rate, momentum=recipe.momentum, fused=False)
+    batches = torch.tensor(order_of(engine)).split(16)
+    expected_loss, expected_accuracy = plain_loop.train_epoch(
+        plain, optimizer, torch.tensor(pictures), torch.tensor(labels).long(), batches
     )
 
-    assert steps == 20
+    assert len(batches) == 20
     assert loss == pytest.approx(expected_loss, rel=1e-5)
     assert accuracy == pytest.approx(expected_accuracy, abs=1.5 / count)
     ended, way, apart = engine.model_state(), {}, {}
@@ -140,41 +85,47 @@ def minimal(data: Dataset, **options: object) -> Engine:
     return Engine(scale_width(STAGES[1], 0.2).network, Recipe(), data, **options)
 
 
-def test_an_epoch_takes_every_picture_once(data: Dataset) -> None:
-    for epoch in (1, 2, 150):
-        assert sorted(minimal(data)._order(epoch).tolist()) == list(range(1_400))
+def narrow(data: Dataset, **options: object) -> Engine:
+    """With everything that tells training from evaluation: dropout and batch normalisation."""
+    return Engine(scale_width(STAGES[8], 0.25).network, Recipe(), data, **options)
 
 
-def test_the_order_follows_from_seed_and_epoch_alone(data: Dataset) -> None:
-    engine = minimal(data, seed=7, limit=100)
-    for epoch in (1, 2):
+def order_of(engine: Engine) -> list[int]:
+    """The order of the pictures in the epoch that was trained last."""
+    return engine.order.flatten()[: len(engine.train_labels)].tolist()
+
+
+def test_the_order_is_of_every_picture_once_and_follows_from_seed_and_epoch_alone(
+    data: Dataset,
+) -> None:
+    engine, orders = minimal(data, seed=7, limit=100), {}
+    for epoch in (1, 2, 3, 150):
         engine.train_epoch(epoch)
-    third = engine._order(3).tolist()
+        orders[epoch] = order_of(engine)
+        assert sorted(orders[epoch]) == list(range(100))
+    assert len({tuple(order) for order in orders.values()}) == 4
     torch.manual_seed(99)
     np.random.seed(99)
-    assert minimal(data, seed=7, limit=100)._order(3).tolist() == third
-    assert engine._order(4).tolist() != third
-    assert minimal(data, seed=8, limit=100)._order(3).tolist() != third
+    for seed in (7, 8):
+        other = minimal(data, seed=seed, limit=100)
+        other.train_epoch(3)
+        assert (order_of(other) == orders[3]) == (seed == 7)
 
 
 def test_a_limit_takes_a_sample_that_holds_every_class(data: Dataset) -> None:
     # As CIFAR-10 is stored here: in the order of its classes.
     order = np.argsort(data.train_labels, kind="stable")
-    ordered = replace(
-        data, train_images=data.train_images[order], train_labels=data.train_labels[order]
-    )
+    images, labels = data.train_images[order], data.train_labels[order]
+    ordered = replace(data, train_images=images, train_labels=labels)
+
+    def pairs(images: np.ndarray, labels: np.ndarray) -> set[tuple[bytes, int]]:
+        return {(image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True)}
+
     engine = minimal(ordered, limit=100)
-    assert sorted(set(engine.train_labels.tolist())) == list(range(10))
-    known = {
-        (image.tobytes(), int(label))
-        for image, label in zip(data.train_images, data.train_labels, strict=True)
-    }
-    taken = {
-        (image.numpy().tobytes(), int(label))
-        for image, label in zip(engine.train_images, engine.train_labels, strict=True)
-    }
+    assert set(engine.train_labels.tolist()) == set(range(10))
+    taken = pairs(engine.train_images.numpy(), engine.train_labels.numpy())
     assert len(taken) == 100
-    assert taken <= known
+    assert taken <= pairs(images, labels)
     again = minimal(ordered, limit=100, seed=5)
     assert torch.equal(again.train_images, engine.train_images)
 
@@ -215,47 +166,37 @@ def test_how_an_epoch_goes_is_said_twice_a_second_and_at_its_end(
 
 
 def test_evaluation_agrees_with_its_own_probabilities(data: Dataset) -> None:
-    engine = Engine(scale_width(STAGES[8], 0.25).network, Recipe(), data, limit=64)
+    engine = narrow(data, limit=64)
     engine.train_epoch(1)
     before = engine.model_state()
     loss, accuracy, probabilities = engine.evaluate()
     assert probabilities.shape == (510, 10)
     assert probabilities.dtype == np.float16  # as it is stored
     np.testing.assert_allclose(probabilities.astype(np.float64).sum(1), 1, rtol=1e-3)
-    right = sum(
-        int(row.argmax() == label)
-        for row, label in zip(probabilities, data.test_labels, strict=True)
-    )
-    assert accuracy == right / 510
-    of_the_class = [
-        float(row[label]) for row, label in zip(probabilities, data.test_labels, strict=True)
-    ]
+    rows = list(zip(probabilities, data.test_labels, strict=True))
+    assert accuracy == sum(int(row.argmax() == label) for row, label in rows) / 510
+    of_the_class = [float(row[label]) for row, label in rows]
     assert loss == pytest.approx(-np.log(of_the_class).mean(), rel=1e-3)
     assert all(np.array_equal(before[name], array) for name, array in engine.model_state().items())
 
 
-@pytest.fixture
-def sample_of_200(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluates 200 training pictures after each epoch."""
-    monkeypatch.setattr(engines, "TRAIN_SAMPLE", 200)
-
-
 def test_training_is_evaluated_as_test_is_on_as_many_of_each_class(
-    data: Dataset, sample_of_200: None
+    data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Stage 8 has dropout and batch normalisation, which tell training from evaluation.
-    engine = Engine(STAGES[8].network, Recipe(learning_rate=0.01), data, limit=700)
+    monkeypatch.setattr(engines, "TRAIN_SAMPLE", 200)
+    network = scale_width(STAGES[8], 0.5).network
+    engine = Engine(network, Recipe(learning_rate=0.01), data, limit=500)
     running_loss, running_accuracy = engine.train_epoch(1)
     state = engine.model_state()
     loss, accuracy = engine.evaluate_training()
 
-    plain = plain_network(8).eval()
+    plain = plain_loop.network(8, 0.5).eval()
     names = zip(plain.state_dict(), state, strict=True)
     plain.load_state_dict({name: torch.from_numpy(state[ours]) for name, ours in names})
     images, labels = engine.train_images[engine.sample], engine.train_labels[engine.sample].tolist()
     assert Counter(labels) == dict.fromkeys(range(10), 20)
     with torch.no_grad():
-        logits = plain(images.permute(0, 3, 1, 2).float() / 255).double().numpy()
+        logits = plain_loop.logits(plain, images).double().numpy()
     likelihoods = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     right = [row.argmax() == label for row, label in zip(likelihoods, labels, strict=True)]
     lost = [-np.log(row[label]) for row, label in zip(likelihoods, labels, strict=True)]
@@ -263,41 +204,27 @@ def test_training_is_evaluated_as_test_is_on_as_many_of_each_class(
     assert accuracy == pytest.approx(sum(right) / 200, abs=0.006)  # rounding may tie one
     assert loss != pytest.approx(running_loss, rel=0.01)
     assert accuracy != running_accuracy
-    assert all(np.array_equal(state[name], array) for name, array in engine.model_state().items())
-
-
-def test_evaluating_leaves_the_next_epoch_as_it_is(data: Dataset, sample_of_200: None) -> None:
-    ends = []
-    for evaluated in (False, True):
-        engine = Engine(scale_width(STAGES[8], 0.25).network, Recipe(), data, limit=100)
-        for epoch in (1, 2):
-            engine.train_epoch(epoch)
-            if evaluated:
-                engine.evaluate_training()
-                engine.evaluate()
-        ends.append(engine.model_state())
-    assert all(ends[0][name].tobytes() == ends[1][name].tobytes() for name in ends[0])
 
 
 # --- states -----------------------------------------------------------------------------------
 
 
-def test_states_carried_over_go_on_bit_for_bit(data: Dataset) -> None:
-    def fresh() -> Engine:
-        return Engine(scale_width(STAGES[8], 0.25).network, Recipe(), data, seed=2, limit=100)
-
-    straight = fresh()
+def test_states_carried_over_go_on_bit_for_bit_evaluated_or_not(data: Dataset) -> None:
+    straight = narrow(data, seed=2, limit=100)
     straight.train_epoch(1)
     model, momentum = straight.model_state(), straight.momentum_state()
     figures = straight.train_epoch(2)
-    taken_up = fresh()
+    ended = straight.model_state()
+    taken_up = narrow(data, seed=2, limit=100)
     taken_up.load_state(model, momentum)
+    taken_up.evaluate_training()
+    taken_up.evaluate()
+    assert all(np.array_equal(model[name], array) for name, array in taken_up.model_state().items())
     assert taken_up.train_epoch(2) == figures
-    for name, array in straight.model_state().items():
-        assert array.tobytes() == taken_up.model_state()[name].tobytes(), name
-    without = fresh()
-    without.load_state(model, {name: 0 * array for name, array in momentum.items()})
-    assert without.train_epoch(2) != figures
+    for name, array in taken_up.model_state().items():
+        assert array.tobytes() == ended[name].tobytes(), name
+    taken_up.load_state(model, {name: 0 * array for name, array in momentum.items()})
+    assert taken_up.train_epoch(2) != figures
 
 
 def test_a_state_of_another_network_is_refused(data: Dataset) -> None:
@@ -332,8 +259,8 @@ def test_a_thread_a_core_unless_the_environment_says_how_many(
 
 @pytest.mark.parametrize(
     ("flags", "there"),
-    [("avx2", False), ("avx512f avx512_bf16", True), ("bf16", True), ("amx_bf16 amx_tile", True),
-     ("avx512f avx512bw", False), ("xbf16", False), ("", False), (None, False)],
+    [("avx512f avx512_bf16", True), ("bf16", True), ("amx_bf16 amx_tile", True),
+     ("avx512bw xbf16", False), ("", False), (None, False)],
 )  # fmt: skip
 def test_bfloat16_is_chosen_where_the_processor_lists_it_and_refused_where_it_is_missing(
     flags: str | None, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -363,80 +290,41 @@ def test_bfloat16_of_a_gpu_follows_from_its_generation(
     assert choose_precision("auto", gpu) is (torch.bfloat16 if there else torch.float32)
 
 
-def test_the_compiled_network_takes_full_batches_and_no_others(
-    data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = []
-
-    def compiled(model: torch.nn.Module, dynamic: bool) -> object:
-        assert not dynamic
-        return lambda pictures: taken.append(len(pictures)) or model(pictures)
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    weights = []
-    for asked in (False, True):
-        engine = minimal(data, limit=200, compiled=asked)
-        engine.train_epoch(1)
-        engine.evaluate()
-        weights.append(engine.model_state())
-    assert taken == [64, 64, 64]  # of 200 pictures eight are left
-    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
-
-
-def test_a_network_that_cannot_be_compiled_is_one_line(
-    data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def compiled(_model: torch.nn.Module, dynamic: bool) -> object:
-        def call(_pictures: torch.Tensor) -> None:
-            raise RuntimeError("Failed to find C compiler.\nPlease specify one.")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", compiled)
-    engine = minimal(data, limit=200, compiled=True, record=lambda step: step() or step)
-    with pytest.raises(StudyError, match=r"^--compile: .*Failed to find C compiler.*leave it out$"):
-        engine.train_epoch(1)
-
-
 def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None:
-    losses = {}
+    data = replace(data, test_images=data.test_images[:50], test_labels=data.test_labels[:50])
+    network = without_dropout(scale_width(STAGES[8], 0.25).network)
+    losses = []
     for precision in (torch.float32, torch.bfloat16):
-        engine = Engine(
-            without_dropout(scale_width(STAGES[8], 0.25).network),
-            Recipe(),
-            data,
-            limit=200,
-            precision=precision,
-        )
-        losses[precision], _ = engine.train_epoch(1)
+        engine = Engine(network, Recipe(), data, limit=128, precision=precision)
+        losses.append(engine.train_epoch(1)[0])
         _, _, probabilities = engine.evaluate()
         assert {str(a.dtype) for a in engine.model_state().values()} == {"float32", "int64"}
         assert probabilities.dtype == np.float16
         np.testing.assert_allclose(probabilities.astype(np.float64).sum(1), 1, rtol=1e-3)
-    assert losses[torch.bfloat16] == pytest.approx(losses[torch.float32], rel=0.02)
-    assert losses[torch.bfloat16] != losses[torch.float32]
+    exact, coarse = losses
+    assert coarse == pytest.approx(exact, rel=0.02)
+    assert coarse != exact
 
 
-@pytest.mark.parametrize("number", [2, 8])
-def test_a_recorded_step_leaves_no_trace_of_its_warming_up(number: int, data: Dataset) -> None:
+def test_a_recorded_step_leaves_no_trace_of_its_warming_up(data: Dataset) -> None:
     """The path of a GPU, with a recorder that warms up as a CUDA graph does."""
-    sizes = []
+    recorded = []
 
     def record(step):
-        sizes.append(step.args[1])
+        recorded.append(step)
         for _ in range(3):
             step()
         return step
 
-    network, recipe = scale_width(STAGES[number], 0.25).network, Recipe(batch_size=48)
+    network, recipe = scale_width(STAGES[8], 0.25).network, Recipe(batch_size=48)
     ends = []
     for recorder in (None, record):
         engine = Engine(network, recipe, data, limit=200, record=recorder)
         ends.append([engine.train_epoch(epoch) for epoch in (1, 2)])
         ends[-1] += [*engine.model_state().values(), *engine.momentum_state().values()]
-    assert sizes == [48, 8]  # once for each size of batch: 200 = 4 · 48 + 8
-    for plain, recorded in zip(*ends, strict=True):
-        assert np.array_equal(plain, recorded)
+    assert len(recorded) == 2  # once for each size of batch: 200 = 4 · 48 + 8
+    for plain, warmed in zip(*ends, strict=True):
+        assert np.array_equal(plain, warmed)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -457,22 +345,22 @@ def test_a_step_recorded_on_a_gpu_is_the_eager_one(number: int, data: Dataset) -
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
     set_up_process(torch.device("cpu"))
-    engine = Engine(STAGES[2].network, Recipe(), data, limit=640)
+    engine = Engine(STAGES[2].network, Recipe(), data, limit=256)
     faults = []
-    for epoch in range(1, 5):
+    for epoch in range(1, 4):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         engine.train_epoch(epoch)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; ten steps hold dozens.
+    # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; four steps hold dozens.
     # A heap in pieces may need an epoch or two until it has room for all of them.
     assert min(faults[1:]) < 1_280
 
 
 @pytest.mark.long
 @needs_bfloat16
-def test_precision_leaves_the_outcome_alone(data: Dataset) -> None:
+def test_precision_leaves_the_outcome_alone() -> None:
     """Final accuracies differ between the precisions by no more than between seeds."""
-    network = scale_width(STAGES[6], 0.25).network
+    network, data = scale_width(STAGES[6], 0.25).network, synthetic(1_400, 510)
     finals = {}
     for precision in (torch.float32, torch.bfloat16):
         finals[precision] = []
