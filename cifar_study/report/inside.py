@@ -132,8 +132,7 @@ def worked_convolution(number: int) -> Figure:
     where = axes.inset_axes((0.765, 0.005, 0.235, 0.205))
     show_image(where, pixels(kept["picture"], SIDE, SIDE, 3))
     row, column = kept["place"]
-    corner = (column - 0.5, row - 0.5)
-    where.add_patch(Rectangle(corner, 4, 4, fill=False, edgecolor=ON_DARK, linewidth=1.2))
+    where.add_patch(Rectangle((column - 0.5, row - 0.5), 4, 4, fill=False, ec=ON_DARK, lw=1.2))
     return figure
 
 
