@@ -218,7 +218,7 @@ backend: pdf
 def test_nobodys_settings_change_a_chart_by_a_byte(tmp_path, capsys):
     exec(DRAW, {})
     (tmp_path / "matplotlibrc").write_text(USER)
-    theirs = {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(PROJECT)}
+    theirs = {"MATPLOTLIBRC": str(tmp_path), "MPLBACKEND": "nonsense", "PYTHONPATH": str(PROJECT)}
     words = [sys.executable, "-c", DRAW]
     other = subprocess.run(words, env=os.environ | theirs, capture_output=True, text=True)
     assert other.stdout == capsys.readouterr().out

@@ -3,6 +3,7 @@
 Nothing here needs torch, the pictures or the half that trains.
 """
 
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,9 @@ from cifar_study.layers import count_macs, count_parameters
 from cifar_study.report.facts import machine, stage
 from cifar_study.runs import Result
 from cifar_study.stages import PEERS, STAGES
+
+if not os.environ.get("MPLBACKEND", "").startswith("module:"):  # as notebooks set it
+    os.environ.pop("MPLBACKEND", None)  # charts need none, and matplotlib refuses an unknown one
 
 RUN = ["stage", "title", "seed", "precision", "state"]
 HISTORY = [*RUN, "epoch", "split", "loss", "accuracy", "seconds"]
