@@ -1,22 +1,17 @@
 """The command line in this process, and in processes of its own that can be killed."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from cifar_study.train import ENDINGS, main
 from cifar_study.training import hardware
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PROJECT = Path(__file__).parent.parent
 SMALL = ("--data", "synthetic", "--limit", "100", "--width", "0.25", "--precision", "float32")

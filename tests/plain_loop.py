@@ -5,8 +5,6 @@ Nothing of the package trains here: this is what its results are held against.
 a row of ``plain_loop.csv``.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -44,7 +42,7 @@ def network(stage: int, width: float = 1) -> nn.Sequential:
 
 def logits(model: nn.Module, pictures: torch.Tensor, half: bool = False) -> torch.Tensor:
     """What the network says of ``uint8`` pictures (N, 32, 32, 3), computed in bfloat16 or not."""
-    pixels = pictures.permute(0, 3, 1, 2).contiguous().float() / 255
+    pixels = pictures.permute(0, 3, 1, 2).float() / 255
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         return model(pixels).float()
 

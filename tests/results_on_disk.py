@@ -1,7 +1,5 @@
 """Results as training leaves them, for tests of what reads them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

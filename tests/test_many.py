@@ -4,8 +4,6 @@ The commands run in a copy of the project whose trainer writes true files of unt
 an epoch every tenth of a second, so that processes begin and end quickly.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

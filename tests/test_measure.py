@@ -1,7 +1,5 @@
 """What is measured of trained networks: by hand, again on the real data, and of any entry."""
 
-from __future__ import annotations
-
 import shutil
 from collections import OrderedDict
 from dataclasses import replace
@@ -40,11 +38,6 @@ def drawn() -> Dataset:
 
 def of_study(number: int, root: Path = PROJECT / "cache") -> Run:
     return Run(number, root=root)
-
-
-def test_what_a_stage_names_is_there_of_the_network_that_is_there() -> None:
-    for number in NUMBERS:
-        assert set(read(of_study(number)).measured()) == set(STAGES[number].measures)
 
 
 @pytest.mark.real_data

@@ -1,7 +1,5 @@
 """The built networks, held against the tables that are made without torch."""
 
-from __future__ import annotations
-
 import math
 
 import pytest
@@ -102,11 +100,6 @@ def test_hes_start_draws_wider_from_the_same_seed() -> None:
         assert not wide.bias.any()
 
 
-def test_the_first_bound_by_hand() -> None:
-    weight = build_model(STAGES[1].network).get_submodule("block1.conv1").weight
-    assert weight.abs().max() <= math.sqrt(6 / (27 + 45))
-
-
 @pytest.mark.parametrize("number", [8, 11])
 def test_the_seed_decides_the_weights_and_nothing_else_does(number: int) -> None:
     network = get_stage(number).network
@@ -126,17 +119,7 @@ def test_scaling_the_pixels_is_part_of_the_network() -> None:
     torch.testing.assert_close(first, torch.tensor([0.0, 0.2, 1.0]))
 
 
-def test_dropout_acts_in_training_only_and_at_its_rates() -> None:
-    model = build_model(STAGES[7].network)
-    drops = [module for module in model.modules() if isinstance(module, nn.Dropout)]
-    assert [drop.p for drop in drops] == [0.1, 0.2, 0.3, 0.4]
-    model.eval()
-    assert torch.equal(model(pictures(2)), model(pictures(2)))
-    model.train()
-    assert not torch.equal(model(pictures(2)), model(pictures(2)))
-
-
-def test_dropout_zeroes_its_share_and_scales_the_rest() -> None:
+def test_dropout_zeroes_its_share_in_training_only_and_scales_the_rest() -> None:
     rate = 0.4
     drop = conv_block(3, Block(4, dropout=rate)).drop.train()
     torch.manual_seed(0)
@@ -152,6 +135,9 @@ def test_dropout_zeroes_its_share_and_scales_the_rest() -> None:
     dropped.sum().backward()
     torch.testing.assert_close(values.grad, dropped.detach())
     assert not torch.equal(drop(values), dropped)
+    assert torch.equal(drop.eval()(values), values)
+    layers = build_model(STAGES[7].network).modules()
+    assert [layer.p for layer in layers if isinstance(layer, nn.Dropout)] == [0.1, 0.2, 0.3, 0.4]
 
 
 def test_the_residual_network_has_the_size_that_its_entry_declares() -> None:

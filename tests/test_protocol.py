@@ -1,7 +1,5 @@
 """The committed histories against a loop that has nothing of the engine, epoch by epoch."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd

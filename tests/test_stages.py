@@ -1,7 +1,5 @@
 """The registry of stages: what is trained, and that each stage is one change from the last."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 
 import pytest
@@ -53,15 +51,9 @@ BY_HAND = {
     + (3 * 3 * 32 * 64 + 2 * 64) + 5 * (3 * 3 * 64 * 64 + 2 * 64) + (32 * 64 + 2 * 64)
     + (64 * 10 + 10),
 }  # fmt: skip
-WRITTEN_DOWN = {
-    1: 1_180, 2: 7_390, 3: 51_470, 4: 51_470,
-    5: 464_750, 6: 465_950, 7: 465_950, 8: 461_150,
-    9: 30_730, 10: 51_470, 11: 272_474,
-}  # fmt: skip
 
 
 def test_parameters_are_those_counted_by_hand_and_the_arithmetic_shown_gives_them() -> None:
-    assert BY_HAND == WRITTEN_DOWN
     for number, parameters in BY_HAND.items():
         network = get_stage(number).network
         assert count_parameters(network) == parameters
@@ -70,33 +62,18 @@ def test_parameters_are_those_counted_by_hand_and_the_arithmetic_shown_gives_the
             assert eval(shown) == layer.parameters, layer.name
 
 
-def test_multiply_accumulates_of_the_minimal_network_by_hand() -> None:
+def test_multiply_accumulates_by_hand() -> None:
     macs = {layer.name: layer.macs for layer in count_layers(STAGES[1].network)}
     assert macs["block1.conv1"] == 27 * 5 * 1024
     assert macs["block1.conv2"] == 45 * 5 * 1024
     assert macs["dense"] == 80 * 10
     assert macs["block1.pool"] == 0
-
-
-def test_multiply_accumulates_of_the_peers_by_hand() -> None:
-    assert count_macs(PEERS[9].network) == 32 * 32 * 3 * 10
-    assert count_macs(PEERS[10].network) == count_macs(STAGES[3].network) == (
-        1024 * (27 * 20 + 180 * 20) + 256 * (180 * 40 + 360 * 40) + 64 * 40 * 10
-    )  # fmt: skip
     assert count_macs(PEERS[11].network) == (
         1024 * (3 * 3 * 3 * 16 + 6 * 3 * 3 * 16 * 16)
         + 256 * (3 * 3 * 16 * 32 + 5 * 3 * 3 * 32 * 32 + 16 * 32)
         + 64 * (3 * 3 * 32 * 64 + 5 * 3 * 3 * 64 * 64 + 32 * 64)
         + 64 * 10
     )
-    assert count_macs(PEERS[11].network) == 40_813_184
-    assert round(count_parameters(PEERS[11].network) / 1e6, 2) == 0.27  # as the paper has it
-
-
-def test_there_are_the_eight_stages_and_ten_classes() -> None:
-    assert list(STAGES) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert len(CLASSES) == 10
-    assert (CLASSES[0], CLASSES[3], CLASSES[9]) == ("airplane", "cat", "truck")
 
 
 def test_the_recipe_is_one_for_all_but_for_the_epochs_of_stage_3() -> None:
@@ -134,15 +111,12 @@ def test_each_stage_is_one_change_from_the_one_before() -> None:
     }
 
 
-def test_the_details_of_the_last_stages() -> None:
+def test_the_stages_and_classes_and_the_details_of_the_last_stages() -> None:
+    assert list(STAGES) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (len(CLASSES), CLASSES[0], CLASSES[3], CLASSES[9]) == (10, "airplane", "cat", "truck")
     assert [block.filters for block in STAGES[5].network.blocks] == [20, 40, 80, 160]
     assert [block.dropout for block in STAGES[7].network.blocks] == [0.1, 0.2, 0.3, 0.4]
     assert [block.pool for block in STAGES[8].network.blocks] == [2, 2, 2, "global"]
-
-
-def test_an_unknown_stage_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(StudyError, match=r"--stage 12.*1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11$"):
-        get_stage(12)
 
 
 def test_half_the_width_halves_the_filters_and_nothing_else_and_keeps_one() -> None:

@@ -1,7 +1,5 @@
 """The command, with the real engine on drawn pictures: it trains, goes on, stops and refuses."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os
@@ -10,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +17,7 @@ from command import PROJECT, SMALL, environment, obey, refused, start
 
 from cifar_study import data, stages
 from cifar_study.runs import Run, read
-from cifar_study.stages import STAGES, Block, Network, Stage
+from cifar_study.stages import Block, Network, Stage
 from cifar_study.training import hardware
 from cifar_study.training.engine import Engine
 
@@ -64,9 +61,6 @@ def contents(folder: Path) -> dict[str, object]:
         else:
             files[path.name] = path.read_bytes()
     return files
-
-
-# --- what it leaves, and going on ---------------------------------------------------------------
 
 
 def test_a_run_leaves_its_history_its_record_and_what_is_measured(capsys, tmp_path: Path) -> None:
@@ -139,17 +133,6 @@ def test_what_is_measured_is_made_again_where_it_is_missing_and_on_demand(
     assert path.read_bytes() == first
 
 
-def test_restart_trains_anew_to_the_same_end_and_over_anything(capsys, tmp_path: Path) -> None:
-    trained(capsys, tmp_path)
-    folder = small(tmp_path).folder
-    before = contents(folder)
-    (folder / "result.json").write_text("{")
-    (folder / "model.safetensors").write_bytes(b"")
-    trained(capsys, tmp_path, "--restart")
-    assert contents(folder) == before
-
-
-ENDINGS = ("SIGTERM", "SIGHUP")
 DYING = """
 import os, signal, sys
 at, steps, replace = int(sys.argv.pop(1)), 0, os.replace
@@ -187,9 +170,7 @@ def test_a_command_killed_between_two_files_goes_on_to_the_same_bits(
     assert contents(run.folder) == contents(small(tmp_path / "whole", 2, 3).folder)
 
 
-@pytest.mark.parametrize(
-    "ending", ["SIGINT", *(pytest.param(name, marks=pytest.mark.long) for name in ENDINGS)]
-)
+@pytest.mark.parametrize("ending", ["SIGINT", pytest.param("SIGHUP", marks=pytest.mark.long)])
 def test_stopped_it_says_so_in_one_line_and_keeps_what_is_finished(
     ending: str, tmp_path: Path
 ) -> None:
@@ -210,9 +191,6 @@ def test_stopped_it_says_so_in_one_line_and_keeps_what_is_finished(
     result = read(Run(9, epochs=9999, limit=64, data="synthetic", root=tmp_path))
     assert result.epochs_done >= 1
     assert result.record["sessions"][0]["threads"] == 1  # as OMP_NUM_THREADS says
-
-
-# --- precision, threads, what cannot be trained ---------------------------------------------------
 
 
 def test_the_precision_of_the_first_epoch_is_kept(capsys, tmp_path: Path, monkeypatch) -> None:
@@ -237,19 +215,6 @@ def test_a_loss_that_is_not_a_number_stops_with_the_last_good_epoch_kept(
     assert read(small(tmp_path, 1, 3)).state == "at 1/3"
 
 
-def test_a_recipe_that_diverges_is_stopped_in_its_first_epoch(
-    capsys, tmp_path: Path, monkeypatch
-) -> None:
-    wild = replace(STAGES[4], recipe=replace(STAGES[4].recipe, learning_rate=1e9))
-    monkeypatch.setitem(stages.STAGES, 4, wild)
-    line = refused(capsys, "--stage", "4", "--epochs", "1", "--cache", str(tmp_path), *SMALL)
-    assert "the loss of epoch 1 is not a number" in line
-    assert read(small(tmp_path, 4, 1)) is None
-
-
-# --- the command line -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -258,13 +223,12 @@ def test_a_recipe_that_diverges_is_stopped_in_its_first_epoch(
         ("--stage 99", "--stage 99: there is no such stage; choose from 1, 2"),
         ("--stage 1 --epochs 0", "'0' is not a whole number from 1 on"),
         ("--stage 1 --width 9", "'9' is not a number between 0 and 4"),
-        ("--stage 9 --width 0.5", "--width 0.5: stage 9 keeps its own width"),
         ("--stage 1 --seeds 3-1", "not of the form 0-4"),
         ("--stage 1 --seeds 0-99999", "not of the form 0-4"),
         ("--stage 1 --precision half", "--precision"),
         ("--stage 1 --epochs 1 --cache {project}/cache/../cache", "--cache cache: holds the study"),
         ("--stage 1 --epochs 1 --cache README.md", "is a file, no folder of results"),
-        ("--stage 1 --epochs 1 --cache /proc/x --data synthetic", "can't be written"),
+        ("--stage 1 --epochs 1 --cache /dev/null/x --data synthetic", "can't be written"),
         ("--stage 1 --cache {tmp} --data synthetic --device cuda", "--device cuda: this machine"),
         ("--stage 1 --cache {tmp} --data synthetic --limit 201", "--limit 201: give at most 200"),
         ("--stage 1 --cache {tmp} --data {tmp}", "{tmp}"),
@@ -276,8 +240,6 @@ def test_a_wrong_option_is_one_line_and_status_2(
     monkeypatch.chdir(PROJECT)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     places = {"project": PROJECT, "tmp": tmp_path}
-    if "/proc" in words and not Path("/proc").is_dir():
-        pytest.skip("no /proc here")
     assert named.format(**places) in refused(capsys, *words.format(**places).split())
 
 
