@@ -115,38 +115,39 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, bool, str]]:
     recipe, network = stage.recipe, stage.network
     blocks = () if isinstance(network, ResNet) else network.blocks
     size = getattr(network, "input_size", None)
-    measures, of_blocks = {*stage.measures}, {"convolution", "maps", "values"}
-    yield "number", stage.number, _whole(stage.number), WHOLE
-    yield "recipe.epochs", recipe.epochs, _whole(recipe.epochs), WHOLE
-    yield "recipe.batch_size", recipe.batch_size, _whole(recipe.batch_size), WHOLE
-    yield "recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0, "above zero"
-    yield "recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1, "in [0, 1)"
-    yield "recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"
-    classes = f"{len(CLASSES)}, as CIFAR-10 has"
-    yield "network.classes", network.classes, network.classes == len(CLASSES), classes
-    yield "measures", stage.measures, measures <= {*MEASURES}, f"of {', '.join(MEASURES)}"
-    less = f"without {', '.join(sorted(of_blocks))}, which take blocks"
-    yield "measures", stage.measures, bool(blocks) or not measures & of_blocks, less
-    less = "without photos and shapes, which take a network for any size (input_size=None)"
-    yield "measures", stage.measures, not (size and measures & {"photos", "shapes"}), less
-    pools = [block.pool for block in blocks]
-    sizes = "None after a pooling 'global', else 32"
-    fits = size == SIDE or isinstance(network, ResNet) or (size is None and "global" in pools)
-    yield "network.input_size", size, fits, sizes
+    pooled = isinstance(network, ResNet) or any(block.pool == "global" for block in blocks)
+    measures = {*stage.measures}
+    of_blocks = bool(blocks) or measures.isdisjoint(("convolution", "maps", "values"))
+    of_any_size = not size or measures.isdisjoint(("photos", "shapes"))
+    yield from (
+        ("number", stage.number, _whole(stage.number), WHOLE),
+        ("recipe.epochs", recipe.epochs, _whole(recipe.epochs), WHOLE),
+        ("recipe.batch_size", recipe.batch_size, _whole(recipe.batch_size), WHOLE),
+        ("recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0, "above zero"),
+        ("recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1, SHARE),
+        ("recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"),
+        ("network.classes", network.classes, network.classes == len(CLASSES), "10, as CIFAR-10's"),
+        ("network.input_size", size, size == SIDE or (size is None and pooled), SIZES),
+        ("measures", stage.measures, measures <= {*MEASURES}, f"of {', '.join(MEASURES)}"),
+        ("measures", stage.measures, of_blocks, "without what takes blocks"),
+        ("measures", stage.measures, of_any_size, "without what takes pictures of any size"),
+    )
     side = SIDE
     for place, block in enumerate(blocks):
-        name, activations = f"blocks[{place}]", ("sigmoid", "relu")
-        yield f"{name}.filters", block.filters, _whole(block.filters), WHOLE
-        known = block.activation in activations
-        yield f"{name}.activation", block.activation, known, "'sigmoid' or 'relu'"
-        yield f"{name}.dropout", block.dropout, 0 <= block.dropout < 1, "in [0, 1)"
+        name, known = f"blocks[{place}]", block.activation in ("sigmoid", "relu")
         fits = block.pool == "global" or (_whole(block.pool) and block.pool <= side)
         most = f"'global' or a whole number from 1 to {side}, the side that is left"
-        yield f"{name}.pool", block.pool, fits, most
+        yield from (
+            (f"{name}.filters", block.filters, _whole(block.filters), WHOLE),
+            (f"{name}.activation", block.activation, known, "'sigmoid' or 'relu'"),
+            (f"{name}.dropout", block.dropout, 0 <= block.dropout < 1, SHARE),
+            (f"{name}.pool", block.pool, fits, most),
+        )
         side = 1 if block.pool == "global" else side // block.pool
 
 
-WHOLE = "a whole number from 1 on"
+WHOLE, SHARE = "a whole number from 1 on", "in [0, 1)"
+SIZES = "None after a pooling 'global', else 32"
 
 
 def _whole(value: object) -> bool:
