@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_a_number_stops_with_the_last_good_epoch_kept(
         ("--stage 1 --precision half", "--precision"),
         ("--stage 1 --epochs 1 --cache {project}/cache/../cache", "--cache cache: holds the study"),
         ("--stage 1 --epochs 1 --cache README.md", "is a file, no folder of results"),
-        ("--stage 1 --epochs 1 --cache /dev/null/x --data synthetic", "can't be written"),
+        ("--stage 1 --epochs 1 --cache /proc/x --data synthetic", "can't be written"),
         ("--stage 1 --cache {tmp} --data synthetic --device cuda", "--device cuda: this machine"),
         ("--stage 1 --cache {tmp} --data synthetic --limit 201", "--limit 201: give at most 200"),
         ("--stage 1 --cache {tmp} --data {tmp}", "{tmp}"),
