@@ -52,11 +52,11 @@ def load(source: str = "auto") -> Dataset:
     """
     if source == "synthetic":
         return synthetic()
+    if source != "auto":
+        return _found(Path(source).expanduser())
     try:
-        return _found(DATA if source == "auto" else Path(source).expanduser())
+        return _found(DATA)
     except StudyError as error:
-        if source != "auto":
-            raise
         return _downloaded(str(error).partition(";")[0])
 
 
@@ -90,8 +90,8 @@ def _found(folder: Path) -> Dataset:
     for path in files:
         if path.match(DECODED) and (rows := _kept(path)) is not None:
             return _dataset(rows, TRAIN, FINGERPRINT)
-    archives = (".tar", ".gz", ".tgz", ".zip")
-    problems = [f"{path} is an archive; unpack it" for path in files if path.suffix in archives]
+    archives = [path for path in files if path.suffix in (".tar", ".gz", ".tgz", ".zip")]
+    problems = [f"{path} is an archive; unpack it" for path in archives]
     for sources, read in _sets(files):
         try:
             return _dataset(_decoded(sources, read), TRAIN, FINGERPRINT)

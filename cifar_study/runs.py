@@ -114,8 +114,7 @@ class Run:
 
     @property
     def trial(self) -> bool:
-        registered = self.stage == get_stage(self.number)
-        return (registered, self.limit, self.data) != (True, None, "cifar10")
+        return (self.stage, self.limit, self.data) != (get_stage(self.number), None, "cifar10")
 
     @property
     def folder(self) -> Path:
@@ -127,11 +126,9 @@ class Run:
         return self.folder.with_name(f"{self.folder.name}.before")
 
     def words(self) -> list[str]:
-        words = []
-        for each in fields(self):
-            if (value := getattr(self, each.name)) != each.default:
-                words += [f"--{OPTIONS.get(each.name, each.name)}", str(value)]
-        return words
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        words = ((f"--{OPTIONS.get(name, name)}", str(getattr(self, name))) for name in given)
+        return [word for pair in words for word in pair]
 
     def command(self, *more: str) -> str:
         return shlex.join(["python", "-m", "cifar_study.train", *self.words(), *more])
@@ -232,10 +229,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The ``result.json`` of a folder, None where there is none."""
     path = folder / RECORD
     with reading(path, RESTORE):
-        try:
-            record = json.loads(path.read_bytes())
-        except FileNotFoundError:
+        if not path.exists():
             return None
+        record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError(f"not a result of format {FORMAT}")
     return record

@@ -103,8 +103,8 @@ class Stage:
     def __post_init__(self) -> None:
         for field, value, holds, wanted in _rules(self):
             if not holds:
-                place = f"cifar_study/stages.py, stage {self.number}: {field}"
-                raise StudyError(f"{place} is {value!r}, and should be {wanted}")
+                wrong = f"{field} is {value!r}, and should be {wanted}"
+                raise StudyError(f"cifar_study/stages.py, stage {self.number}: {wrong}")
         if not self.colour:
             spare = SPARE_COLOURS[self.number % len(SPARE_COLOURS)]
             object.__setattr__(self, "colour", spare)

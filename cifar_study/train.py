@@ -23,8 +23,7 @@ try:
     from cifar_study.options import chosen_runs, data_name, parser
     from cifar_study.runs import CACHE, VARIABLE, Run, read, runs_in, unmeasured
 except (ImportError, StudyError) as error:  # a package is missing, or an entry can't be trained
-    text = missing_package(error) if isinstance(error, ImportError) else error
-    say(f"error: {text}")
+    say(f"error: {missing_package(error) if isinstance(error, ImportError) else error}")
     raise SystemExit(2) from None
 
 # What a shutdown or a closed terminal sends is treated as Ctrl-C; Windows has no SIGHUP.
@@ -152,13 +151,12 @@ def _show_status(runs: list[Run], options: argparse.Namespace) -> int:
                 accuracy = f"{result.history.test_accuracy.iloc[-1]:.1%}"
         except StudyError as error:
             state, status = one_line(str(error)), 2
-        stage = run.stage
-        parameters = f"{count_parameters(stage.network):,}"
-        rows.append((stage.number, stage.title, run.seed, parameters, precision, accuracy, state))
+        about = run.number, run.stage.title, run.seed, f"{count_parameters(run.stage.network):,}"
+        rows.append((*about, precision, accuracy, state))
     titles = ("stage", "network", "seed", "parameters", "precision", "test accuracy", "state")
-    print(f"results in {root}/")
-    right = ("right", "left", "right", "right", "right", "right", "left")
-    print(tabulate(rows, titles, "plain", colalign=right, disable_numparse=True))
+    align = ("right", "left", "right", "right", "right", "right", "left")
+    table = tabulate(rows, titles, "plain", colalign=align, disable_numparse=True)
+    print(f"results in {root}/\n{table}")
     return status
 
 

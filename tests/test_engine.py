@@ -213,14 +213,6 @@ def test_states_carried_over_go_on_bit_for_bit_evaluated_or_not(data: Dataset) -
     assert taken_up.train_epoch(2) != figures
 
 
-def test_a_state_of_another_network_is_refused(data: Dataset) -> None:
-    engine = minimal(data)
-    state, momentum = engine.model_state(), engine.momentum_state()
-    with pytest.raises(ValueError, match="size mismatch"):
-        Engine(STAGES[1].network, Recipe(), data).load_state(state, momentum)
-    with pytest.raises(ValueError, match="Missing key"):
-        engine.load_state({name: state[name] for name in list(state)[1:]}, momentum)
-
 
 @pytest.mark.parametrize(("words", "threads"), [({}, 2), ({"OMP_NUM_THREADS": "1"}, 1)])
 def test_a_thread_a_core_unless_the_environment_says_how_many(

@@ -107,7 +107,7 @@ def test_a_new_entry_is_measured_on_drawn_pictures_and_narrower(
     right = values["shapes"]["32×32 as they are"]["right"]
     assert values["pictures"]["untrained"]["accuracy"] == pytest.approx(right / 60)
     wrong = values["errors"]["places"]
-    assert len(wrong) == measure.MISTAKES
+    assert len(wrong) == 12
     assert (given[wrong].argmax(1) != labels[wrong]).all()
     assert (np.diff(given[wrong].max(1)) <= 0).all()
     assert bytes.fromhex(values["errors"]["pixels"][3]) == drawn.test_images[wrong[3]].tobytes()

@@ -36,8 +36,7 @@ def network(number: int) -> Figure:
     x, left, shapes, legend = 0.0, 0.0, [], {}
     for layer, following in zip(layers, [*layers[1:], None], strict=True):
         start = next(start for start in KINDS if layer.kind.startswith(start))
-        name, colour = KINDS[start]
-        colour = colour or shown.colour
+        name, colour = KINDS[start][0], KINDS[start][1] or shown.colour
         legend[name] = Rectangle((0, 0), 1, 1, color=colour)
         channels, *sides = layer.shape
         width, boxes = 2.2, [(2.6 * place - 12.7, 2) for place in range(channels)]

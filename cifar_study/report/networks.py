@@ -80,8 +80,9 @@ def watch(label: str) -> Markdown:
     head = f"<style>.net {{ {colours} }}</style>"
     for name in (*LIBRARY, *(f"stage-{number}" for number in trained)):
         head += f'\n<script type="text/plain" data-once="{name}"></script>'
-    scripts = "networks.js", "pictures.js", "growth.js"
-    return style.in_page("growth-data", data, "networks.css", *scripts, head=head)
+    return style.in_page(
+        "growth-data", data, "networks.css", "networks.js", "pictures.js", "growth.js", head=head
+    )
 
 
 def _trained() -> dict[int, Result]:

@@ -30,9 +30,8 @@ def pixels(kept: str, *shape: int) -> np.ndarray:
 def probabilities(number: int, when: str) -> Figure:
     """Six test pictures with their ten probabilities, "before" the first step or "after" all."""
     kept = measured("pictures", number)
-    given = kept["before"]
-    if when == "after":
-        given = stage(number).first.predictions()[0][kept["places"]]
+    after = when == "after"
+    given = stage(number).first.predictions()[0][kept["places"]] if after else kept["before"]
     figure = Figure(figsize=(WIDE, 5))
     halves = figure.subplots(3, 4, width_ratios=[4, 3] * 2).reshape(-1, 2)
     shown = zip(halves, kept["labels"], kept["pixels"], given, strict=False)
@@ -51,9 +50,9 @@ def probabilities(number: int, when: str) -> Figure:
 
 def _number(axes: Axes, row: int, share: float) -> None:
     """Write a probability beside its bar, or into it where there is no room."""
-    place, look = share + 0.03, {"ha": "left"}
-    if share > 0.7:
-        place, look = share - 0.03, {"ha": "right", "color": "white"}
+    within = share > 0.7
+    look = {"ha": "right", "color": "white"} if within else {"ha": "left"}
+    place = share - 0.03 if within else share + 0.03
     axes.text(place, row, f"{share:.0%}", va="center", fontsize=8, **look)
 
 

@@ -91,8 +91,8 @@ def glance() -> Markdown:
     """All stages at the end of training, a row each."""
     rows = []
     for results in map(facts.stage, STAGES):
-        outcome = results.test_accuracy, results.gap.bare
-        rows.append((named(results.stage), *outcome, results.epoch_seconds, results.parameters))
+        about = results.test_accuracy, results.gap.bare, results.epoch_seconds, results.parameters
+        rows.append((named(results.stage), *about))
     return markdown(rows, ["stage", "test accuracy", "gap, points", "an epoch", "parameters"])
 
 

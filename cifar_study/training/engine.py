@@ -68,9 +68,11 @@ class Engine:
             momentum=recipe.momentum,
             fused=on_gpu or self.device.type == "cpu",
         )
-        for parameter in self.model.parameters():
+        self.momentum: dict[str, Tensor] = {}
+        for name, parameter in self.model.named_parameters():
             # What the first step would make, but there before a step is recorded.
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            self.momentum[name] = torch.zeros_like(parameter)
+            self.optimizer.state[parameter]["momentum_buffer"] = self.momentum[name]
         self.record = record or (cuda_graph if on_gpu else None)
         self.steps: dict[int, Callable[[], None]] = {}  # by the size of the batch
         chosen = choose_limited(data.train_labels, limit)
@@ -78,8 +80,8 @@ class Engine:
             data.train_images[chosen], data.train_labels[chosen]
         )
         self.test_images, self.test_labels = self._on_device(data.test_images, data.test_labels)
-        sample = torch.from_numpy(choose_balanced(data.train_labels[chosen], TRAIN_SAMPLE))
-        self.sample = sample.to(self.device)
+        places = choose_balanced(data.train_labels[chosen], TRAIN_SAMPLE)
+        self.sample = torch.from_numpy(places).to(self.device)
         # What a step reads and adds to stays on the device, at a fixed place. A last batch
         # that is shorter ends where the first batch begins, and reads no further.
         pictures, size = len(self.train_labels), recipe.batch_size
@@ -127,7 +129,7 @@ class Engine:
         if size not in self.steps:
             step = partial(self._step, size)
             if self.record and size:
-                state = [*self.model.state_dict().values(), *self._momentum().values()]
+                state = [*self.model.state_dict().values(), *self.momentum.values()]
                 kept = [tensor.clone() for tensor in state]
                 step = self.record(step)
                 for tensor, value in zip(state, kept, strict=True):
@@ -184,25 +186,16 @@ class Engine:
             for name, tensor in self.model.state_dict().items()
         }
 
-    def _momentum(self) -> dict[str, Tensor]:
-        return {
-            name: self.optimizer.state[parameter]["momentum_buffer"]
-            for name, parameter in self.model.named_parameters()
-        }
-
     def momentum_state(self) -> dict[str, np.ndarray]:
         """The optimizer's momentum by parameter name."""
         return {
-            name: buffer.contiguous().cpu().numpy().copy()
-            for name, buffer in self._momentum().items()
+            name: buffer.contiguous().cpu().numpy().copy() for name, buffer in self.momentum.items()
         }
 
     def load_state(self, model: dict[str, np.ndarray], momentum: dict[str, np.ndarray]) -> None:
-        """Take up the states of an earlier engine; a network of other shapes is a ValueError."""
+        """Take up the states of an earlier engine of the same network."""
         load_weights(self.model, model)
-        for name, buffer in self._momentum().items():
-            if name not in momentum or momentum[name].shape != buffer.shape:
-                raise ValueError(f"no momentum of that shape for {name}")
+        for name, buffer in self.momentum.items():
             buffer.copy_(torch.from_numpy(momentum[name]))
 
 
@@ -225,8 +218,5 @@ def choose_balanced(labels: np.ndarray, size: int) -> np.ndarray:
 
 
 def load_weights(model: nn.Module, state: dict[str, np.ndarray]) -> None:
-    """Put arrays into the network; names or shapes that do not fit are a ValueError."""
-    try:
-        model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    except RuntimeError as error:
-        raise ValueError(" ".join(str(error).split())) from None
+    """Put arrays into the network by name."""
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})

@@ -69,9 +69,8 @@ def set_up_process(device: torch.device) -> None:
 
 def cores() -> int:
     """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:

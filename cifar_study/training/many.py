@@ -25,7 +25,6 @@ from cifar_study.runs import PROJECT, RECORD, SIDE_BY_SIDE, Run, read, read_reco
 
 # Takes a run and the words of its command; what went wrong comes of it.
 Submit = Callable[[Run, list[str]], Future]
-INSTALL = "pip install -c requirements.txt -e .[cluster]"
 AGAIN = "run the same command again to go on"
 
 
@@ -35,8 +34,8 @@ def train_all(runs: Sequence[Run], more: Sequence[str], submitting: Iterator[Sub
     ``submitting`` is :func:`here` or :func:`on_cluster`. The longest begin first.
     """
     failed = []
-    runs = [replace(run, root=run.root.resolve()) for run in runs]
-    runs.sort(key=lambda run: run.planned * count_macs(run.stage.network), reverse=True)
+    longest_first = sorted(runs, key=lambda run: -run.planned * count_macs(run.stage.network))
+    runs = [replace(run, root=run.root.resolve()) for run in longest_first]
     with submitting as submit:
         _say(f"{len(runs)} runs: starting, the first news takes some seconds")
         bars = {}
@@ -105,7 +104,8 @@ def on_cluster(address: str, root: Path) -> Iterator[Submit]:
         import cloudpickle
         import distributed
     except ImportError as error:
-        raise StudyError(f"--scheduler: {reason(error)}; run: {INSTALL}") from None
+        install = "pip install -c requirements.txt -e .[cluster]"
+        raise StudyError(f"--scheduler: {reason(error)}; run: {install}") from None
     for name in ("distributed", "distributed.client"):  # what goes wrong is said here, once
         logging.getLogger(name).setLevel(logging.CRITICAL)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # no scheduler has this module
@@ -171,8 +171,8 @@ def _version() -> str:
 
 def command(words: Sequence[str], threads: int, beside: int, wanted: Callable[[], bool]) -> str:
     """Run a command for as long as it is ``wanted``; the last line it said if it failed."""
-    given = {"OMP_NUM_THREADS": str(threads), SIDE_BY_SIDE: str(beside)}
-    environment = os.environ | given | {"PYTHONUTF8": "1"}
+    given = {"OMP_NUM_THREADS": str(threads), SIDE_BY_SIDE: str(beside), "PYTHONUTF8": "1"}
+    environment = os.environ | given
     environment.pop("MALLOC_TRIM_THRESHOLD_", None)  # Dask's nanny sets it: half as fast
     line = [sys.executable, "-m", "cifar_study.training.many", *words]
     streams = {"stdin": subprocess.PIPE, "stderr": subprocess.STDOUT}

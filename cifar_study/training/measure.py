@@ -23,11 +23,8 @@ from cifar_study.stages import SHOWN, SIDE
 from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
 
 FOLLOWED = 4  # which of them goes through layers
-PLACE = (12, 12)  # row and column where a convolution is worked by hand
-PERCENTILES = (5, 50, 95)
 MAPS = 6  # feature maps that are kept of each block
 DROPPED = 255  # in a kept map, a value that dropout set to zero; 0 to 254 are values
-MISTAKES = 12
 # Width, height and how a test picture comes to them: unchanged, then the assignment's own.
 SIZES = {"as they are": [(SIDE, SIDE)], "scaled": [(28, 32), (36, 30)], "cut": [(32, 28), (28, 32)]}
 SHAPES = [(*size, how) for how, sizes in SIZES.items() for size in sizes]
@@ -62,14 +59,13 @@ def shown_pictures(run: Run, data: Dataset) -> dict[str, Any]:
 def first_filter(run: Run, data: Dataset) -> dict[str, Any]:
     """The trained network's first filter at one place of a test picture.
 
-    ``patch`` (3, 4, 4) holds pixels in [0, 1] from :data:`PLACE` on, ``weights`` is (3, 3, 3),
+    ``patch`` (3, 4, 4) holds pixels in [0, 1] from ``place`` on, ``weights`` is (3, 3, 3),
     ``outputs`` (2, 2) what the convolution gives there, before the activation.
     """
     convolution = trained_network(run).get_submodule("block1.conv1")
     image = data.test_images[shown_places(data)[FOLLOWED]]
     pixels = as_batch(image[None]) / 255
-    outputs = convolution(pixels)[0, 0]
-    row, column = PLACE
+    outputs, row, column = convolution(pixels)[0, 0], 12, 12
     return {
         "picture": _hex(image),
         "place": [row, column],
@@ -111,13 +107,13 @@ def values_before_activation(run: Run, data: Dataset, pictures: int = 500) -> di
 
 
 def activation_inputs(model: nn.Module, images: np.ndarray) -> dict[str, list[float]]:
-    """Percentiles of what reaches each activation, as in a training step on these pictures."""
+    """The 5th, 50th and 95th percentile of what reaches each activation, as in a training step."""
     percentiles: dict[str, list[float]] = {}
     for name, layer in model.named_modules():
         if isinstance(layer, nn.ReLU | nn.Sigmoid):
 
             def keep(_: nn.Module, inputs: tuple[Tensor], name: str = name) -> None:
-                values = np.percentile(inputs[0].numpy(), PERCENTILES).round(4)
+                values = np.percentile(inputs[0].numpy(), (5, 50, 95)).round(4)
                 percentiles[name.replace("act", "conv")] = values.tolist()
 
             layer.register_forward_pre_hook(keep)
@@ -210,11 +206,11 @@ def shapes(run: Run, data: Dataset) -> dict[str, dict[str, int]]:
 
 
 def mistakes(run: Run, data: Dataset) -> dict[str, Any]:
-    """The test pictures that the network is surest of and wrong about, the surest first."""
+    """The twelve test pictures that the network is surest of and wrong about, surest first."""
     given, labels = read(run).predictions()
     wrong = np.flatnonzero(given.argmax(1) != labels)
     surest = wrong[np.argsort(-given[wrong].max(1), kind="stable")]
-    return _kept(surest[:MISTAKES].tolist(), data)
+    return _kept(surest[:12].tolist(), data)
 
 
 def _kept(places: list[int], data: Dataset) -> dict[str, Any]:

@@ -15,9 +15,7 @@ class Rescale(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """``uint8`` or float pictures (N, 3, H, W) in, float pictures of the same shape out."""
-        if not pictures.is_floating_point():
-            pictures = pictures.float()
-        return pictures / 255
+        return pictures.float() / 255
 
 
 def conv_block(channels: int, block: Block) -> nn.Sequential:
