@@ -152,8 +152,9 @@ def _sha256(content: bytes | np.ndarray) -> str:
 def _dataset(rows: np.ndarray, train: int, fingerprint: str, name: str = "cifar10") -> Dataset:
     images = rows[:, 1:].reshape(-1, SIDE, SIDE, 3)  # a view: nothing is copied
     labels = np.ascontiguousarray(rows[:, 0])
-    parts = (images[:train], labels[:train], images[train:], labels[train:])
-    return Dataset(*parts, fingerprint, name)
+    return Dataset(
+        images[:train], labels[:train], images[train:], labels[train:], fingerprint, name
+    )
 
 
 def _in_order(rows: np.ndarray) -> np.ndarray:

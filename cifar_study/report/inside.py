@@ -98,8 +98,12 @@ def feature_maps(number: int) -> Figure:
     grey = colormaps["Greys_r"].with_extremes(bad=STRUCK)
     for place, (part, block) in enumerate(zip(outer, blocks, strict=True), start=1):
         side, shown = block["side"], len(block["maps"])
-        title = f"block {place}: {shown} of {block['of']} maps, {side}×{side}"
-        part.suptitle(title, fontsize=8, x=0.01, ha="left")
+        part.suptitle(
+            f"block {place}: {shown} of {block['of']} maps, {side}×{side}",
+            fontsize=8,
+            x=0.01,
+            ha="left",
+        )
         panels, maps = part.subplots(2, shown, squeeze=False).flat, block["maps"] + block["thinned"]
         for axes, values in zip(panels, maps, strict=True):
             masked = np.ma.masked_equal(pixels(values, side, side), MASKED)

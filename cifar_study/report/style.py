@@ -65,8 +65,7 @@ def target_format() -> str:
     """The format that Quarto renders, such as docx; html elsewhere."""
     if not (path := os.environ.get("QUARTO_EXECUTE_INFO")):
         return "html"
-    about = json.loads(Path(path).read_text(encoding="utf-8"))
-    return about["format"]["identifier"]["target-format"]
+    return json.loads(Path(path).read_text("utf-8"))["format"]["identifier"]["target-format"]
 
 
 def noted(show: Callable[..., Any]) -> Callable[..., Any]:

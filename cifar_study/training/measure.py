@@ -214,8 +214,11 @@ def mistakes(run: Run, data: Dataset) -> dict[str, Any]:
 
 
 def _kept(places: list[int], data: Dataset) -> dict[str, Any]:
-    pixels = [_hex(image) for image in data.test_images[places]]
-    return {"places": places, "labels": data.test_labels[places].tolist(), "pixels": pixels}
+    return {
+        "places": places,
+        "labels": data.test_labels[places].tolist(),
+        "pixels": [_hex(image) for image in data.test_images[places]],
+    }
 
 
 def _start_and_end(run: Run) -> ItemsView[str, nn.Sequential]:

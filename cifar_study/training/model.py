@@ -30,10 +30,8 @@ def conv_block(channels: int, block: Block) -> nn.Sequential:
         if block.batch_norm:
             layers[f"norm{number}"] = nn.BatchNorm2d(filters)
         layers[f"act{number}"] = ACTIVATIONS[block.activation]()
-    if block.pool == "global":
-        layers["pool"] = nn.AdaptiveAvgPool2d(1)
-    else:
-        layers["pool"] = nn.MaxPool2d(block.pool)
+    average = block.pool == "global"
+    layers["pool"] = nn.AdaptiveAvgPool2d(1) if average else nn.MaxPool2d(block.pool)
     if block.dropout:
         layers["drop"] = nn.Dropout(block.dropout)
     return nn.Sequential(layers)
