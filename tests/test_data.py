@@ -211,17 +211,3 @@ def test_the_drawn_set_is_the_same_everywhere_and_balanced() -> None:
     assert drawn.name == "synthetic"
     for labels, count in ((drawn.train_labels, 200), (drawn.test_labels, 50)):
         assert np.bincount(labels).tolist() == [count] * 10
-
-
-@pytest.mark.real_data
-@pytest.mark.long
-def test_the_real_pictures_are_those_whose_means_are_known(
-    real_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(data, "DATA", tmp_path)
-    for path in real_folder.glob("*.parquet"):  # without what may be decoded there
-        (tmp_path / path.name).symlink_to(path.resolve())
-    loaded = data.load(str(tmp_path))
-    means = (0.49139968, 0.48215841, 0.44653091)
-    assert loaded.train_images.mean((0, 1, 2)) / 255 == pytest.approx(means, abs=5e-9)

@@ -213,7 +213,6 @@ def test_states_carried_over_go_on_bit_for_bit_evaluated_or_not(data: Dataset) -
     assert taken_up.train_epoch(2) != figures
 
 
-
 @pytest.mark.parametrize(("words", "threads"), [({}, 2), ({"OMP_NUM_THREADS": "1"}, 1)])
 def test_a_thread_a_core_unless_the_environment_says_how_many(
     words: dict[str, str], threads: int, monkeypatch: pytest.MonkeyPatch
