@@ -17,8 +17,8 @@ from widgets import serious, told
 
 
 def pages_of(book, tab):
-    """Each page in turn, opened as a file."""
-    for page in sorted(book.rglob("*.html")):
+    """Each page in turn, the first one first, opened as a file."""
+    for page in sorted(book.rglob("*.html"), key=lambda page: (page.parent != book, page)):
         if tab.url.partition("#")[0] != page.as_uri():
             tab.goto(page.as_uri())
         yield page
@@ -83,6 +83,7 @@ def test_links_lead_somewhere(book, tab):
         assert not re.search(r"\bnan\b|not trained yet|not measured yet", text)
     for link in filter(lambda link: link.startswith("file:"), links):
         path, anchor = (unquote(part) for part in urlsplit(link)[2::2])
+        path += "index.html" * path.endswith("/")
         assert not anchor or anchor in ids[path], link
         assert Path(path).is_file(), link
 

@@ -121,7 +121,8 @@ def shown(tab):
 def serious(page):
     """What axe calls serious or critical: rule, element and reason of each finding."""
     page.evaluate(UNFOLD)
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    options = {"resultTypes": ["violations"], "preload": False}  # which asks for styles again
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {node['target']}: {node['failureSummary']}"
         for rule in found
