@@ -66,7 +66,7 @@ def folder(options: argparse.Namespace) -> Path:
     root = Path(options.cache).expanduser() if options.cache else cache()
     if root.resolve() == in_project(CACHE).resolve():  # however it is spelt
         return in_project(CACHE)
-    if root.exists() and not root.is_dir():
+    if any(each.exists() and not each.is_dir() for each in (root, *root.parents)):
         raise StudyError(f"--cache {root}: is a file, no folder of results; name another")
     return root
 
