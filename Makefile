@@ -18,7 +18,7 @@ NEEDS_QUARTO = command -v $(QUARTO) >/dev/null || { \
 CHECK = $(BIN)/python chapters/fresh.py check
 export QUARTO_PYTHON := $(abspath $(BIN)/python)
 # As Quarto does: the line of _environment.local, unless the variable is set.
-LOCAL_CACHE := $(shell sed -n 's/^CIFAR_STUDY_CACHE=//p' _environment.local 2>/dev/null)
+LOCAL_CACHE := $(shell sed -n 's/^CIFAR_STUDY_CACHE=//p' _environment.local 2>/dev/null | tr -d "'\"")
 ifneq ($(LOCAL_CACHE),)
 export CIFAR_STUDY_CACHE ?= $(LOCAL_CACHE)
 endif

@@ -39,7 +39,7 @@ def look() -> tuple[set[Path], set[Path], set[Path]]:
     files = {path for top in tops for path in (top, *top.rglob("*")) if path.is_file()}
     files = {path for path in files if not UNSEEN.search(path.as_posix())}
     book = "".join(path.read_text("utf-8") for path in Path().glob("_quarto*.yml"))
-    sources = {path: path.read_text("utf-8") for path in files if path.suffix == ".qmd"}
+    sources = {path: path.read_text("utf-8", "replace") for path in files if path.suffix == ".qmd"}
     chapters = {path for path in sources if path.as_posix() in book}
     unsure = {path for path in sources if READS.search("\n".join(CELL.findall(sources[path])))}
     if SHOWN:

@@ -142,8 +142,8 @@ def held(run: Run, wait: float | None = None) -> Iterator[None]:
             raise StudyError(f"{run} is held by {who}; wait for it or stop it") from None
         except OSError as error:
             raise StudyError(
-                f"{path}: this file system has no locks ({reason(error)}), which keep two "
-                "processes off one run; choose a folder elsewhere with --cache"
+                f"{path}: can't be locked ({reason(error)}), and a lock keeps two processes off "
+                "one run; choose a folder elsewhere with --cache"
             ) from None
     try:
         with suppress(OSError):

@@ -83,9 +83,9 @@ def _found(folder: Path) -> Dataset:
     """The first whole CIFAR-10 at any depth, through links; what is hidden may be unfinished."""
     if not folder.is_dir():
         raise StudyError(f"{folder}: no such data folder; {ELSEWHERE}")
-    names = glob.glob(f"{glob.escape(str(folder))}/**/*", recursive=True)  # noqa: PTH207
-    paths = [Path(name) for name in sorted(names, key=len, reverse=True)]
     # Path.glob follows no links. By a link there are several ways to a file: the shortest counts.
+    names = glob.glob(f"{glob.escape(str(folder))}/**/*", recursive=True)  # noqa: PTH207
+    paths = map(Path, sorted(names, key=len, reverse=True))
     files = sorted({path.resolve(): path for path in paths if path.is_file()}.values())
     for path in files:
         if path.match(DECODED) and (rows := _kept(path)) is not None:
@@ -178,7 +178,6 @@ def _batches(paths: list[Path]) -> Iterator[np.ndarray]:
 
 
 def _tables(paths: list[Path]) -> list[np.ndarray]:
-    """Hugging Face's parquet files, of each part one or more."""
     from PIL import Image
     from pyarrow import parquet
 

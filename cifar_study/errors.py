@@ -15,8 +15,7 @@ class StudyError(Exception):
 
 def reason(error: BaseException) -> str:
     """Why, in one line: of the operating system without the path, else the error's own text."""
-    first, *_ = str(error).splitlines() or [type(error).__name__]
-    return getattr(error, "strerror", None) or first
+    return getattr(error, "strerror", None) or (str(error) or type(error).__name__).splitlines()[0]
 
 
 def one_line(text: str) -> str:

@@ -40,6 +40,7 @@ VARIABLE = "CIFAR_STUDY_CACHE"
 SIDE_BY_SIDE = "CIFAR_STUDY_SIDE_BY_SIDE"  # how many runs share the machine, if several do
 CACHE = Path("cache")  # of the study itself, seen from the project
 FORMAT = 2  # of result.json
+KEYS = {"epochs_done", "configuration", "files"}  # that it has to have
 ARITHMETIC = 2  # raised when the engine computes something else from the same stage and seed
 HISTORY, RECORD = "history.csv", "result.json"
 MODEL, PREDICTIONS, MEASURED = "model.safetensors", "predictions.safetensors", "measured.json"
@@ -51,15 +52,17 @@ RESTORE = "restore it from git, or move the folder away and train the run again"
 
 def cache() -> Path:
     """The folder of results, of every command and of the report."""
-    return in_project(setting(VARIABLE) or CACHE)
+    return in_project(Path(setting(VARIABLE) or CACHE).expanduser())
 
 
 def setting(name: str) -> str:
     """A variable of the environment, else of ``_environment.local``, as for Quarto; or empty."""
-    if name not in os.environ:
-        with suppress(OSError):
-            lines = (PROJECT / "_environment.local").read_text(encoding="utf-8").splitlines()
-            return dict(line.split("=", 1) for line in lines if "=" in line).get(name, "").strip()
+    path = PROJECT / "_environment.local"
+    if name not in os.environ and path.exists():
+        line = rf"^\s*(?:export\s+)?{name}\s*=[ \t]*[\"']?([^\"'#\r\n]*)"
+        with reading(path, "save it as UTF-8"):
+            values = re.findall(line, path.read_text("utf-8-sig"), re.MULTILINE)
+        return values[-1].strip() if values else ""
     return os.environ.get(name, "")
 
 
@@ -153,12 +156,12 @@ def _differences(wanted: Any, recorded: Any, name: str = "") -> Iterator[str]:
             value = recorded.get(key, defaults.get(key))
             now = getattr(wanted, key, MISSING)
             yield from _differences(now, value, f"{name}.{key}".removeprefix("."))
-    elif isinstance(wanted, tuple) and isinstance(recorded, list) and len(wanted) == len(recorded):
+    elif isinstance(wanted, tuple | list) and len(wanted) == len(recorded or ()):
         for index, (now, value) in enumerate(zip(wanted, recorded, strict=True)):
             yield from _differences(now, value, f"{name}.{index}")
     elif wanted != recorded and name != "recipe.epochs":  # a run may be trained for longer
         old, new = ("nothing" if each is MISSING else each for each in (recorded, wanted))
-        yield f"{name} {old!s:.30} → {new!s:.30}"
+        yield f"{name} {old!s:.30} → {new!s:.30}" + " (rename its folder)" * (name == "seed")
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ class Result:
         return "complete" if done >= planned else f"at {done}/{planned}"
 
     def model(self) -> dict[str, np.ndarray]:
-        return load_tensors(self.run.folder, MODEL, "git keeps that of seed 0 alone")
+        return load_tensors(self.run.folder, MODEL, f"git keeps that of seed 0 alone; {RESTORE}")
 
     def measured(self) -> dict[str, Any]:
         """What was measured of the network, by name; empty where it was not, or of another one."""
@@ -210,9 +213,9 @@ def read(run: Run) -> Result | None:
         return None
     path, done = run.folder / HISTORY, record["epochs_done"]
     with reading(path, RESTORE):
-        history = pd.read_csv(path)[:done]
-        if len(history) < done:
-            raise ValueError(f"{len(history)} rows of {done}")
+        history = pd.read_csv(path, usecols=COLUMNS, dtype=dict.fromkeys(FIGURES, float))[:done]
+        if [*history.epoch] != [*range(1, done + 1)]:
+            raise ValueError(f"its epochs are not those from 1 to {done}")
     return Result(run, record, history)
 
 
@@ -232,7 +235,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         if not path.exists():
             return None
         record = json.loads(path.read_bytes())
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        if not isinstance(record, dict) or record.get("format") != FORMAT or KEYS - {*record}:
             raise ValueError(f"not a result of format {FORMAT}")
     return record
 
@@ -259,4 +262,4 @@ def load_tensors(folder: Path, name: str, remedy: str = RESTORE) -> dict[str, np
             if hashlib.sha256(content).hexdigest() == record["files"].get(name):
                 return safetensors.numpy.load(content)
             time.sleep(0.1)  # a run in training may be between this file and its record
-        raise ValueError(f"not the file that {RECORD} names, as after a kill: train the run again")
+        raise ValueError(f"not the file that {RECORD} names")

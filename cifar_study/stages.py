@@ -5,6 +5,7 @@ from the one before it. A new stage is one new entry, and nothing else. Nothing 
 so the registry is free to read from everywhere.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -101,16 +102,18 @@ class Stage:
     peer: bool = False
 
     def __post_init__(self) -> None:
-        for field, value, holds, wanted in _rules(self):
-            if not holds:
-                wrong = f"{field} is {value!r}, and should be {wanted}"
-                raise StudyError(f"cifar_study/stages.py, stage {self.number}: {wrong}")
+        try:
+            for field, value, holds, wanted in _rules(self):
+                if not holds:
+                    raise TypeError(f"{field} is {value!r}, and should be {wanted}")
+        except TypeError as error:  # this, or a word for a number, or for a tuple
+            raise StudyError(f"cifar_study/stages.py, stage {self.number}: {error}") from None
         if not self.colour:
             spare = SPARE_COLOURS[self.number % len(SPARE_COLOURS)]
             object.__setattr__(self, "colour", spare)
 
 
-def _rules(stage: Stage) -> Iterator[tuple[str, object, bool, str]]:
+def _rules(stage: Stage) -> Iterator[tuple[str, object, object, str]]:
     """The fields of an entry, each with its value, whether it can be trained, and what can be."""
     recipe, network = stage.recipe, stage.network
     blocks = () if isinstance(network, ResNet) else network.blocks
@@ -126,9 +129,10 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, bool, str]]:
         ("recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0, "above zero"),
         ("recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1, SHARE),
         ("recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"),
+        ("colour", stage.colour, re.fullmatch("(#[0-9A-Fa-f]{6})?", stage.colour), "as '#0b63a5'"),
         ("network.classes", network.classes, network.classes == len(CLASSES), "10, as CIFAR-10's"),
         ("network.input_size", size, size == SIDE or (size is None and pooled), SIZES),
-        ("measures", stage.measures, measures <= {*MEASURES}, f"of {', '.join(MEASURES)}"),
+        ("measures", stage.measures, measures <= {*MEASURES}, f"a tuple of {', '.join(MEASURES)}"),
         ("measures", stage.measures, of_blocks, "without what takes blocks"),
         ("measures", stage.measures, of_any_size, "without what takes pictures of any size"),
     )
@@ -140,6 +144,7 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, bool, str]]:
         yield from (
             (f"{name}.filters", block.filters, _whole(block.filters), WHOLE),
             (f"{name}.activation", block.activation, known, "'sigmoid' or 'relu'"),
+            (f"{name}.batch_norm", block.batch_norm, block.batch_norm in (True, False), "a bool"),
             (f"{name}.dropout", block.dropout, 0 <= block.dropout < 1, SHARE),
             (f"{name}.pool", block.pool, fits, most),
         )
@@ -161,7 +166,6 @@ DROPPED = tuple(
     for block, rate in zip(NORMALISED, (0.1, 0.2, 0.3, 0.4), strict=True)
 )
 TWO_SIGMOID = Network((Block(20, "sigmoid"), Block(40, "sigmoid")))
-TWO_BLOCKS = Network((Block(20), Block(40)))
 
 # Colours after Paul Tol's schemes, told apart by the colour-blind and on paper; the pale ones are
 # darker here, so that each has a contrast of three to one with white.
@@ -187,7 +191,13 @@ ENTRIES = (
         colour="#748000",
         measures=("gradients",),
     ),
-    Stage(4, "two blocks, ReLU", TWO_BLOCKS, colour="#4A3020", measures=("gradients",)),
+    Stage(
+        number=4,
+        title="two blocks, ReLU",
+        network=Network((Block(20), Block(40))),
+        colour="#4A3020",
+        measures=("gradients",),
+    ),
     Stage(5, "four blocks", Network(FOUR_BLOCKS), colour="#C7830A", measures=("values",)),
     Stage(6, "batch normalisation", Network(NORMALISED), colour="#CC6677", measures=("values",)),
     Stage(7, "dropout", Network(DROPPED), colour="#8B5CE0", measures=("maps",)),

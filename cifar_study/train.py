@@ -106,7 +106,6 @@ def _train_here(run: Run, options: argparse.Namespace) -> None:
 
 
 def _train_many(runs: list[Run], options: argparse.Namespace) -> list[Run]:
-    """Train each run by a command of its own, here or on a cluster; those that failed."""
     from cifar_study.data import load
     from cifar_study.training import many
 
@@ -125,16 +124,14 @@ def _train_many(runs: list[Run], options: argparse.Namespace) -> list[Run]:
 
 
 def _outcome(run: Run) -> str:
-    """How far a run came, and what one may do next."""
     history = read(run).history
-    accuracy = f"test accuracy {history.test_accuracy.iloc[-1]:.1%} after {len(history)} epochs"
+    accuracy = f"test accuracy {history.test_accuracy.iloc[-1]:.1%} after epoch {len(history)}"
     if run.root == CACHE:
         return f"{accuracy}; make report shows it, and --cache mine trains one of your own"
     return f"{accuracy}; {VARIABLE}={run.root} make report shows it, --epochs goes on for longer"
 
 
 def _show_status(runs: list[Run], options: argparse.Namespace) -> int:
-    """Print where each run stands; 2 where one can't be read."""
     from tabulate import tabulate
 
     root, rows, status = runs[0].root, [], 0
@@ -167,4 +164,5 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # Windows' code pages lack signs of ours
     sys.exit(main())

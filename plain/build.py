@@ -62,7 +62,7 @@ def made_from(project: Path) -> str:
     done = subprocess.run(
         [sys.executable, "chapters/fresh.py", "digest"],
         cwd=project,
-        env=os.environ | {runs.VARIABLE: runs.setting(runs.VARIABLE)},
+        env=os.environ | {runs.VARIABLE: runs.setting(runs.VARIABLE), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
         check=False,

@@ -122,7 +122,7 @@ def test_a_photo_of_ones_own_is_asked_about_upright_or_named(
     drawn: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(measure, "in_project", lambda _: tmp_path)
-    (tmp_path / "sources.csv").write_text("file\nphone.jpg\n")
+    (tmp_path / "sources.csv").write_text("file,class\nphone.jpg,cat\n")
     photo = Image.new("RGB", (40, 20))
     exif = photo.getexif()
     exif[0x0112] = 6  # the orientation: to be turned by a quarter
@@ -131,6 +131,9 @@ def test_a_photo_of_ones_own_is_asked_about_upright_or_named(
     assert (answer["width"], answer["height"]) == (23, 45)  # 32 / √2 and 32 · √2
     (tmp_path / "phone.jpg").write_text("no photo")
     with pytest.raises(StudyError, match=r"phone.jpg: can't be read .*take its line out"):
+        measure.photos(of_study(8), drawn)
+    (tmp_path / "sources.csv").write_text("file,class\nphone.jpg,kitten\n")
+    with pytest.raises(StudyError, match=r"\(the class of phone.jpg\); .* one of the ten$"):
         measure.photos(of_study(8), drawn)
 
 

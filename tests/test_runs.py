@@ -299,7 +299,7 @@ def test_what_makes_a_run_another_makes_a_record_stale(disk: Path) -> None:
     del record["configuration"]["recipe"]["start"], record["configuration"]["limit"]
     assert not run.stale(record)  # fields that came later count as their defaults
     changed = {
-        replace(run, seed=1): "seed 0 → 1",
+        replace(run, seed=1): "seed 0 → 1 (rename its folder)",
         replace(run, precision="bfloat16"): "precision float32 → bfloat16",
         replace(run, limit=5): "limit None → 5",
         replace(run, data="cifar10"): "data synthetic → cifar10",
@@ -331,10 +331,14 @@ def test_line_ends_and_rows_beyond_the_record_do_not_matter(disk: Path) -> None:
     assert history.read_bytes().startswith(text)
 
 
+SORTED = f"{','.join(runs.COLUMNS)}\n2{',1' * 7}\n1{',2' * 7}\n".encode()
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "use", "helps"),
     [
         ("history.csv", b"epoch\n1\n", lambda run: read(run), "restore it from git"),
+        ("history.csv", SORTED, lambda run: read(run), "its epochs are not those from 1 to 2"),
         ("result.json", b"{", lambda run: read(run), "restore it from git"),
         ("result.json", b'{"format": 1}', lambda run: read(run), "not a result of format 2"),
         ("model.safetensors", b"x", lambda run: read(run).model(), "git keeps that of seed 0"),
@@ -390,7 +394,9 @@ def test_the_folder_of_results_is_that_of_the_variable_or_of_the_local_file(
     monkeypatch.setattr(runs, "PROJECT", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert runs.cache() == Path("cache")
-    (tmp_path / "_environment.local").write_text("# mine\nCIFAR_STUDY_CACHE=mine\n")
+    (tmp_path / "_environment.local").write_bytes(
+        b"\xef\xbb\xbf# mine\r\nCIFAR_STUDY_CACHE = 'mine' # so\r\n"
+    )
     assert runs.cache() == Path("mine")
     monkeypatch.setenv("CIFAR_STUDY_CACHE", "other")
     assert runs.cache() == Path("other")

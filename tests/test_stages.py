@@ -172,6 +172,8 @@ def entry(*blocks: Block, **fields: object) -> Stage:
         (lambda: entry(measures=("photos",)), "measures"),
         (lambda: entry(measures=("weather",)), "measures"),
         (lambda: entry(number="12"), "number"),
+        (lambda: entry(colour="brwn"), "colour"),
+        (lambda: entry(Block(4, batch_norm="no")), "blocks[0].batch_norm"),
     ],
 )
 def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: str) -> None:

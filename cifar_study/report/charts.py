@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from cifar_study.errors import StudyError
 from cifar_study.report import facts, predictions, style
 from cifar_study.report.numbers import Loss, Number, Percent, Points
-from cifar_study.runs import Run
+from cifar_study.runs import Run, cache
 from cifar_study.stages import CLASSES, PEERS, STAGES
 
 LABELS = {"loss": "cross-entropy", "accuracy": "accuracy"}  # of the measures' axes
@@ -56,7 +56,8 @@ def trained(numbers: Iterable[int]) -> list[facts.StageResults]:
     """The stages that have results; a StudyError where none of these has."""
     stages = [results for results in map(facts.stage, numbers) if results.results]
     if not stages:
-        raise StudyError(f"Nothing of this is trained yet; run: {Run(min(numbers)).command()}")
+        command = Run(min(numbers), root=cache()).command()
+        raise StudyError(f"Nothing of this is trained yet; run: {command}")
     return stages
 
 
@@ -240,7 +241,6 @@ def explorer(label: str) -> Markdown:
 
 
 def _lines(number: int) -> dict:
-    """A stage's name, colour and curves by epoch, in the digits that the report prints."""
     results = facts.stage(number)
     curves = {
         f"{split}_{measure}": curve(results, f"{split}_{measure}")

@@ -14,7 +14,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.report import numbers
 from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, Times
-from cifar_study.runs import CACHE, COLUMNS, Result, cache, in_project, read, runs_in
+from cifar_study.runs import CACHE, COLUMNS, Result, Run, cache, in_project, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES, TEST, TRAIN, TRAIN_SAMPLE, Stage, get_stage
 
 TRAINING, TESTED, SAMPLED = map(Number, (TRAIN, TEST, TRAIN_SAMPLE))  # counts of pictures
@@ -122,7 +122,6 @@ class StageResults:
 
 
 def _right(result: Result) -> pd.Series:
-    """For each test picture whether the network classifies it correctly, as 1 or 0."""
     probabilities, labels = result.predictions()
     return pd.Series(probabilities.argmax(1) == labels, dtype=float)
 
@@ -165,10 +164,11 @@ def _kind(result: Result) -> tuple:
 
 def measured(name: str, number: int = 0) -> Any:
     """What was measured of a stage's first seed, or of the first that has it; else StudyError."""
-    for results in map(stage, [number] if number else [*STAGES, *PEERS]):
+    having = [each for each in (*STAGES, *PEERS) if name in get_stage(each).measures]
+    for results in map(stage, [number] if number else having):
         if results.first and (values := results.first.measured().get(name)):
             return values
-    command = f"python -m cifar_study.train --stage {number or 'all'}"
+    command = Run(number or having[0], root=cache()).command()
     raise StudyError(f"Drawn once a network is trained and measured: {command}")
 
 

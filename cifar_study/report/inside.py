@@ -155,7 +155,6 @@ def output(number: int, how: str) -> str:
 
 
 def _cells(axes: Axes, corner: tuple[float, float], values: np.ndarray, wide: float = 1) -> None:
-    """A table of numbers, its cells as wide as that and one high."""
     for (row, column), value in np.ndenumerate(values):
         x, y = corner[0] + wide * column, corner[1] + row
         axes.add_patch(Rectangle((x, y), wide, 1, fill=False, edgecolor=GREY, linewidth=0.4))

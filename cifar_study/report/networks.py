@@ -137,7 +137,6 @@ def layers(network: Network, weights: Weights) -> Iterator[tuple[dict[str, Any],
 
 
 def _convolution(weights: Weights, block: str, place: int, normalised: bool) -> Pair:
-    """Filters (3, 3, inputs, filters) and bias, the batch normalisation after them included."""
     weight = weights[f"{block}.conv{place}.weight"].transpose(2, 3, 1, 0)
     bias = weights[f"{block}.conv{place}.bias"]
     if not normalised:

@@ -113,9 +113,8 @@ def _three_bars(axes: Axes, answer: pd.Series) -> None:
 
 
 def _photo(name: str, answer: pd.Series) -> tuple[Image.Image, Image.Image]:
-    """A photo, made smaller where it is large, and as the network saw it."""
     path = in_project("figures/photos") / name
-    with reading(path, "restore it with: git checkout -- figures"):
+    with reading(path, "put it back, or take its line out of sources.csv"):
         photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     seen = photo.resize((answer.width, answer.height), Image.Resampling.LANCZOS)
     photo.thumbnail((320, 320))

@@ -6,6 +6,7 @@ Shares are over the test pictures and all seeds that count, photos and shapes of
 import numpy as np
 import pandas as pd
 
+from cifar_study.errors import reading
 from cifar_study.report.facts import measured, stage
 from cifar_study.report.numbers import Percent, Points, dashed
 from cifar_study.runs import in_project
@@ -93,7 +94,8 @@ def mistakes_within(number: int, group: str) -> Percent:
 
 def photos() -> pd.DataFrame:
     """What ``sources.csv`` and the network say of the photos, as it saw them, by file name."""
-    sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
+    with reading(in_project(PHOTOS), "save it with commas, in UTF-8"):
+        sources = pd.read_csv(in_project(PHOTOS), keep_default_na=False).set_index("file")
     frame = sources.join(pd.DataFrame.from_dict(measured("photos"), orient="index"), how="inner")
     guess = frame.probabilities.map(lambda given: CLASSES[int(np.argmax(given))])
     probability = frame.probabilities.map(max)

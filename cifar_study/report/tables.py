@@ -57,7 +57,6 @@ def incomplete_note(*numbers: int) -> Markdown:
 
 
 def _wanting(results: facts.StageResults) -> Iterator[str]:
-    """What a stage lacks, and the command that helps."""
     yield from map(escaped, results.damage)
     if not results.all_results and not results.damage:
         shown = [result.run for number in STAGES for result in facts.stage(number).all_results]

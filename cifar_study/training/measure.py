@@ -19,7 +19,7 @@ from cifar_study.checkpoints import write
 from cifar_study.data import Dataset
 from cifar_study.errors import reading
 from cifar_study.runs import MEASURED, MODEL, Run, in_project, read
-from cifar_study.stages import SHOWN, SIDE
+from cifar_study.stages import CLASSES, SHOWN, SIDE
 from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
 
 FOLLOWED = 4  # which of them goes through layers
@@ -164,10 +164,12 @@ def block_outputs(model: nn.Sequential, image: np.ndarray) -> Iterator[list[np.n
 def photos(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
     """What the network says of every photo that ``sources.csv`` names, by file."""
     folder, model, answers = in_project("figures/photos"), trained_network(run), {}
-    with reading(folder / "sources.csv", "restore it with: git checkout -- figures/photos"):
-        names = pd.read_csv(folder / "sources.csv", usecols=["file"]).file
-    for name in names:
-        with reading(folder / name, "save it as JPEG or take its line out of sources.csv"):
+    with reading(folder / "sources.csv", "save it with commas, in UTF-8, the class one of the ten"):
+        sources = pd.read_csv(folder / "sources.csv", usecols=["file", "class"])
+        if not (known := sources["class"].isin(CLASSES)).all():
+            raise ValueError(f"the class of {sources.file[~known].iloc[0]}")
+    for name in sources.file:
+        with reading(folder / name, "save it anew or take its line out of sources.csv"):
             photo = ImageOps.exif_transpose(Image.open(folder / name)).convert("RGB")
         width, height = photo_size(*photo.size)
         given = probabilities(model, resized([photo], (width, height)))[0].tolist()
@@ -178,7 +180,7 @@ def photos(run: Run, data: Dataset) -> dict[str, dict[str, Any]]:
 def photo_size(width: int, height: int) -> tuple[int, int]:
     """The sides that keep the proportions and hold about as many pixels as in training."""
     scale = SIDE / (width * height) ** 0.5
-    return round(scale * width), round(scale * height)
+    return max(8, round(scale * width)), max(8, round(scale * height))
 
 
 def resized(pictures: Iterable[Image.Image], size: tuple[int, int]) -> np.ndarray:
