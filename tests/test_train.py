@@ -72,7 +72,7 @@ def test_a_run_leaves_its_history_its_record_and_what_is_measured(capsys, tmp_pa
     result = read(small(tmp_path))
     last = result.history.iloc[-1]
     assert said[-1] == (
-        f"stage 1, seed 0: complete, test accuracy {last.test_accuracy:.1%} after 2 epochs; "
+        f"stage 1, seed 0: complete, test accuracy {last.test_accuracy:.1%} after epoch 2; "
         f"CIFAR_STUDY_CACHE={tmp_path} make report shows it, --epochs goes on for longer"
     )
     assert (result.state, list(result.history.epoch)) == ("complete", [1, 2])
