@@ -96,9 +96,8 @@ def current(run: Run, fingerprint: str = "") -> Result | None:
     """What there is of a run, None before its first epoch; of something else it is a StudyError."""
     result = read(run)
     if result and (why := run.stale(result.record, fingerprint)):
-        # Nothing advises to discard the study that is delivered.
-        study = run.root.resolve() == in_project(runs.CACHE).resolve()
-        anew = "" if study else ", --restart trains it anew"
+        own = run.root.resolve() != in_project(runs.CACHE).resolve()  # what is delivered is kept
+        anew = ", --restart trains it anew" * own
         raise StudyError(f"{run.folder}: stale: {why}; another --cache keeps it{anew}")
     return result
 

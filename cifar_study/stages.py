@@ -131,7 +131,7 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, object, str]]:
         ("recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"),
         ("colour", stage.colour, re.fullmatch("(#[0-9A-Fa-f]{6})?", stage.colour), "as '#0b63a5'"),
         ("network.classes", network.classes, network.classes == len(CLASSES), "10, as CIFAR-10's"),
-        ("network.input_size", size, size == SIDE or (size is None and pooled), SIZES),
+        ("network.input_size", size, size == SIDE or (size is None and pooled), "None or 32"),
         ("measures", stage.measures, measures <= {*MEASURES}, f"a tuple of {', '.join(MEASURES)}"),
         ("measures", stage.measures, of_blocks, "without what takes blocks"),
         ("measures", stage.measures, of_any_size, "without what takes pictures of any size"),
@@ -152,7 +152,6 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, object, str]]:
 
 
 WHOLE, SHARE = "a whole number from 1 on", "in [0, 1)"
-SIZES = "None after a pooling 'global', else 32"
 
 
 def _whole(value: object) -> bool:
@@ -208,11 +207,19 @@ ENTRIES = (
         colour="#882255",
         measures=("photos", "shapes", "errors"),
     ),
-    # For scale, by the same recipe: the least that a network can be, a question that stage 3
-    # leaves open, and a known network of others.
+    # For scale: the least that a network can be, a question that stage 3 leaves open, a known
+    # network of others, and stage 5 with another start.
     Stage(9, "linear softmax", Network(()), colour="#4477AA", peer=True),
     Stage(10, "two blocks, sigmoid, 150 epochs", TWO_SIGMOID, colour="#D6452B", peer=True),
     Stage(11, "ResNet-20", ResNet(272_474, macs=40_813_184), colour="#808080", peer=True),
+    Stage(
+        number=12,
+        title="four blocks, He's start",
+        network=Network(FOUR_BLOCKS),
+        recipe=Recipe(epochs=50, start="he"),
+        colour="#0E7C7B",
+        peer=True,
+    ),
 )
 
 

@@ -21,7 +21,7 @@ try:
     from cifar_study.checkpoints import current
     from cifar_study.layers import count_parameters
     from cifar_study.options import chosen_runs, data_name, parser
-    from cifar_study.runs import CACHE, VARIABLE, Run, read, runs_in, unmeasured
+    from cifar_study.runs import CACHE, VARIABLE, Run, cache, read, runs_in, unmeasured
 except (ImportError, StudyError) as error:  # a package is missing, or an entry can't be trained
     say(f"error: {missing_package(error) if isinstance(error, ImportError) else error}")
     raise SystemExit(2) from None
@@ -58,6 +58,12 @@ def _command(arguments: Sequence[str] | None) -> int:
 
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train what is not complete, in this process where it is one run; then measure."""
+    if options.measure:
+        folders = [run.folder for run in runs]
+        runs = [run for run in runs_in(runs[0].root) if run.folder in folders]
+        if not runs:
+            raise StudyError("--measure: nothing of this is trained yet; leave it out to train")
+        return _measure(runs, options)
     # What is stale is refused before any picture is read.
     there = {} if options.restart else {run: current(run) for run in runs}
     complete = [run for run, result in there.items() if result and result.complete]
@@ -68,14 +74,20 @@ def _train(runs: list[Run], options: argparse.Namespace) -> int:
         _train_here(waiting[0], options)
     elif waiting:
         failed = _train_many(waiting, options)
-    if late := [run for run in complete if options.measure or unmeasured(run)]:
-        from cifar_study.data import load
-        from cifar_study.training.measure import measure
-
-        data = load(data_name(options))
-        for run in late:
-            measure(run, data)
+    if late := [run for run in complete if unmeasured(run)]:
+        _measure(late, options)
     return 2 if failed else 0
+
+
+def _measure(runs: list[Run], options: argparse.Namespace) -> int:
+    from cifar_study.data import load
+    from cifar_study.training.measure import measure
+
+    data = load(data_name(options))
+    for run in runs:
+        measure(run, data)
+        say(f"{run}: measured, the report shows it")
+    return 0
 
 
 def _train_here(run: Run, options: argparse.Namespace) -> None:
@@ -128,7 +140,8 @@ def _outcome(run: Run) -> str:
     accuracy = f"test accuracy {history.test_accuracy.iloc[-1]:.1%} after epoch {len(history)}"
     if run.root == CACHE:
         return f"{accuracy}; make report shows it, and --cache mine trains one of your own"
-    return f"{accuracy}; {VARIABLE}={run.root} make report shows it, --epochs goes on for longer"
+    where = f"{VARIABLE}={run.root} " * (run.root != cache())
+    return f"{accuracy}; {where}make report shows it, --epochs goes on for longer"
 
 
 def _show_status(runs: list[Run], options: argparse.Namespace) -> int:

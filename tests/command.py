@@ -12,6 +12,7 @@ import torch
 
 from cifar_study.train import ENDINGS, main
 from cifar_study.training import hardware
+from cifar_study.training.engine import Engine
 
 PROJECT = Path(__file__).parent.parent
 SMALL = ("--data", "synthetic", "--limit", "100", "--width", "0.25", "--precision", "float32")
@@ -20,6 +21,12 @@ CPU = torch.device("cpu")
 needs_bfloat16 = pytest.mark.skipif(
     not hardware.has_bfloat16(CPU), reason="no bfloat16 on this processor"
 )
+
+
+def train_epoch(engine: Engine, epoch: int) -> tuple[float, float]:
+    """Mean loss and accuracy as they were along the way."""
+    *_, (_, loss, accuracy) = engine.train_in_parts(epoch)
+    return loss, accuracy
 
 
 def environment(**more: str) -> dict[str, str]:

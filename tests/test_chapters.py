@@ -4,6 +4,7 @@ import re
 
 import torch
 import yaml
+from command import train_epoch
 from conftest import PROJECT
 from torch import nn
 
@@ -84,7 +85,7 @@ def test_the_two_loops_give_the_engines_bits():
     loop = loop.replace("momentum=0.9)", "momentum=0.9, fused=True)")
     run(loop, model=other.model, batches=batches)
     for epoch in (1, 2):
-        engine.train_epoch(epoch)
+        train_epoch(engine, epoch)
     for mine, its in zip(other.model.parameters(), engine.model.parameters(), strict=True):
         assert torch.equal(mine, its)
 

@@ -89,7 +89,7 @@ def test_without_a_result_a_line_says_how_to_get_one(folder):
     drawn = (*charts.histories(1), charts.all_test_curves(), charts.calibration(1, 5))
     for note in (*drawn, charts.confusion(8)):
         assert isinstance(note, Markdown)
-        assert "Nothing of this is trained yet; run: python" in note.data
+        assert "Drawn once one of these stages is trained" in note.data
 
 
 def test_no_curve_of_the_study_leaves_the_axes_that_all_its_histories_share():

@@ -10,6 +10,7 @@ import numpy as np
 import plain_loop
 import pytest
 import torch
+from command import train_epoch
 
 from cifar_study.data import Dataset, synthetic
 from cifar_study.errors import StudyError
@@ -52,7 +53,7 @@ def test_twenty_steps_end_at_the_weights_of_a_plain_loop(
     names = dict(zip(plain.state_dict(), start, strict=True))  # both in the order of the layers
     plain.load_state_dict({name: torch.from_numpy(start[names[name]]) for name in names})
 
-    loss, accuracy = engine.train_epoch(1)
+    loss, accuracy = train_epoch(engine, 1)
     optimizer = torch.optim.SGD(plain.parameters(), lr=rate, momentum=recipe.momentum, fused=False)
     batches = torch.tensor(order_of(engine)).split(16)
     expected_loss, expected_accuracy = plain_loop.train_epoch(
@@ -94,7 +95,7 @@ def test_the_order_is_of_every_picture_once_and_follows_from_seed_and_epoch_alon
 ) -> None:
     engine, orders = minimal(data, seed=7, limit=100), {}
     for epoch in (1, 2, 3, 150):
-        engine.train_epoch(epoch)
+        train_epoch(engine, epoch)
         orders[epoch] = order_of(engine)
         assert sorted(orders[epoch]) == list(range(100))
     assert len({tuple(order) for order in orders.values()}) == 4
@@ -102,7 +103,7 @@ def test_the_order_is_of_every_picture_once_and_follows_from_seed_and_epoch_alon
     np.random.seed(99)
     for seed in (7, 8):
         other = minimal(data, seed=seed, limit=100)
-        other.train_epoch(3)
+        train_epoch(other, 3)
         assert (order_of(other) == orders[3]) == (seed == 7)
 
 
@@ -142,7 +143,7 @@ def test_limited_and_balanced_choices_by_hand() -> None:
 def test_how_an_epoch_goes_is_said_twice_a_second_and_at_its_end(
     pictures: int, data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = minimal(data, seed=3, limit=pictures).train_epoch(2)
+    whole = train_epoch(minimal(data, seed=3, limit=pictures), 2)
     now = iter(range(100, 200))  # a second a look at the clock: every batch is told
     monkeypatch.setattr(engines.time, "monotonic", lambda: next(now))
     told = list(minimal(data, seed=3, limit=pictures).train_in_parts(2))
@@ -156,7 +157,7 @@ def test_how_an_epoch_goes_is_said_twice_a_second_and_at_its_end(
 
 def test_evaluation_agrees_with_its_own_probabilities(data: Dataset) -> None:
     engine = narrow(data, limit=64)
-    engine.train_epoch(1)
+    train_epoch(engine, 1)
     before = engine.model_state()
     loss, accuracy, probabilities = engine.evaluate()
     assert probabilities.shape == (510, 10)
@@ -175,7 +176,7 @@ def test_training_is_evaluated_as_test_is_on_as_many_of_each_class(
     monkeypatch.setattr(engines, "TRAIN_SAMPLE", 200)
     network = scale_width(STAGES[8], 0.5).network
     engine = Engine(network, Recipe(learning_rate=0.01), data, limit=500)
-    running_loss, running_accuracy = engine.train_epoch(1)
+    running_loss, running_accuracy = train_epoch(engine, 1)
     state = engine.model_state()
     loss, accuracy = engine.evaluate_training()
 
@@ -197,20 +198,20 @@ def test_training_is_evaluated_as_test_is_on_as_many_of_each_class(
 
 def test_states_carried_over_go_on_bit_for_bit_evaluated_or_not(data: Dataset) -> None:
     straight = narrow(data, seed=2, limit=100)
-    straight.train_epoch(1)
+    train_epoch(straight, 1)
     model, momentum = straight.model_state(), straight.momentum_state()
-    figures = straight.train_epoch(2)
+    figures = train_epoch(straight, 2)
     ended = straight.model_state()
     taken_up = narrow(data, seed=2, limit=100)
     taken_up.load_state(model, momentum)
     taken_up.evaluate_training()
     taken_up.evaluate()
     assert all(np.array_equal(model[name], array) for name, array in taken_up.model_state().items())
-    assert taken_up.train_epoch(2) == figures
+    assert train_epoch(taken_up, 2) == figures
     for name, array in taken_up.model_state().items():
         assert array.tobytes() == ended[name].tobytes(), name
     taken_up.load_state(model, {name: 0 * array for name, array in momentum.items()})
-    assert taken_up.train_epoch(2) != figures
+    assert train_epoch(taken_up, 2) != figures
 
 
 @pytest.mark.parametrize(("words", "threads"), [({}, 2), ({"OMP_NUM_THREADS": "1"}, 1)])
@@ -268,7 +269,7 @@ def test_bfloat16_trains_the_same_network_nearly_the_same(data: Dataset) -> None
     losses = []
     for precision in (torch.float32, torch.bfloat16):
         engine = Engine(network, Recipe(), data, limit=128, precision=precision)
-        losses.append(engine.train_epoch(1)[0])
+        losses.append(train_epoch(engine, 1)[0])
         _, _, probabilities = engine.evaluate()
         assert {str(a.dtype) for a in engine.model_state().values()} == {"float32", "int64"}
         assert probabilities.dtype == np.float16
@@ -292,7 +293,7 @@ def test_a_recorded_step_leaves_no_trace_of_its_warming_up(data: Dataset) -> Non
     ends = []
     for recorder in (None, record):
         engine = Engine(network, recipe, data, limit=200, record=recorder)
-        ends.append([engine.train_epoch(epoch) for epoch in (1, 2)])
+        ends.append([train_epoch(engine, epoch) for epoch in (1, 2)])
         ends[-1] += [*engine.model_state().values(), *engine.momentum_state().values()]
     assert len(recorded) == 2  # once for each size of batch: 200 = 4 · 48 + 8
     for plain, warmed in zip(*ends, strict=True):
@@ -309,7 +310,7 @@ def test_a_step_recorded_on_a_gpu_is_the_eager_one(number: int, data: Dataset) -
         engine = Engine(
             STAGES[number].network, Recipe(), data, limit=200, device=gpu, record=record
         )
-        ends.append([*engine.train_epoch(1), *engine.model_state().values()])
+        ends.append([*train_epoch(engine, 1), *engine.model_state().values()])
     for eager, recorded in zip(*ends, strict=True):
         np.testing.assert_allclose(recorded, eager, rtol=1e-5, atol=1e-6)
 
@@ -321,7 +322,7 @@ def test_a_step_reuses_the_memory_of_the_one_before(data: Dataset) -> None:
     faults = []
     for epoch in range(1, 4):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        engine.train_epoch(epoch)
+        train_epoch(engine, epoch)
         faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
     # One map of the batch, 64 × 20 × 32 × 32 float32, is 1,280 pages; four steps hold dozens.
     # A heap in pieces may need an epoch or two until it has room for all of them.

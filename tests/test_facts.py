@@ -138,12 +138,12 @@ def test_results_elsewhere_are_not_the_studys(folder, monkeypatch):
 
 
 def test_words_are_counted(folder):
-    assert facts.seeds(4, 5) == "no"
+    assert facts.seeds(4, 5) == "no seeds"
     for seed in range(3):
         leave(folder, 4, seed, [0.5], epochs=1)
-    assert facts.seeds(4, 5) == "three"
+    assert facts.seeds(4, 5) == "three seeds"
     leave(folder, 5, 0, [0.514], epochs=1)
-    assert (facts.seeds(4, 5), facts.seeds(5)) == ("one to three", "one")
+    assert (facts.seeds(4, 5), facts.seeds(5)) == ("one to three seeds", "one seed")
     assert facts.points_gained(5, 4).bare == "1"
     # 9·3·20 + 20 + 9·20·20 + 20 + 4·4·20·10 + 10 and 9·3·5 + 5 + 9·5·5 + 5 + 4·4·5·10 + 10.
     assert facts.ratio("parameters", 2, 1) == pytest.approx(7390 / 1180)

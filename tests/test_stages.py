@@ -128,11 +128,12 @@ def test_half_the_width_halves_the_filters_and_nothing_else_and_keeps_one() -> N
 
 
 def test_peers_are_apart_from_the_study_and_trained_by_its_recipe() -> None:
-    assert list(PEERS) == [9, 10, 11]
+    assert list(PEERS) == [9, 10, 11, 12]
     assert not STAGES.keys() & PEERS.keys()
+    he = replace(STAGES[4].recipe, epochs=50, start="he")
     for number, peer in PEERS.items():
         assert get_stage(number) is peer
-        assert peer.recipe == STAGES[4].recipe
+        assert peer.recipe == (he if number == 12 else STAGES[4].recipe)
     assert PEERS[9].network.blocks == ()
     assert changes(STAGES[3], PEERS[10]) == {"epochs"}
     assert (PEERS[11].network.depth, PEERS[11].network.filters) == (3, (16, 32, 64))

@@ -18,7 +18,6 @@ from matplotlib.ticker import MaxNLocator
 from cifar_study.errors import StudyError
 from cifar_study.report import facts, predictions, style
 from cifar_study.report.numbers import Loss, Number, Percent, Points
-from cifar_study.runs import Run, cache
 from cifar_study.stages import CLASSES, PEERS, STAGES
 
 LABELS = {"loss": "cross-entropy", "accuracy": "accuracy"}  # of the measures' axes
@@ -56,8 +55,7 @@ def trained(numbers: Iterable[int]) -> list[facts.StageResults]:
     """The stages that have results; a StudyError where none of these has."""
     stages = [results for results in map(facts.stage, numbers) if results.results]
     if not stages:
-        command = Run(min(numbers), root=cache()).command()
-        raise StudyError(f"Nothing of this is trained yet; run: {command}")
+        raise StudyError("Drawn once one of these stages is trained.")
     return stages
 
 

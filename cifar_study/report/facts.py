@@ -14,7 +14,7 @@ from cifar_study.errors import StudyError
 from cifar_study.layers import count_macs, count_parameters
 from cifar_study.report import numbers
 from cifar_study.report.numbers import Loss, Number, Percent, Points, Seconds, Times
-from cifar_study.runs import CACHE, COLUMNS, Result, Run, cache, in_project, read, runs_in
+from cifar_study.runs import CACHE, COLUMNS, Result, cache, in_project, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES, TEST, TRAIN, TRAIN_SAMPLE, Stage, get_stage
 
 TRAINING, TESTED, SAMPLED = map(Number, (TRAIN, TEST, TRAIN_SAMPLE))  # counts of pictures
@@ -67,7 +67,8 @@ class StageResults:
     def epochs(self) -> str:
         """How long it was trained: 150 epochs, 3 of 150 epochs."""
         done, planned = self.epochs_done, self.stage.recipe.epochs
-        return f"{f'{done} of ' * (done < planned)}{max(done, planned)} epochs"
+        most = max(done, planned)
+        return f"{f'{done} of ' * (done < planned)}{most} epoch{'s' * (most > 1)}"
 
     @property
     def epoch_seconds(self) -> Seconds:
@@ -168,8 +169,7 @@ def measured(name: str, number: int = 0) -> Any:
     for results in map(stage, [number] if number else having):
         if results.first and (values := results.first.measured().get(name)):
             return values
-    command = Run(number or having[0], root=cache()).command()
-    raise StudyError(f"Drawn once a network is trained and measured: {command}")
+    raise StudyError(f"Drawn once stage {number or having[0]} is trained and measured.")
 
 
 def other_results() -> bool:
@@ -178,9 +178,10 @@ def other_results() -> bool:
 
 
 def seeds(*stages: int) -> str:
-    """How many seeds count of these stages, in words: three, one to three."""
+    """How many seeds count of these stages, in words: three seeds, one to three seeds."""
     counts = {len(stage(number).results) for number in stages} - {0} or {0}
-    return " to ".join(numbers.word(count) for count in sorted({min(counts), max(counts)}))
+    words = (numbers.word(count) for count in sorted({min(counts), max(counts)}))
+    return " to ".join(words) + f" seed{'s' * (max(counts) != 1)}"
 
 
 def points_gained(number: int, before: int) -> Number:

@@ -105,7 +105,7 @@ def _described(result: Result) -> dict[str, Any]:
         f"{results.test_accuracy} of the test pictures correctly"
     )
     if len(results.results) > 1:
-        about += f" (mean of {facts.seeds(stage.number)} seeds; this is the first)"
+        about += f" (mean of {facts.seeds(stage.number)}; this is the first)"
     if stage.network.input_size is None:
         about += ". It takes pictures of any shape: give it one that is not square"
     return {

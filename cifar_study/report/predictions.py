@@ -20,7 +20,7 @@ def guesses(number: int) -> pd.DataFrame:
     """A row for each test picture and seed that counts; none without a result.
 
     ``picture`` is its place in the test set, ``truth`` and ``guess`` are classes, ``probability``
-    is that of the guess, ``rank`` the place of the truth among the probabilities, from 1.
+    is that of the guess.
     """
     given = [(result.run.seed, *result.predictions()) for result in stage(number).results]
     nothing = 0, np.empty((0, len(CLASSES))), np.empty(0, dtype=int)
@@ -34,7 +34,6 @@ def guesses(number: int) -> pd.DataFrame:
             "guess": classes[guess],
             "probability": probabilities.max(1),
             "right": guess == labels,
-            "rank": 1 + (probabilities > probabilities[pictures, labels, None]).sum(1),
         }
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
@@ -54,12 +53,6 @@ def reliability(number: int) -> pd.DataFrame:
     return by_bin.agg(
         confidence=("probability", "mean"), accuracy=("right", "mean"), pictures=("right", "size")
     )
-
-
-@dashed
-def top_k_accuracy(number: int, k: int) -> Percent:
-    """The share of test pictures whose class is among the first ``k`` guesses."""
-    return Percent((guesses(number)["rank"] <= k).mean())
 
 
 @dashed

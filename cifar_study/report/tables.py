@@ -45,6 +45,8 @@ def incomplete_note(*numbers: int) -> Markdown:
         )
         for results in stages:
             epochs = results.epochs if results.results else ABSENT
+            if results.results and results.first.run.limit:
+                epochs += f" on {results.first.run.limit:,} pictures"
             rows.append((named(results.stage), epochs, results.test_accuracy, results.gap.bare))
     if rows:
         columns = ["stage", "trained for", "test accuracy", "gap, points"]

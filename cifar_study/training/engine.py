@@ -96,11 +96,6 @@ class Engine:
             torch.from_numpy(labels).to(self.device, torch.long),
         )
 
-    def train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Train on every picture once; mean loss and accuracy as they were along the way."""
-        *_, (_, loss, accuracy) = self.train_in_parts(epoch)
-        return loss, accuracy
-
     def train_in_parts(self, epoch: int) -> Iterator[tuple[float, float, float]]:
         """Train on every picture once; twice a second the share done, mean loss and accuracy."""
         self.model.train()

@@ -69,8 +69,7 @@ def set_up_process(device: torch.device) -> None:
 
 def cores() -> int:
     """How many cores this process may use."""
-    known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def keep_freed_memory() -> None:
