@@ -67,7 +67,7 @@ def test_pictures_of_other_sizes_get_the_probabilities_of_pytorch(tab):
 
 TITLE = """</script><script>alert(1)</script> a | b "c" 'd' `e` [f](g) $h$ 🐸"""
 OTHERS = {
-    12: Network((Block(4, "sigmoid", pool=3), Block(5, batch_norm=True))),
+    15: Network((Block(4, "sigmoid", pool=3), Block(5, batch_norm=True))),
     13: Network(()),
     14: Network((Block(6, batch_norm=True, dropout=0.3), Block(7, pool="global")), None),
 }
@@ -85,7 +85,7 @@ def test_stages_of_ones_own_run_under_their_own_titles(visit, folder, monkeypatc
             arrays[key] += random_values.uniform(0, 0.3, arrays[key].shape)
         leave(folder, number, 0, [0.1, 0.1], model=arrays)
     tab = visit(w.widget_page())
-    assert w.told(tab).startswith(f"Stage 12, {TITLE}: ")
+    assert w.told(tab).startswith(f"Stage 15, {TITLE}: ")
     assert re.search(r"After 2 epochs it classifies 10\.0% ", tab.locator(".net").inner_text())
     images = w.photos(32, 32)
     for number, model in models.items():
@@ -200,15 +200,15 @@ def stages_of(page):
 def test_stages_that_a_page_cannot_run_are_left_out(visit, page, folder, monkeypatch):
     assert stages_of(page) == list(STAGES)
     assert len(page.encode()) < 7e6
-    monkeypatch.setitem(STAGES, 12, replace(STAGES[4], number=12))
+    monkeypatch.setitem(STAGES, 15, replace(STAGES[4], number=15))
     monkeypatch.setitem(STAGES, 13, Stage(13, "residual", ResNet(parameters=1, macs=1)))
-    for number in (1, 4, 12):
+    for number in (1, 4, 15):
         model = predict.fresh_network(Run(number)).state_dict()
         arrays = {key: value.numpy() for key, value in model.items()}
         leave(folder, number, 0, [0.1], epochs=1, model=arrays)
     leave(folder, 13, 0, [0.1], epochs=1)
     monkeypatch.setitem(STAGES, 4, replace(STAGES[4], network=STAGES[5].network))  # now stale
-    (folder / "stage-12" / "seed-0" / "model.safetensors").unlink()
+    (folder / "stage-15" / "seed-0" / "model.safetensors").unlink()
     assert stages_of(w.widget_page()) == [1]
     assert w.told(tab := visit(w.widget_page())).startswith("Stage 1, minimal, 5 filters: ")
     assert not tab.get_by_role("button", name="Play").is_visible()

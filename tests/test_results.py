@@ -8,13 +8,13 @@ from conftest import PROJECT
 from cifar_study.report import facts
 from cifar_study.report import predictions as said
 from cifar_study.report.facts import stage
-from cifar_study.runs import Run, read
+from cifar_study.runs import Run, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES
 from cifar_study.training import predict
 
 CACHE = PROJECT / "cache"
 NUMBERS = [*STAGES, *PEERS]
-RUNS = [Run(number, seed, root=CACHE) for number in NUMBERS for seed in (0, 1, 2)]
+RUNS = runs_in(CACHE)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run.number}-{run.seed}")

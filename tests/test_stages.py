@@ -149,7 +149,7 @@ def test_a_network_without_blocks_of_ours_has_one_width() -> None:
 
 
 def entry(*blocks: Block, **fields: object) -> Stage:
-    fields = {"number": 12, "title": "mine", "network": Network(blocks or (Block(4),))} | fields
+    fields = {"number": 20, "title": "mine", "network": Network(blocks or (Block(4),))} | fields
     return Stage(**fields)
 
 
@@ -172,7 +172,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
         (lambda: entry(network=Network(()), measures=("maps",)), "measures"),
         (lambda: entry(measures=("photos",)), "measures"),
         (lambda: entry(measures=("weather",)), "measures"),
-        (lambda: entry(number="12"), "number"),
+        (lambda: entry(number="20"), "number"),
         (lambda: entry(colour="brwn"), "colour"),
         (lambda: entry(Block(4, batch_norm="no")), "blocks[0].batch_norm"),
     ],
@@ -180,7 +180,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
 def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: str) -> None:
     with pytest.raises(StudyError) as caught:
         build()
-    assert str(caught.value).startswith(f"cifar_study/stages.py, stage 12: {field} is ")
+    assert str(caught.value).startswith(f"cifar_study/stages.py, stage 20: {field} is ")
 
 
 def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:
@@ -188,5 +188,5 @@ def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:
     with pytest.raises(StudyError, match="two entries of number 4: 'two blocks, ReLU' and"):
         register((*ENTRIES, entry(number=4)))
     assert entry(network=ResNet(1, 1)).network.depth == 3
-    stages, peers = register((*ENTRIES, entry(), entry(number=13, peer=True)))
-    assert (12 in stages, 13 in stages, 13 in peers) == (True, False, True)
+    stages, peers = register((*ENTRIES, entry(), entry(number=21, peer=True)))
+    assert (20 in stages, 21 in stages, 21 in peers) == (True, False, True)

@@ -123,8 +123,8 @@ def test_other_results_are_shown_in_a_notice_with_their_own_commands(folder):
     assert f"shows the results in `{folder}`, not the study's" in note.data
     assert [row[1:] for row in rows(note)] == [
         ["–", "–", "–"],
-        ["2 epochs", "20.0%", "10.0"],
-        ["1 of 2 epochs", "10.0%", "10.0"],
+        ["2 epochs on 64 pictures", "20.0%", "10.0"],
+        ["1 of 2 epochs on 64 pictures", "10.0%", "10.0"],
     ]
     absent, partial = map(asked, commands(note))
     assert absent == [Run(1, root=folder, **trial)]
@@ -217,8 +217,8 @@ def test_without_results_they_are_a_dash(folder):
     assert str(predictions.recognised("scene")) == "–"
     assert str(predictions.mistakes_within(8, "animals")) == "–"
     assert str(predictions.in_shape("28×32 scaled")) == "–"
-    assert "once a network is trained" in tables.photos().data
-    assert "once a network is trained" in tables.shapes().data
+    assert "once stage 8 is trained" in tables.photos().data
+    assert "once stage 8 is trained" in tables.shapes().data
 
 
 def test_damaged_predictions_are_a_dash_in_sentences_and_an_error_for_charts(five_pictures, folder):

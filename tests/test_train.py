@@ -319,8 +319,8 @@ def test_one_entry_is_a_new_stage_and_a_wrong_one_is_one_line(
     shutil.copytree(PROJECT / "cifar_study", tmp_path / "cifar_study")
     registry = tmp_path / "cifar_study" / "stages.py"
     text = registry.read_text()
-    marker = "    # For scale, by the same recipe"
-    mine = '    Stage(12, "mine", Network((Block({filters}), Block(8)))),\n'
+    marker = "    # For scale: "
+    mine = '    Stage(15, "mine", Network((Block({filters}), Block(8)))),\n'
 
     def answer(filters: int, *words: str) -> tuple[int, str, str]:
         registry.write_text(text.replace(marker, mine.format(filters=filters) + marker))
@@ -329,15 +329,15 @@ def test_one_entry_is_a_new_stage_and_a_wrong_one_is_one_line(
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 
-    monkeypatch.setitem(stages.STAGES, 12, Stage(12, "mine", Network((Block(4), Block(8)))))
-    trained(capsys, tmp_path, number=12, epochs=1)
+    monkeypatch.setitem(stages.STAGES, 15, Stage(15, "mine", Network((Block(4), Block(8)))))
+    trained(capsys, tmp_path, number=15, epochs=1)
     status, out, _ = answer(4, "--status")
     assert status == 0
     rows = [line.split() for line in out.splitlines()]
-    assert [row[-1] for row in rows if row[:2] == ["12", "mine"]] == ["complete"]
-    assert answer(0, "--stage", "12") == (
+    assert [row[-1] for row in rows if row[:2] == ["15", "mine"]] == ["complete"]
+    assert answer(0, "--stage", "15") == (
         2,
         "",
-        "error: cifar_study/stages.py, stage 12: blocks[0].filters is 0, and should be a whole "
+        "error: cifar_study/stages.py, stage 15: blocks[0].filters is 0, and should be a whole "
         "number from 1 on\n",
     )
