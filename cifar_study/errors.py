@@ -26,8 +26,11 @@ def one_line(text: str) -> str:
 def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str:
     """What to run where an import failed."""
     name = (error.name or "that was asked for").partition(".")[0]
-    absent = isinstance(error, ModuleNotFoundError)
-    what = "is not installed" if absent else f"can't be used ({reason(error)})"
+    what = (
+        "is not installed"
+        if isinstance(error, ModuleNotFoundError)
+        else f"can't be used ({reason(error)})"
+    )
     return f"the package {name} {what}; run: {make} (or: pip install -r requirements.txt)"
 
 

@@ -59,8 +59,9 @@ def _command(arguments: Sequence[str] | None) -> int:
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train what is not complete, in this process where it is one run; then measure."""
     if options.measure:
-        folders = [run.folder for run in runs]
-        runs = [run for run in runs_in(runs[0].root) if run.folder in folders]
+        runs = [
+            run for run in runs_in(runs[0].root) if run.folder in [each.folder for each in runs]
+        ]
         if not runs:
             raise StudyError("--measure: nothing of this is trained yet; leave it out to train")
         return _measure(runs, options)
@@ -140,8 +141,8 @@ def _outcome(run: Run) -> str:
     accuracy = f"test accuracy {history.test_accuracy.iloc[-1]:.1%} after epoch {len(history)}"
     if run.root == CACHE:
         return f"{accuracy}; make report shows it, and --cache mine trains one of your own"
-    where = f"{VARIABLE}={run.root} " * (run.root != cache())
-    return f"{accuracy}; {where}make report shows it, --epochs goes on for longer"
+    show = "make report" if run.root == cache() else f"{VARIABLE}={run.root} make report"
+    return f"{accuracy}; {show} shows it, --epochs goes on for longer"
 
 
 def _show_status(runs: list[Run], options: argparse.Namespace) -> int:

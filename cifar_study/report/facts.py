@@ -66,9 +66,8 @@ class StageResults:
     @property
     def epochs(self) -> str:
         """How long it was trained: 150 epochs, 3 of 150 epochs."""
-        done, planned = self.epochs_done, self.stage.recipe.epochs
-        most = max(done, planned)
-        return f"{f'{done} of ' * (done < planned)}{most} epoch{'s' * (most > 1)}"
+        done, most = self.epochs_done, max(self.epochs_done, self.stage.recipe.epochs)
+        return f"{f'{done} of ' * (done < most)}{most} epoch{'s' * (most > 1)}"
 
     @property
     def epoch_seconds(self) -> Seconds:
