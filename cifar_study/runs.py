@@ -156,7 +156,11 @@ def _differences(wanted: Any, recorded: Any, name: str = "") -> Iterator[str]:
             value = recorded.get(key, defaults.get(key))
             now = getattr(wanted, key, MISSING)
             yield from _differences(now, value, f"{name}.{key}".removeprefix("."))
-    elif isinstance(wanted, tuple | list) and len(wanted) == len(recorded or ()):
+    elif (
+        isinstance(wanted, tuple | list)
+        and isinstance(recorded, list)
+        and len(wanted) == len(recorded)
+    ):
         for index, (now, value) in enumerate(zip(wanted, recorded, strict=True)):
             yield from _differences(now, value, f"{name}.{index}")
     elif wanted != recorded and name != "recipe.epochs":  # a run may be trained for longer

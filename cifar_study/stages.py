@@ -131,10 +131,15 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, object, str]]:
         ("recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"),
         ("colour", stage.colour, re.fullmatch("(#[0-9A-Fa-f]{6})?", stage.colour), "as '#0b63a5'"),
         ("network.classes", network.classes, network.classes == len(CLASSES), "10, as CIFAR-10's"),
-        ("network.input_size", size, size == SIDE or (size is None and pooled), "None or 32"),
+        (
+            "network.input_size",
+            size,
+            size == SIDE or (size is None and pooled),
+            "None after a pooling 'global', else 32",
+        ),
         ("measures", stage.measures, measures <= {*MEASURES}, f"a tuple of {', '.join(MEASURES)}"),
-        ("measures", stage.measures, of_blocks, "without what takes blocks"),
-        ("measures", stage.measures, of_any_size, "without what takes pictures of any size"),
+        ("measures", stage.measures, of_blocks, "without convolution, maps, values (of blocks)"),
+        ("measures", stage.measures, of_any_size, "without photos, shapes (of any size)"),
     )
     side = SIDE
     for place, block in enumerate(blocks):

@@ -307,6 +307,8 @@ def test_what_makes_a_run_another_makes_a_record_stale(disk: Path) -> None:
     for other, why in changed.items():
         assert other.stale(record) == why
     assert "network" in replace(run, number=8).stale(record)
+    residual = read(Run(11, root=runs.in_project("cache"))).record
+    assert "network.blocks nothing → " in Run(5).stale(residual)
     old = record["configuration"] | {"arithmetic": 1, "extra": True}
     assert run.stale({"configuration": old}) == "arithmetic 1 → 2; extra True → nothing"
     text = refusal(lambda: training(run, fingerprint="1" * 64).__enter__())

@@ -164,11 +164,11 @@ def _kind(result: Result) -> tuple:
 
 def measured(name: str, number: int = 0) -> Any:
     """What was measured of a stage's first seed, or of the first that has it; else StudyError."""
-    having = [each for each in (*STAGES, *PEERS) if name in get_stage(each).measures]
-    for results in map(stage, [number] if number else having):
+    wanted = [number] if number else [n for n, s in (STAGES | PEERS).items() if name in s.measures]
+    for results in map(stage, wanted):
         if results.first and (values := results.first.measured().get(name)):
             return values
-    raise StudyError(f"Drawn once stage {number or having[0]} is trained and measured.")
+    raise StudyError(f"Drawn once stage {numbers.listed(wanted)} is trained and measured.")
 
 
 def other_results() -> bool:

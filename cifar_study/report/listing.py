@@ -16,8 +16,9 @@ def source(file: str, name: str) -> Markdown:
     text = (PACKAGE / file).read_text(encoding="utf-8")
     [node] = [each for each in ast.parse(text).body if getattr(each, "name", "") == name]
     docstring = ast.get_source_segment(text, node.body[0])
-    code = ast.get_source_segment(text, node).replace(f"    {docstring}\n", "")
-    return _block(file, node.lineno, code)
+    return _block(
+        file, node.lineno, ast.get_source_segment(text, node).replace(f"    {docstring}\n", "")
+    )
 
 
 def entry(number: int) -> Markdown:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
-from cifar_study.errors import reading
+from cifar_study.errors import StudyError, reading
 from cifar_study.report import predictions
 from cifar_study.report.facts import measured, stage
 from cifar_study.report.style import OTHER, RIGHT, WIDE, WRONG, chart, noted, show_image
@@ -30,8 +30,9 @@ def pixels(kept: str, *shape: int) -> np.ndarray:
 def probabilities(number: int, when: str) -> Figure:
     """Six test pictures with their ten probabilities, "before" the first step or "after" all."""
     kept = measured("pictures", number)
-    after = when == "after"
-    given = stage(number).first.predictions()[0][kept["places"]] if after else kept["before"]
+    given = (
+        kept["before"] if when == "before" else stage(number).first.predictions()[0][kept["places"]]
+    )
     figure = Figure(figsize=(WIDE, 5))
     halves = figure.subplots(3, 4, width_ratios=[4, 3] * 2).reshape(-1, 2)
     shown = zip(halves, kept["labels"], kept["pixels"], given, strict=False)
@@ -76,6 +77,8 @@ def photos(all: bool = False) -> Figure:
     """The photos that ``sources.csv`` calls large, or all, with what the network sees and says."""
     answers = predictions.photos()
     answers = answers if all else answers[answers.large == "yes"]
+    if answers.empty:
+        raise StudyError("sources.csv: no photo that is measured is large: yes")
     columns, below = (4, 0.1) if all else (2, 0.85)  # inches below a photo, as all that follows
     wide = WIDE / columns
     parts = ((0, 0.55 * wide), (0.55 * wide + 0.05, 0.37 * wide))  # the photo, and as it is seen

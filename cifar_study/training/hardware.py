@@ -25,7 +25,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if gpu else "mps" if mps else "cpu"
     if not {"cuda": gpu, "mps": mps, "cpu": True}[name]:
-        raise StudyError(f"--device {name}: this machine or this PyTorch has none; use auto")
+        raise StudyError(
+            f"--device {name}: this machine or this PyTorch has none; use --device auto"
+        )
     return torch.device(name)
 
 
