@@ -137,6 +137,19 @@ def test_the_preview_shows_an_edit_of_the_package(tmp_path):
 
 @pytest.mark.long
 @NEEDS_QUARTO
+def test_latex_is_refused_with_the_command_that_makes_the_pdf(small):
+    (small / "chapters/pdf").symlink_to(PROJECT / "chapters/pdf")
+    [filters] = re.findall("(?m)^filters:.*", (PROJECT / "_quarto.yml").read_text())
+    with (small / "_quarto.yml").open("a") as settings:
+        settings.write(filters)
+    words = ["quarto", "render", "--to", "pdf"]
+    done = subprocess.run(words, cwd=small, capture_output=True, text=True, timeout=300)
+    assert done.returncode
+    assert "error: the PDF is made by: make pdf" in done.stderr
+
+
+@pytest.mark.long
+@NEEDS_QUARTO
 def test_the_report_as_pdf(tmp_path):
     pypdf = pytest.importorskip("pypdf")
     copy = copy_project(tmp_path / "project")
