@@ -86,7 +86,8 @@ def test_machines_are_listed_with_the_epochs_they_trained(folder):
     table = tables.machines()
     text = table.data.replace("\N{WORD JOINER}", "").replace("\N{NO-BREAK SPACE}", " ")
     assert "| 4 | 0 (1–2), 1 | 0 (3–3) |" in " ".join(text.split())
-    assert r"order: AMD EPYC, 2 cores, 1 thread, float32, PyTorch 9; another \| chip, 1" in text
+    assert r": 1. AMD EPYC, 2 cores, 1 thread, float32, PyTorch 9; 2. another \| chip" in text
+    assert r"| 1. AMD EPYC | 2. another \| chip |" in " ".join(text.split())
 
 
 def test_nothing_is_noted_of_a_complete_study():
