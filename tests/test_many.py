@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -172,7 +173,8 @@ def test_a_run_that_fails_says_why_in_a_line_and_the_others_go_on(
         status, lines = answer(asker)
     assert status == 2
     assert {line for line in lines if ": epoch " not in line} == {
-        f"{dies}: error: its process died (SIGKILL); run the same command again to go on",
+        f"{dies}: error: its process died (SIGKILL); see to that, then run the same command "
+        "again to go on",
         f"{lives}: complete in {lives.folder}",
         f"{bad}: error: {bad} is held by process {os.getpid()} on {os.uname().nodename}; "
         "wait for it or stop it",
@@ -192,7 +194,7 @@ def test_the_longest_run_begins_first(tmp_path: Path, capsys: pytest.CaptureFixt
         return ThreadPoolExecutor(1).submit(str)  # nothing went wrong
 
     runs = [Run(1, root=tmp_path), Run(4, root=tmp_path), Run(1, 1, epochs=1000, root=tmp_path)]
-    failed = many.train_all(runs, ["--device", "cpu"], nullcontext(submit))
+    failed = many.train_all(runs, ["--device", "cpu"], nullcontext((submit, str)))
     assert [words[1] for words in submitted] == ["4", "1", "1"]
     assert "--epochs" in submitted[1]
     assert submitted[0] == ["--stage", "4", "--cache", str(tmp_path), "--device", "cpu"]
@@ -245,17 +247,16 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
 ) -> None:
     import distributed
 
-    connect, wait_for_workers = distributed.comm.connect, distributed.Client.wait_for_workers
+    within, wait_for_workers = asyncio.timeout, distributed.Client.wait_for_workers
 
-    async def connect_soon(address: str, timeout: float, **more: object) -> object:
-        assert timeout <= 15
-        return await connect(address, timeout=timeout / 10, **more)
+    def within_seconds(delay: float) -> asyncio.Timeout:
+        return within(delay / 4)  # Dask's own, too
 
     def wait_shortly(client: distributed.Client, count: int, timeout: float) -> None:
         assert timeout <= 15
         wait_for_workers(client, count, timeout=timeout / 10)
 
-    monkeypatch.setattr("distributed.comm.connect", connect_soon)
+    monkeypatch.setattr(many.asyncio, "timeout", within_seconds)
     monkeypatch.setattr("distributed.Client.wait_for_workers", wait_shortly)
 
     async def refusal(address: str) -> str:  # in a loop, as a notebook has one
@@ -268,13 +269,29 @@ def test_a_cluster_that_cannot_be_used_is_one_line(
     with ThreadPoolExecutor(5) as threads:  # a test in a browser leaves a loop in this one
         *said, of_no_worker = threads.map(lambda each: asyncio.run(refusal(each)), addresses)
     for address, line in zip(no_schedulers, said, strict=True):
-        assert line.startswith(f"--scheduler {address}: no scheduler answers (")
-        assert line.endswith("); start one with: dask scheduler")
+        assert line.startswith(f"--scheduler {address}: no cluster for this environment answers (")
+        assert line.endswith("); start one from it with: python -m dask scheduler")
         assert len(line.splitlines()) == 1
     assert of_no_worker == (
-        f"--scheduler {cluster.address}: has no worker; start some with: dask worker "
+        f"--scheduler {cluster.address}: has no worker; start some with: python -m dask worker "
         f"{cluster.address} --nthreads 1"
     )
+
+
+def test_a_cluster_of_other_releases_is_one_line(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    here = distributed.versions.get_versions()
+    here["host"]["python"], here["packages"]["distributed"] = "3.9.20.final.0", "2020.12.0"
+    monkeypatch.setattr(distributed.versions, "get_versions", lambda: here)
+    with pytest.raises(StudyError) as caught, many.on_cluster(cluster.address, tmp_path):
+        pass
+    assert f"the scheduler has Python 3.{sys.version_info[1]} with distributed " in str(
+        caught.value
+    )
+    assert ", and here is Python 3.9 with distributed 2020.12.0); start one" in str(caught.value)
 
 
 @pytest.mark.skipif(
@@ -296,7 +313,7 @@ def test_a_worker_that_cannot_train_as_we_do_is_one_line(
         (f"-t tmpfs x '{run.root}'", f"does not see {run.root}; share that folder"),
     ):
         worker = cluster.worker(mount)
-        with many.on_cluster(cluster.address, run.root) as submit:
+        with many.on_cluster(cluster.address, run.root) as (submit, _):
             said = submit(run, run.words()).result(30)
         assert said.startswith("worker tcp://")
         assert said.endswith(expected)
@@ -336,6 +353,7 @@ def test_another_worker_goes_on_where_one_was_killed_and_none_without_a_schedule
     end(first)
     wait_for(lambda: not alive(child), 20)
     kept = epochs(run)
+    time.sleep(1.5)  # the asker looks once a second
     short.worker()
     wait_for(lambda: seen.append(epochs(run)) or seen[-1] > kept)
     assert min(seen) == kept
@@ -344,5 +362,7 @@ def test_another_worker_goes_on_where_one_was_killed_and_none_without_a_schedule
     end(short.scheduler)
     status, lines = answer(asker, 40)
     assert status == 2
-    assert f"{run}: error: CancelledError" in lines[-1]
+    assert f"{run}: error: the scheduler is gone; start it anew" in lines[-1]
+    left = f"no worker is left; start some with: python -m dask worker {short.address} --nthreads 1"
+    assert lines.index("a worker is there again, the runs go on") > lines.index(left)
     wait_for(lambda: not alive(child), 20)
