@@ -30,8 +30,7 @@ SOURCE = re.compile(r'(<(?:img|source|video|audio|iframe|embed|script)\b[^>]*?\s
 def build(project: Path, output: Path) -> bool:
     """Build the book in ``project`` as one file, ``output``, written whole or not at all.
 
-    Returns whether it was built: a page that was made from what is here now stays. Raises
-    StudyError when something in the sources has to be mended first.
+    Returns whether it was built: a page that was made from what is here now stays.
     """
     project, output = project.absolute(), output.absolute()  # as cells run in the project
     digest = made_from(project)
@@ -42,6 +41,7 @@ def build(project: Path, output: Path) -> bool:
         raise StudyError(f"{output}: is there and no file; choose another name")
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output.parent).close()  # said now, not after all cells
     with tempfile.TemporaryDirectory(prefix="plain-") as name:
         folder = Path(name).resolve()
         texts = run_chapters(book, folder, say)
