@@ -102,4 +102,5 @@ def _fraction(text: str) -> float:
 
 
 def _named(stages: dict[int, Stage]) -> str:
-    return "; ".join(f"{number} {stage.title}" for number, stage in stages.items())
+    named = (f"{number} {stage.title}" for number, stage in stages.items())
+    return "; ".join(named).replace("%", "%%")  # argparse would fill it in

@@ -106,7 +106,7 @@ class Stage:
             for field, value, holds, wanted in _rules(self):
                 if not holds:
                     raise TypeError(f"{field} is {value!r}, and should be {wanted}")
-        except TypeError as error:  # this, or a word for a number, or for a tuple
+        except (TypeError, AttributeError) as error:  # this, or something of another kind
             raise StudyError(f"cifar_study/stages.py, stage {self.number}: {error}") from None
         if not self.colour:
             spare = SPARE_COLOURS[self.number % len(SPARE_COLOURS)]
@@ -124,9 +124,10 @@ def _rules(stage: Stage) -> Iterator[tuple[str, object, object, str]]:
     of_any_size = not size or measures.isdisjoint(("photos", "shapes"))
     yield from (
         ("number", stage.number, _whole(stage.number), WHOLE),
+        ("title", stage.title, len(stage.title.splitlines()) == 1, "a line of text"),
         ("recipe.epochs", recipe.epochs, _whole(recipe.epochs), WHOLE),
         ("recipe.batch_size", recipe.batch_size, _whole(recipe.batch_size), WHOLE),
-        ("recipe.learning_rate", recipe.learning_rate, recipe.learning_rate > 0, "above zero"),
+        ("recipe.learning_rate", recipe.learning_rate, 0 < recipe.learning_rate <= 1, "in (0, 1]"),
         ("recipe.momentum", recipe.momentum, 0 <= recipe.momentum < 1, SHARE),
         ("recipe.start", recipe.start, recipe.start in ("glorot", "he"), "'glorot' or 'he'"),
         ("colour", stage.colour, re.fullmatch("(#[0-9A-Fa-f]{6})?", stage.colour), "as '#0b63a5'"),
@@ -244,11 +245,10 @@ STAGES, PEERS = register(ENTRIES)
 
 def get_stage(number: int) -> Stage:
     """The stage or peer of that number; one that is not registered is a :class:`StudyError`."""
-    try:
-        return (STAGES | PEERS)[number]
-    except KeyError:
+    if number not in STAGES | PEERS:
         known = ", ".join(map(str, STAGES | PEERS))
-        raise StudyError(f"--stage {number}: there is no such stage; choose from {known}") from None
+        raise StudyError(f"--stage {number}: there is no such stage; choose from {known}")
+    return (STAGES | PEERS)[number]
 
 
 def scale_width(stage: Stage, width: float) -> Stage:

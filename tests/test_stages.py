@@ -165,6 +165,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
         (lambda: entry(recipe=Recipe(batch_size=0)), "recipe.batch_size"),
         (lambda: entry(recipe=Recipe(epochs=0)), "recipe.epochs"),
         (lambda: entry(recipe=Recipe(learning_rate=0)), "recipe.learning_rate"),
+        (lambda: entry(recipe=Recipe(learning_rate=float("inf"))), "recipe.learning_rate"),
         (lambda: entry(recipe=Recipe(momentum=1)), "recipe.momentum"),
         (lambda: entry(recipe=Recipe(start="zeros")), "recipe.start"),
         (lambda: entry(network=Network((Block(4),), classes=100)), "network.classes"),
@@ -173,6 +174,7 @@ def entry(*blocks: Block, **fields: object) -> Stage:
         (lambda: entry(measures=("photos",)), "measures"),
         (lambda: entry(measures=("weather",)), "measures"),
         (lambda: entry(number="20"), "number"),
+        (lambda: entry(title="two\nlines"), "title"),
         (lambda: entry(colour="brwn"), "colour"),
         (lambda: entry(Block(4, batch_norm="no")), "blocks[0].batch_norm"),
     ],
@@ -181,6 +183,14 @@ def test_an_entry_that_cannot_be_trained_is_named_with_its_field(build, field: s
     with pytest.raises(StudyError) as caught:
         build()
     assert str(caught.value).startswith(f"cifar_study/stages.py, stage 20: {field} is ")
+
+
+@pytest.mark.parametrize("fields", [{"title": 13}, {"network": (Block(4),)}, {"recipe": {}}])
+def test_an_entry_of_other_kinds_of_things_is_one_line(fields: dict) -> None:
+    with pytest.raises(
+        StudyError, match=r"^cifar_study/stages.py, stage 20: '.*' object has no .*"
+    ):
+        entry(**fields)
 
 
 def test_an_entry_needs_no_colour_and_its_number_must_be_its_own() -> None:
