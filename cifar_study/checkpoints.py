@@ -137,8 +137,9 @@ def held(run: Run, wait: float | None = None) -> Iterator[None]:
         try:
             lock.acquire(timeout=wait)
         except filelock.Timeout:
-            who = holder or "another process"
-            raise StudyError(f"{run} is held by {who}; wait for it or stop it") from None
+            raise StudyError(
+                f"{run} is held by {holder or 'another process'}; wait for it or stop it"
+            ) from None
         except OSError as error:
             raise StudyError(
                 f"{path}: can't be locked ({reason(error)}), and a lock keeps two processes off "

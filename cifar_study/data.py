@@ -225,6 +225,5 @@ def synthetic(train: int = 2_000, test: int = 500) -> Dataset:
         inside = SHAPES[label](y - centre_y, x - centre_x, size)
         paint, ground = random.randint(130, 256, size=3), random.randint(0, 120, size=3)
         picture = np.where(inside[..., None], paint, ground)
-        noise = random.randint(-20, 21, size=picture.shape)
-        row[1:] = np.clip(picture + noise, 0, 255).astype(np.uint8).ravel()
+        row[1:] = np.clip(picture + random.randint(-20, 21, picture.shape), 0, 255).ravel()
     return _dataset(rows, train, _sha256(rows), "synthetic")

@@ -25,13 +25,7 @@ def one_line(text: str) -> str:
 
 def missing_package(error: ImportError, make: str = "make train STAGE=1") -> str:
     """What to run where an import failed."""
-    name = (error.name or "that was asked for").partition(".")[0]
-    what = (
-        "is not installed"
-        if isinstance(error, ModuleNotFoundError)
-        else f"can't be used ({reason(error)})"
-    )
-    return f"the package {name} {what}; run: {make} (or: pip install -r requirements.txt)"
+    return f"{reason(error)}; run: {make} (or: pip install -r requirements.txt)"
 
 
 @contextmanager

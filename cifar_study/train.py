@@ -11,10 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:
-    sys.stderr.write("error: run it in the project's folder as: python -m cifar_study.train\n")
-    raise SystemExit(2)
-
 from cifar_study.errors import StudyError, missing_package, one_line, run_command, say
 
 try:
@@ -59,9 +55,8 @@ def _command(arguments: Sequence[str] | None) -> int:
 def _train(runs: list[Run], options: argparse.Namespace) -> int:
     """Train what is not complete, in this process where it is one run; then measure."""
     if options.measure:
-        runs = [
-            run for run in runs_in(runs[0].root) if run.folder in [each.folder for each in runs]
-        ]
+        asked = [run.folder for run in runs]
+        runs = [run for run in runs_in(runs[0].root) if run.folder in asked]
         if not runs:
             raise StudyError("--measure: nothing of this is trained yet; leave it out to train")
         return _measure(runs, options)
@@ -166,8 +161,8 @@ def _show_status(runs: list[Run], options: argparse.Namespace) -> int:
         rows.append((*about, precision, accuracy, state))
     titles = ("stage", "network", "seed", "parameters", "precision", "test accuracy", "state")
     align = ("right", "left", "right", "right", "right", "right", "left")
-    table = tabulate(rows, titles, "plain", colalign=align, disable_numparse=True)
-    print(f"results in {root}/\n{table}")
+    print(f"results in {root}/")
+    print(tabulate(rows, titles, "plain", colalign=align, disable_numparse=True))
     return status
 
 

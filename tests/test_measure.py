@@ -21,8 +21,8 @@ from cifar_study.errors import StudyError
 from cifar_study.runs import MEASURED, Run, read
 from cifar_study.stages import CLASSES, MEASURES, STAGES, Block, Network, Stage
 from cifar_study.training import measure
+from cifar_study.training.measure import as_batch, probabilities
 from cifar_study.training.model import Rescale, build_model
-from cifar_study.training.predict import as_batch, probabilities
 
 PHOTOS = PROJECT / "figures" / "photos"
 NUMBERS = [number for number, stage in STAGES.items() if stage.measures]

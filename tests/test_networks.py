@@ -19,7 +19,7 @@ from cifar_study.report import networks
 from cifar_study.report.style import RIGHT, WRONG
 from cifar_study.runs import Run, read
 from cifar_study.stages import CLASSES, STAGES, Block, Network, Recipe, ResNet, Stage
-from cifar_study.training import predict
+from cifar_study.training import measure
 
 WITHIN = 0.01  # of a probability; weights in the page have 16 bits
 STRIP = np.asarray(Image.open(PROJECT / "figures" / "shown.png").convert("RGB"))
@@ -78,7 +78,7 @@ def test_stages_of_ones_own_run_under_their_own_titles(visit, folder, monkeypatc
     models, random_values = {}, np.random.RandomState(1)
     for number, network in OTHERS.items():
         monkeypatch.setitem(STAGES, number, Stage(number, TITLE, network, Recipe(epochs=2)))
-        models[number] = predict.fresh_network(Run(number))
+        models[number] = measure.fresh_network(Run(number))
         values = models[number].state_dict()
         arrays = {key: value.numpy() for key, value in values.items() if value.ndim}
         for key in filter(re.compile("block.*running").match, arrays):  # as after some training
@@ -89,7 +89,7 @@ def test_stages_of_ones_own_run_under_their_own_titles(visit, folder, monkeypatc
     assert re.search(r"After 2 epochs it classifies 10\.0% ", tab.locator(".net").inner_text())
     images = w.photos(32, 32)
     for number, model in models.items():
-        expected = predict.probabilities(model, images)
+        expected = measure.probabilities(model, images)
         assert np.abs(w.in_browser(tab, number, images) - expected).max() < WITHIN
     w.give(tab, w.content(Image.new("RGB", (300, 100), "red")))
     assert w.seen(tab).shape == (32, 32, 3)
@@ -203,7 +203,7 @@ def test_stages_that_a_page_cannot_run_are_left_out(visit, page, folder, monkeyp
     monkeypatch.setitem(STAGES, 15, replace(STAGES[4], number=15))
     monkeypatch.setitem(STAGES, 13, Stage(13, "residual", ResNet(parameters=1, macs=1)))
     for number in (1, 4, 15):
-        model = predict.fresh_network(Run(number)).state_dict()
+        model = measure.fresh_network(Run(number)).state_dict()
         arrays = {key: value.numpy() for key, value in model.items()}
         leave(folder, number, 0, [0.1], epochs=1, model=arrays)
     leave(folder, 13, 0, [0.1], epochs=1)
@@ -273,9 +273,9 @@ def test_one_map_is_looked_at_by_mouse_and_keyboard(tab):
     tab.get_by_role("slider", name="Map").press("ArrowLeft")
     assert about.inner_text().startswith("Map 39 of 40 after block 2")
     # Its values are those that PyTorch's second block yields.
-    network = predict.trained_network(Run(4, root=PROJECT / "cache"))
+    network = measure.trained_network(Run(4, root=PROJECT / "cache"))
     with torch.inference_mode():
-        yielded = network[:3](predict.as_batch(STRIP[None, :, 128:160]))[0, 38]
+        yielded = network[:3](measure.as_batch(STRIP[None, :, 128:160]))[0, 38]
     least, most = map(float, re.findall(r"\d+\.\d+", about.inner_text()))
     assert [least, most] == pytest.approx([float(yielded.min()), float(yielded.max())], abs=0.02)
 

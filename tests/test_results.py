@@ -10,7 +10,7 @@ from cifar_study.report import predictions as said
 from cifar_study.report.facts import stage
 from cifar_study.runs import Run, read, runs_in
 from cifar_study.stages import CLASSES, PEERS, STAGES
-from cifar_study.training import predict
+from cifar_study.training import measure
 
 CACHE = PROJECT / "cache"
 NUMBERS = [*STAGES, *PEERS]
@@ -38,8 +38,8 @@ def test_saved_network_gives_its_answers_again(number, real_data):
     torch.set_num_threads(1)
     trained_in = read(run).record["configuration"]["precision"]
     with torch.autocast("cpu", torch.bfloat16, enabled=trained_in == "bfloat16"):
-        model = predict.trained_network(run)
-        probabilities = predict.probabilities(model, real_data.test_images[chosen])
+        model = measure.trained_network(run)
+        probabilities = measure.probabilities(model, real_data.test_images[chosen])
     difference = np.abs(probabilities - read(run).predictions()[0][chosen])
     assert difference.mean() < 0.003  # other hardware rounds sums of bfloat16 elsewhere
     assert difference.max() < 0.3

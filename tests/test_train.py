@@ -292,13 +292,22 @@ def test_help_and_status_take_no_torch() -> None:
     assert "results in cache/" in out
 
 
+def test_help_shows_titles_as_they_are(capsys, monkeypatch) -> None:
+    odd = Stage(4, "50% %(prog)s", Network((Block(4),)))
+    monkeypatch.setitem(stages.STAGES, 4, odd)
+    _, out, _ = obey(capsys, "--help")
+    assert "4 50% %(prog)s;" in " ".join(out.split())
+
+
 def test_a_package_that_is_missing_is_named_with_what_installs_it(
     capsys, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cifar_study.training.trainer", None)
     monkeypatch.setitem(sys.modules, "tqdm", None)
     line = refused(capsys, "--stage", "1", "--epochs", "1", "--cache", str(tmp_path), *SMALL)
-    assert line.startswith("error: the package tqdm is not installed; run: make train STAGE=1")
+    assert line.startswith(
+        "error: import of tqdm halted; None in sys.modules; run: make train STAGE=1"
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pipe of a shell")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cifar_study.report import networks
 from cifar_study.runs import Run
-from cifar_study.training import predict
+from cifar_study.training import measure
 
 STEPS = ".growth-strip label"
 HEAD = "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Page</title>"
@@ -73,8 +73,8 @@ def in_browser(tab, number, pictures):
 
 def in_torch(number, pictures):
     torch.set_num_threads(1)
-    model = predict.trained_network(Run(number, root=PROJECT / "cache"))
-    return predict.probabilities(model, pictures)
+    model = measure.trained_network(Run(number, root=PROJECT / "cache"))
+    return measure.probabilities(model, pictures)
 
 
 def resized_in_page(tab, picture, width, height):

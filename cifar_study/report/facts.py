@@ -237,11 +237,10 @@ def epoch_line(number: int, before: int = 0) -> str:
     if math.isnan(taken):
         return "How long an epoch takes is not measured yet."
     about, _ = epoch_times()
-    cores, name = about["threads"], about["processor"].partition(",")[0]
-    name = name.replace("(R)", "").removesuffix(" Processor")
+    name = about["processor"].partition(",")[0].replace("(R)", "").removesuffix(" Processor")
     where = f"{'an' if name.startswith((*'AEIOU', 'NV')) else 'a'} {name}"
     if about["device"] == "cpu":
-        where = f"{numbers.word(cores)} core{'s' * (cores > 1)} of {where}"
+        where = f"{numbers.word(about['threads'])} core{'s' * (about['threads'] > 1)} of {where}"
     times = "about" if longer.bare == "1.0" else longer
     than = "" if math.isnan(longer) else f", {times} as long as in stage {before}"
     return f"An epoch takes {taken} on {numbers.escaped(where)}{than}."

@@ -76,8 +76,10 @@ def watch(label: str) -> Markdown:
         "choices": list(_choices()),
         "start": START,
     }
-    colours = f"--right-colour: {RIGHT}; --wrong-colour: {WRONG}; --other-colour: {OTHER}"
-    head = f"<style>.net {{ {colours} }}</style>"
+    head = (
+        f"<style>.net {{ --right-colour: {RIGHT}; --wrong-colour: {WRONG}; "
+        f"--other-colour: {OTHER} }}</style>"
+    )
     for name in (*LIBRARY, *(f"stage-{number}" for number in trained)):
         head += f'\n<script type="text/plain" data-once="{name}"></script>'
     return style.in_page(

@@ -49,8 +49,7 @@ def incomplete_note(*numbers: int) -> Markdown:
                 epochs += f" on {results.first.run.limit:,} pictures"
             rows.append((named(results.stage), epochs, results.test_accuracy, results.gap.bare))
     if rows:
-        columns = ["stage", "trained for", "test accuracy", "gap, points"]
-        text += f"{markdown(rows, columns).data}\n\n"
+        text += f"{markdown(rows, ['stage', 'trained', 'test accuracy', 'gap, points']).data}\n\n"
     for results in stages:
         for line in _wanting(results):
             text += f"- **Stage {named(results.stage)}**: {line}\n"

@@ -59,8 +59,9 @@ class Engine:
         self.recipe, self.seed = recipe, seed
         self.device = device or torch.device("cpu")
         self.precision = precision
-        model = build_model(network, seed, recipe.start)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = build_model(network, seed, recipe.start).to(
+            self.device, memory_format=torch.channels_last
+        )
         on_gpu = self.device.type == "cuda"
         self.optimizer = torch.optim.SGD(
             self.model.parameters(),

@@ -20,7 +20,8 @@ from cifar_study.data import Dataset
 from cifar_study.errors import reading
 from cifar_study.runs import MEASURED, MODEL, Run, in_project, read
 from cifar_study.stages import CLASSES, SHOWN, SIDE
-from cifar_study.training.predict import as_batch, fresh_network, probabilities, trained_network
+from cifar_study.training.engine import load_weights
+from cifar_study.training.model import build_model
 
 FOLLOWED = 4  # which of them goes through layers
 MAPS = 6  # feature maps that are kept of each block
@@ -36,6 +37,30 @@ def measure(run: Run, data: Dataset) -> None:
     names = tqdm(run.stage.measures, f"measuring {run}", leave=False, disable=None)
     content = {"of": model, "values": {name: MEASURES[name](run, data) for name in names}}
     write(run.folder / MEASURED, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+
+
+def fresh_network(run: Run) -> nn.Sequential:
+    """The network of a run as it was before its first step."""
+    return build_model(run.stage.network, run.seed, run.stage.recipe.start).eval()
+
+
+def trained_network(run: Run) -> nn.Sequential:
+    """The network of a run as it was last saved."""
+    model = fresh_network(run)
+    load_weights(model, read(run).model())
+    return model
+
+
+@torch.inference_mode()
+def probabilities(model: nn.Module, pictures: np.ndarray) -> np.ndarray:
+    """Class probabilities ``float32`` (N, classes) for ``uint8`` pictures (N, H, W, 3)."""
+    parts = as_batch(pictures).split(200)  # few enough for any memory
+    return torch.cat([model(part).float().softmax(1) for part in parts]).numpy()
+
+
+def as_batch(pictures: np.ndarray) -> Tensor:
+    """Pictures ``uint8`` (N, H, W, 3) as a tensor (N, 3, H, W)."""
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
 
 
 def shown_places(data: Dataset) -> list[int]:

@@ -55,9 +55,8 @@ def train(
         hardware = describe(kind, precision)
         if not sessions or sessions[-1] != sessions[-1] | hardware:  # another machine, or settings
             sessions = [*sessions, {"first_epoch": len(history) + 1} | hardware]
-        configuration = run.configuration(hardware["precision"], data.fingerprint)
         about = {
-            "configuration": asdict(configuration),
+            "configuration": asdict(run.configuration(hardware["precision"], data.fingerprint)),
             "sessions": sessions,
             "data": {"name": data.name, "fingerprint": data.fingerprint},
         }
