@@ -5,9 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Its bars where there is a terminal: what training needs takes minutes.
 QUIET := $(shell [ -t 2 ] || echo --quiet)
-# What is needed is named in pyproject.toml, the versions are those of requirements.txt. Modules are
-# compiled when they are imported: to compile all of them takes a minute more.
-PIP := $(BIN)/python -m pip install $(QUIET) --no-compile --disable-pip-version-check --constraint requirements.txt
+# What is needed is named in pyproject.toml, the versions are those of requirements.txt.
+PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check --constraint requirements.txt
 # A worker a core; what one has left when the other is through is shared.
 SIDE_BY_SIDE := --numprocesses logical --dist worksteal
 
