@@ -191,7 +191,7 @@ def machines() -> Markdown:
                 rows.append((number, facts.machine(session), f"{result.run.seed}{part}"))
     frame = pd.DataFrame(rows, columns=["stage", "machine", "seeds"])
     seeds = frame.pivot_table("seeds", "stage", "machine", ", ".join, fill_value="", sort=False)
-    short = [escaped(f"{place}. {name.partition(',')[0]}") for place, name in enumerate(seeds, 1)]
+    numbered = [f"{place}. {name}" for place, name in enumerate(seeds, 1)]
+    short = [escaped(name.partition(",")[0]) for name in numbered]
     table = markdown(seeds.reset_index().to_numpy(), ["stage", *short], left=1 + len(short))
-    names = "; ".join(escaped(f"{place}. {name}") for place, name in enumerate(seeds, 1))
-    return Markdown(f"{table.data}\n\nThe machines: {names}.\n")
+    return Markdown(f"{table.data}\n\nThe machines: {'; '.join(map(escaped, numbered))}.\n")

@@ -155,12 +155,15 @@ async def _reach(address: str) -> None:
     """Raise where no scheduler answers in ten seconds, or one or a worker of other releases."""
     import distributed
 
-    security, ask = distributed.Security().get_connection_args("client"), {"packages": []}
+    security = distributed.Security().get_connection_args("client")
     async with asyncio.timeout(10), distributed.rpc(address, connection_args=security) as scheduler:
-        workers = await scheduler.broadcast(msg={"op": "versions"} | ask)
-        there = workers | {"the scheduler": await scheduler.versions(**ask)}
+        there = {
+            "the scheduler": await scheduler.versions(),
+            **await scheduler.broadcast(msg={"op": "versions"}),
+        }
+    ours = _releases(distributed.versions.get_versions())
     for who, about in there.items():
-        if (theirs := _releases(about)) != (ours := _releases(distributed.versions.get_versions())):
+        if (theirs := _releases(about)) != ours:
             raise ValueError(f"{who} has {theirs}, and here is {ours}")
 
 
