@@ -215,6 +215,7 @@ backend: pdf
 """
 
 
+@pytest.mark.long
 def test_nobodys_settings_change_a_chart_by_a_byte(tmp_path, capsys):
     exec(DRAW, {})
     (tmp_path / "matplotlibrc").write_text(USER)

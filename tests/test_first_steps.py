@@ -50,6 +50,7 @@ def test_an_older_python_says_so():
         assert "needs Python 3.11 or newer, and this is 3." in said
 
 
+@pytest.mark.long
 def test_a_clone_with_other_line_ends_finds_all_results_complete(tmp_path):
     if not (PROJECT / ".git").exists():
         pytest.skip("no clone here")

@@ -302,6 +302,7 @@ def test_a_cluster_of_other_releases_is_one_line(
     or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode,
     reason="needs unshare, to hide folders from a worker",
 )
+@pytest.mark.long
 def test_a_worker_that_cannot_train_as_we_do_is_one_line(
     cluster: Cluster, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +325,7 @@ def test_a_worker_that_cannot_train_as_we_do_is_one_line(
         cluster.end(worker)
 
 
+@pytest.mark.long
 def test_runs_on_a_worker_end_when_they_are_no_longer_asked_for(
     cluster: Cluster, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -281,6 +281,7 @@ def test_one_map_is_looked_at_by_mouse_and_keyboard(tab):
 
 
 @pytest.mark.browser
+@pytest.mark.long
 def test_a_picture_of_ones_own_keeps_its_proportions_and_is_named_by_its_reader(tab):
     turned = Image.Exif()
     turned[0x0112] = 6  # the camera was held upright

@@ -150,9 +150,8 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize(
-    "at", [18, *(pytest.param(at, marks=pytest.mark.long) for at in (1, 11, 28))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("at", [1, 11, 18, 28])
 def test_a_command_killed_between_two_files_goes_on_to_the_same_bits(
     at: int, capsys, tmp_path: Path
 ) -> None:
